@@ -1,0 +1,372 @@
+"""The one tree of settings: what can be set, in which unit, from which source, with which default.
+
+A run is described by a `Config`. It comes from a preset (a YAML file beside this one, or your own),
+changed by ``key=value`` overrides, and is checked as a whole before anything starts::
+
+    config = load_config("shapes32", ["mask.mask_ratio=0.75", "stage1.steps=200"])
+
+The same names stand in a preset, a grid file, a notebook's parameters and a results table.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PRESET_FOLDER = Path(__file__).parent / "presets"
+
+Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+
+MaskKind = Literal["adaptive", "random", "true", "none"]
+Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class ConfigError(ValueError):
+    """A setting is unknown, missing or out of range. The message lists every fault found at once."""
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Section):
+    """Where images come from."""
+
+    name: Literal["shapes", "photos", "folder"] = "shapes"
+    resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
+    train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
+    validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
+    root: Path | None = None  # `folder` only: the folder of images
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # `folder` without train/ and val/
+    captions: Path | None = None  # `folder` only: CSV with columns `file` and `caption`
+    skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
+    max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
+    flip: bool = True  # mirror training images at random (`photos`, `folder`)
+    seed: int = 0  # which images are drawn, and the split
+    workers: NonNegative = 0  # loader processes; batches do not depend on it
+
+    @model_validator(mode="after")
+    def _folder_needs_root(self) -> DataConfig:
+        if self.name == "folder" and self.root is None:
+            raise ValueError("data.name is 'folder', so data.root must name the folder of images")
+        return self
+
+
+class BackboneConfig(Section):
+    """The VQGAN encoder and decoder (published: f8, 128 channels, multipliers 1, 1, 2, 2)."""
+
+    base_channels: Count = 32  # channels at full resolution
+    channel_multipliers: tuple[Count, ...] = (1, 2, 2)  # one a level; each level but the last halves the side
+    residual_blocks: Count = 1  # a level (the decoder has one more)
+    attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
+    feature_dim: Count = 64  # d: channels of the feature map Z
+    norm_groups: Count = 32  # groups of every GroupNorm (published: 32)
+    dropout: Ratio = 0.0
+
+    @property
+    def downsampling(self) -> int:
+        """The factor f between image side and grid side."""
+        return 2 ** (len(self.channel_multipliers) - 1)
+
+
+class MaskConfig(Section):
+    """Which regions are quantised (section 3.1 of the paper)."""
+
+    kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `true` takes the data's object masks
+    mask_ratio: Ratio = 0.5  # share of the regions that is dropped
+    scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
+    scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
+
+    @model_validator(mode="after")
+    def _plain_keeps_all(self) -> MaskConfig:
+        if self.kind == "none" and self.mask_ratio != 0.0:
+            raise ValueError(
+                f"mask.kind is 'none' (the plain VQ model quantises every region), so mask.mask_ratio "
+                f"must be 0, not {self.mask_ratio}"
+            )
+        return self
+
+
+class QuantizerConfig(Section):
+    """The codebook, its moving average and its restarts (METHOD: quantiser, weak points 1 and 3)."""
+
+    codebook_size: Count = 128  # K
+    code_dim: Count = 32  # n_z
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    commitment_weight: Weight = 0.25  # beta
+    restart: Literal["scale_free", "released", "none"] = "scale_free"  # rule that redraws unused codes
+    restart_share: Share = 0.1  # `scale_free`: threshold, as a share of the count under uniform use
+    restart_patience: Count = 20  # `scale_free`: steps a code must stay under the threshold
+
+
+class DemaskConfig(Section):
+    """How dropped regions are inferred (section 3.1 of the paper, table 7)."""
+
+    layers: NonNegative = 8  # of residual block + attention; 0 leaves convolutions only
+    direction_constraint: bool = True  # information flows from kept to dropped regions only
+    mask_update: bool = True  # inferred regions are trusted more, layer by layer
+    renormalise: bool = False  # let attention rows sum to one again (off as published)
+    initial_trust: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02  # B_0 at dropped regions
+
+
+class LossConfig(Section):
+    """Stage 1's loss: L1 + perceptual + adversarial + quantiser."""
+
+    perceptual: Perceptual = "none"  # LPIPS backbone; `random` is an untrained one: not a perceptual score
+    perceptual_weight: Weight = 1.0
+    adversarial_weight: Weight = 0.0  # `disc_weight` of the released code (published: 0.75); 0 is off
+    adversarial_cap: Positive = 1.0  # ceiling of the gradient ratio (published: 1)
+    adversarial_start: NonNegative = 0  # step at which the discriminator enters (released code: 0)
+    adversarial_ramp: NonNegative = 0  # steps over which its weight then grows from 0
+
+
+class DiscriminatorConfig(Section):
+    """The PatchGAN discriminator."""
+
+    base_channels: Count = 64
+    layers: Count = 3  # stride-2 convolutions
+
+
+class OptimiserConfig(Section):
+    """A training loop's length, batch and schedule."""
+
+    steps: Count
+    batch_size: Count  # images of one process in one step, before accumulation
+    learning_rate: Positive
+    betas: tuple[float, float]
+    weight_decay: Weight = 0.0
+    warmup_steps: NonNegative = 0  # linear, from 0
+    cosine: bool = True  # then cosine decay to 0
+    gradient_clip: Weight = 0.0  # largest gradient norm; 0 is off
+    accumulate: Count = 1  # batches whose gradients are summed before a step
+    precision: Precision = "32-true"
+    log_every: Count = 10  # steps between two rows of the curves
+    validate_every: NonNegative = 0  # steps between two held-out losses; 0: only at the end
+    checkpoint_every: NonNegative = 0  # steps between two training states on disk; 0: only at the end
+
+
+class Stage1Config(OptimiserConfig):
+    """Training of MQ-VAE or the plain VQ model."""
+
+    steps: Count = 1000
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-3
+    betas: tuple[float, float] = (0.5, 0.9)
+
+
+class TransformerConfig(Section):
+    """Stackformer or the raster baseline (section 3.2 of the paper)."""
+
+    model: Literal["stackformer", "raster", "none"] = "stackformer"
+    first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
+    order: Literal["raster", "score"] = "raster"  # order of the pairs in a sequence
+    code_layers: Count = 3
+    position_layers: Count = 3
+    width: Count = 128
+    heads: Count = 4
+    dropout: Ratio = 0.1
+    class_conditional: bool = False
+    match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
+    position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> TransformerConfig:
+        if self.width % self.heads:
+            raise ValueError(f"transformer.heads ({self.heads}) must divide transformer.width ({self.width})")
+        return self
+
+
+class Stage2Config(OptimiserConfig):
+    """Training of the transformers."""
+
+    steps: Count = 1000
+    batch_size: Count = 32
+    learning_rate: Positive = 5e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: Weight = 0.01  # on linear weights only
+
+
+class SamplingConfig(Section):
+    """How pairs are drawn."""
+
+    temperature: Weight = 1.0  # 0 takes the likeliest
+    code_top_k: NonNegative = 100  # 0 is off
+    code_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    position_top_k: NonNegative = 10
+    position_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
+
+
+class EvaluationConfig(Section):
+    """What is measured, on how much, with which networks."""
+
+    images: Count = 512  # held-out images for reconstruction, codebook and importance
+    samples: NonNegative = 256  # generated images for FID and KID; 0 leaves generation out
+    batch_size: Count = 64
+    extractor: Literal["lab", "inception"] = "lab"  # features of FID and KID; never mixed in a column
+    extractor_steps: Count = 300  # training of the `lab` extractor
+    lpips: Perceptual = "random"  # network of the LPIPS column, named in its header
+
+
+class Config(Section):
+    """Everything that describes a run."""
+
+    preset: str = "default"  # where the settings came from; overrides do not change it
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    mask: MaskConfig = MaskConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    demask: DemaskConfig = DemaskConfig()
+    loss: LossConfig = LossConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    stage1: Stage1Config = Stage1Config()
+    transformer: TransformerConfig = TransformerConfig()
+    stage2: Stage2Config = Stage2Config()
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _grid_fits(self) -> Config:
+        if self.data.resolution % self.backbone.downsampling:
+            raise ValueError(
+                f"data.resolution ({self.data.resolution}) must be a multiple of "
+                f"{self.backbone.downsampling}, the down-sampling of {len(self.backbone.channel_multipliers)} levels"
+            )
+        if self.mask.kind == "true" and self.data.name != "shapes":
+            raise ValueError("mask.kind 'true' needs true object masks, which only data.name 'shapes' has")
+        return self
+
+    @property
+    def grid_side(self) -> int:
+        """h = w: regions along a side of the feature map."""
+        return self.data.resolution // self.backbone.downsampling
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with mvqlab."""
+    return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
+
+
+def load_config(preset: str | Path = "shapes32", overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
+    """Read a preset, apply overrides, check everything.
+
+    `preset` is a preset's name or the path of a YAML file; `overrides` are ``"section.key=value"``
+    strings (values in YAML) or a mapping from dotted keys to values.
+
+    Raises ConfigError, listing every fault with the nearest known name.
+    """
+    settings = _read_preset(preset)
+    for key, value in _pairs_of(overrides):
+        _set(settings, key, value)
+    return config_from_dict(settings)
+
+
+def config_from_dict(settings: Mapping[str, Any]) -> Config:
+    """Check nested plain settings and freeze them. Raises ConfigError."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write `config` as YAML that `load_config` reads back to an equal one."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def known_keys() -> list[str]:
+    """Every dotted key that an override may set."""
+    keys = []
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            keys += [f"{name}.{leaf}" for leaf in section.model_fields]
+        else:
+            keys.append(name)
+    return keys
+
+
+def _read_preset(preset: str | Path) -> dict[str, Any]:
+    path = Path(preset)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = PRESET_FOLDER / f"{preset}.yaml"
+        if not path.exists():
+            hint = _nearest(str(preset), preset_names())
+            raise ConfigError(f"no preset named '{preset}'{hint}; known: {', '.join(preset_names())}")
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"no preset file at {path}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} must hold sections of settings, found {type(settings).__name__}")
+    return {"preset": path.stem, **settings}
+
+
+def _pairs_of(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        return list(overrides.items())
+    return [parse_override(override) for override in overrides]
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``"mask.mask_ratio=0.5"`` into its key and its YAML value. Raises ConfigError."""
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"override '{override}' must read key=value, for example mask.mask_ratio=0.5")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"override '{override}': the value is not valid YAML") from None
+
+
+def _set(settings: dict[str, Any], key: str, value: Any) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        inside = settings.get(section) or {}
+        if not isinstance(inside, dict):
+            raise ConfigError(f"'{key}': {section} is a single value, it holds no settings of its own")
+        settings[section] = dict(inside)
+        settings = settings[section]
+    settings[leaf] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = f"unknown setting{_nearest(key, known_keys())}"
+        elif "input" in fault and not isinstance(fault["input"], (dict, BaseModel)):
+            message = f"{message} (got {fault['input']!r})"
+        lines.append(f"  {key}: {message}" if key else f"  {message}")
+    return "the settings do not fit:\n" + "\n".join(lines)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:
+        leaves = {key.rsplit(".", 1)[-1]: key for key in known}
+        match = difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.6)
+        close = [leaves[match[0]]] if match else []
+    return f" — did you mean '{close[0]}'?" if close else ""
+
+
+MASK_KINDS: tuple[str, ...] = get_args(MaskKind)

@@ -1,0 +1,170 @@
+"""The VQGAN encoder and decoder that both stage-1 models share (Esser et al. 2021; section 3.1).
+
+images (B, 3, H, W) --Encoder--> features (B, d, h, w)        h = H / f
+features (B, d, h, w) --Decoder--> images (B, 3, H, W)
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.config import BackboneConfig
+
+
+def normalisation(channels: int, groups: int) -> nn.GroupNorm:
+    """GroupNorm over (B, channels, h, w) with `groups` groups, or the most that divide `channels`."""
+    return nn.GroupNorm(gcd(groups, channels), channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised 3x3 convolutions beside a shortcut: (B, c_in, h, w) -> (B, c_out, h, w)."""
+
+    def __init__(self, c_in: int, c_out: int, groups: int = 32, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = normalisation(c_in, groups)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2 = normalisation(c_out, groups)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(self.dropout(F.silu(self.norm2(y))))
+        return self.shortcut(x) + y
+
+
+class SelfAttention(nn.Module):
+    """One-head self-attention over the h * w places of a feature map, as a residual layer."""
+
+    def __init__(self, channels: int, groups: int = 32) -> None:
+        super().__init__()
+        self.norm = normalisation(channels, groups)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.project(x)
+        return self.add(x, F.scaled_dot_product_attention(query, key, value))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (B, 1, L, c), of the normalised map (B, c, h, w)."""
+        places = self.norm(x).flatten(2).transpose(1, 2)
+        query, key, value = self.query_key_value(places).unsqueeze(1).chunk(3, dim=-1)
+        return query, key, value
+
+    def add(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Put the attended values (B, 1, L, c) back on the map and add them to it."""
+        return x + self.out(attended.squeeze(1)).transpose(1, 2).reshape(x.shape)
+
+
+class Downsample(nn.Module):
+    """Halve the side with a stride-2 convolution, padded right and below only, as VQGAN does."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the side: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Middle(nn.Sequential):
+    """Residual block, self-attention, residual block at the grid's resolution."""
+
+    def __init__(self, channels: int, config: BackboneConfig) -> None:
+        groups = config.norm_groups
+        super().__init__(
+            ResidualBlock(channels, channels, groups, config.dropout),
+            SelfAttention(channels, groups),
+            ResidualBlock(channels, channels, groups, config.dropout),
+        )
+
+
+def _level(c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for block in range(n_blocks):
+        layers.append(ResidualBlock(c_in if block == 0 else c_out, c_out, config.norm_groups, config.dropout))
+        if side in config.attention_resolutions:
+            layers.append(SelfAttention(c_out, config.norm_groups))
+    return layers
+
+
+class Encoder(nn.Module):
+    """Images (B, 3, H, W) in [-1, 1] to features (B, d, h, w)."""
+
+    def __init__(self, config: BackboneConfig, resolution: int) -> None:
+        super().__init__()
+        channels, side = config.base_channels, resolution
+        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
+        self.levels = nn.ModuleList()
+        for level, multiplier in enumerate(config.channel_multipliers):
+            width = config.base_channels * multiplier
+            layers = _level(channels, width, config.residual_blocks, side, config)
+            channels = width
+            if level < len(config.channel_multipliers) - 1:
+                layers.append(Downsample(channels))
+                side //= 2
+            self.levels.append(nn.Sequential(*layers))
+        self.middle = Middle(channels, config)
+        self.norm_out = normalisation(channels, config.norm_groups)
+        self.conv_out = nn.Conv2d(channels, config.feature_dim, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv_in(images)
+        for level in self.levels:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(self.middle(x))))
+
+
+class Decoder(nn.Module):
+    """Features (B, d, h, w) to images (B, 3, H, W).
+
+    `has_head` is the VQGAN decoder's own first convolution and middle block. MQ-VAE leaves them out:
+    its de-mask module stands there.
+    """
+
+    def __init__(self, config: BackboneConfig, resolution: int, has_head: bool) -> None:
+        super().__init__()
+        top = config.base_channels * config.channel_multipliers[-1]
+        self.head = nn.Identity()
+        if has_head:
+            self.head = nn.Sequential(nn.Conv2d(config.feature_dim, top, 3, padding=1), Middle(top, config))
+        channels = top if has_head else config.feature_dim
+        side = resolution // config.downsampling
+        self.levels = nn.ModuleList()
+        for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
+            width = config.base_channels * multiplier
+            layers = _level(channels, width, config.residual_blocks + 1, side, config)
+            channels = width
+            if level > 0:
+                layers.append(Upsample(channels))
+                side *= 2
+            self.levels.append(nn.Sequential(*layers))
+        self.norm_out = normalisation(channels, config.norm_groups)
+        self.conv_out = nn.Conv2d(channels, 3, 3, padding=1)
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight at which the adversarial loss is balanced against the reconstruction's."""
+        return self.conv_out.weight
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.head(features)
+        for level in self.levels:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))

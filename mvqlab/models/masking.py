@@ -1,0 +1,181 @@
+"""The adaptive mask module: score every region, keep the N best (section 3.1, equations 1 to 3).
+
+Polarity, once for the whole lab: `mask_ratio` is the share of regions *dropped*; `is_kept` is True
+where a region *survives*. (The released configurations say `topk_ratio`, the share kept.)
+
+Random and ground-truth masks stand behind the same interface, so an experiment swaps one for another
+by one word.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.config import BackboneConfig, MaskConfig
+
+
+class KeptRegions(NamedTuple):
+    """What a mask module hands to the quantiser.
+
+    features (B, N, n_z): the kept regions, normalised, projected and, if learned, times their score.
+    positions (B, N): their places, rising.
+    scores (B, L): the score of every region.
+    is_kept (B, L): True where a region survives.
+    """
+
+    features: Tensor
+    positions: Tensor
+    scores: Tensor
+    is_kept: Tensor
+
+
+def n_kept(mask_ratio: float, n_positions: int) -> int:
+    """N, the regions kept of L: (1 - mask_ratio) * L rounded to the nearest, and at least one.
+
+    Rounded, not cut off: (1 - 0.9) * 100 is 9.999... in floating point and means 10.
+    """
+    return max(1, round((1.0 - mask_ratio) * n_positions))
+
+
+def keep_best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Positions (B, n), rising, of the `n` best of `scores` (B, L), and `is_kept` (B, L)."""
+    positions = scores.topk(n, dim=1).indices.sort(dim=1).values
+    is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter(1, positions, True)
+    return positions, is_kept
+
+
+def gather_regions(regions: Tensor, positions: Tensor) -> Tensor:
+    """The rows of `regions` (B, L, c) at `positions` (B, N): (B, N, c)."""
+    return regions.gather(1, positions.unsqueeze(-1).expand(-1, -1, regions.shape[-1]))
+
+
+class MLPScorer(nn.Sequential):
+    """f_s as the paper has it: a two-layer MLP on each region, (B, d, h, w) -> scores (B, L) in (0, 1)."""
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__(nn.Linear(feature_dim, feature_dim), nn.ReLU(), nn.Linear(feature_dim, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        regions = features.flatten(2).transpose(1, 2)
+        return super().forward(regions).squeeze(-1).sigmoid()
+
+
+class ConvScorer(nn.Module):
+    """f_s as the released code has it: a region is scored in sight of its neighbours.
+
+    With `norm`, LayerNorm over (d, h, w) before and BatchNorm on the single score channel after, as
+    released. Both have a price: the first ties the model to one resolution, the second drifts between
+    training and evaluation, and a negative gain turns the ranking upside down.
+    """
+
+    def __init__(self, feature_dim: int, norm: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(feature_dim, feature_dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(feature_dim, 1, 1)
+        self.batch_norm = nn.BatchNorm2d(1) if norm else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.batch_norm is None:
+            return self.conv2(self.conv1(features).relu()).flatten(1).sigmoid()
+        features = F.layer_norm(features, features.shape[1:])
+        return self.batch_norm(self.conv2(self.conv1(features).relu())).flatten(1).sigmoid()
+
+
+class MaskModule(nn.Module):
+    """Score, keep, normalise, project. Subclasses say where the scores come from."""
+
+    def __init__(self, feature_dim: int, code_dim: int, n: int) -> None:
+        super().__init__()
+        self.n_kept = n
+        self.project = nn.Linear(feature_dim, code_dim, bias=False)
+
+    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Scores (B, L) of all regions of `features` (B, d, h, w); the best are kept."""
+        raise NotImplementedError
+
+    def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
+        """What reaches the quantiser of the kept regions (B, N, n_z) with their scores (B, N)."""
+        return kept
+
+    def forward(
+        self,
+        features: Tensor,
+        importance: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KeptRegions:
+        """Keep the best regions of `features` (B, d, h, w).
+
+        `importance` (B, H, W) is the true object mask, which only `TrueMask` reads; `generator` is
+        what `RandomMask` draws from (the global one if none is given).
+        """
+        scores = self.score(features, importance, generator)
+        positions, is_kept = keep_best(scores, self.n_kept)
+        kept = gather_regions(features.flatten(2).transpose(1, 2), positions)
+        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))
+        return KeptRegions(self.weigh(kept, scores.gather(1, positions)), positions, scores, is_kept)
+
+
+class AdaptiveMask(MaskModule):
+    """The paper's mask: learned scores.
+
+    Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
+    its score, and that product is the only path by which the scorer learns.
+    """
+
+    def __init__(self, feature_dim: int, code_dim: int, n: int, scorer: nn.Module) -> None:
+        super().__init__(feature_dim, code_dim, n)
+        self.scorer = scorer
+
+    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        return self.scorer(features)
+
+    def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
+        return kept * scores.unsqueeze(-1)
+
+
+class RandomMask(MaskModule):
+    """The baseline of table 6: a uniform choice, drawn anew for every image."""
+
+    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        n_images, _, h, w = features.shape
+        device = features.device if generator is None else generator.device
+        return torch.rand(n_images, h * w, device=device, generator=generator).to(features.device)
+
+
+class TrueMask(MaskModule):
+    """The upper bound on drawn shapes: regions ranked by the share of their pixels on an object."""
+
+    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        if importance is None:
+            raise ValueError("the true mask needs `importance` (B, H, W), the object pixels of each image")
+        coverage = region_coverage(importance, features.shape[-1]).to(features.dtype)
+        # Ties (plain background) go to the region nearest to an object: blur settles them.
+        h, w = features.shape[2:]
+        blurred = F.avg_pool2d(coverage.view(-1, 1, h, w), 3, stride=1, padding=1, count_include_pad=False)
+        return coverage + 1e-3 * blurred.flatten(1)
+
+
+def region_coverage(importance: Tensor, side: int) -> Tensor:
+    """Share of object pixels (B, L) in each of side * side regions of masks (B, H, W)."""
+    return F.adaptive_avg_pool2d(importance.float().unsqueeze(1), side).flatten(1)
+
+
+def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
+    """The mask module that `config.kind` names. Raises ValueError for the plain model, which has none."""
+    n = n_kept(config.mask_ratio, n_positions)
+    if config.kind == "random":
+        return RandomMask(backbone.feature_dim, code_dim, n)
+    if config.kind == "true":
+        return TrueMask(backbone.feature_dim, code_dim, n)
+    if config.kind == "adaptive":
+        scorer = (
+            MLPScorer(backbone.feature_dim)
+            if config.scorer == "mlp"
+            else ConvScorer(backbone.feature_dim, config.scorer_norm)
+        )
+        return AdaptiveMask(backbone.feature_dim, code_dim, n, scorer)
+    raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")

@@ -1,0 +1,168 @@
+"""Stage 1: MQ-VAE, and the plain VQ model with the same backbone as its baseline (section 3.1).
+
+    images -> encoder -> adaptive mask -> quantiser -> de-mask -> decoder -> images      MQVAE
+    images -> encoder ------------------> quantiser ------------> decoder -> images      PlainVQ
+
+Both are `TokenModel`s: they turn images into `Pairs` and `Pairs` into images, so all that follows
+(stage 2, evaluation, notebooks) takes either.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mvqlab.config import Config
+from mvqlab.models.backbone import Decoder, Encoder
+from mvqlab.models.demasking import DemaskModule
+from mvqlab.models.masking import KeptRegions, build_mask
+from mvqlab.models.pairs import Pairs
+from mvqlab.models.quantizer import VectorQuantizer
+
+
+class Encoding(NamedTuple):
+    """What an image is after the encoder, the mask and the quantiser.
+
+    pairs: codes and positions, in raster order. scores (B, L): ones for the plain model.
+    is_kept (B, L): True where a region was quantised.
+    """
+
+    pairs: Pairs
+    scores: Tensor
+    is_kept: Tensor
+
+    @property
+    def codes(self) -> Tensor:
+        """(B, N) indices into the codebook."""
+        return self.pairs.codes
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, N) places in the grid, rising."""
+        return self.pairs.positions
+
+
+class Reconstruction(NamedTuple):
+    """An `Encoding`, the images (B, 3, H, W) decoded from it and the quantiser's loss ()."""
+
+    images: Tensor
+    pairs: Pairs
+    scores: Tensor
+    is_kept: Tensor
+    quantizer_loss: Tensor
+
+
+class TokenModel(nn.Module):
+    """A stage-1 model: images to pairs of code and position, and back."""
+
+    def __init__(self, config: Config, n: int, has_head: bool) -> None:
+        super().__init__()
+        self.side = config.grid_side
+        self.n_kept = n
+        self.encoder = Encoder(config.backbone, config.data.resolution)
+        self.quantizer = VectorQuantizer(config.quantizer)
+        self.decoder = Decoder(config.backbone, config.data.resolution, has_head)
+
+    @property
+    def n_positions(self) -> int:
+        """L, the regions of the grid."""
+        return self.side**2
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes' vectors (K, n_z)."""
+        return self.quantizer.codebook.codes
+
+    @property
+    def codebook_size(self) -> int:
+        """K."""
+        return self.quantizer.codebook.size
+
+    def select(
+        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> KeptRegions:
+        """The regions of `images` (B, 3, H, W) that go to the quantiser, before it."""
+        raise NotImplementedError
+
+    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
+        """Images (B, 3, H, W) from quantised regions (B, N, n_z) at positions (B, N)."""
+        raise NotImplementedError
+
+    def forward(
+        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Reconstruction:
+        """Encode, quantise and decode `images` (B, 3, H, W) in [-1, 1].
+
+        `importance` (B, H, W) is the true object mask, for models that keep by it; `generator` is what
+        random masks are drawn from.
+        """
+        kept = self.select(images, importance, generator)
+        quantised = self.quantizer(kept.features)
+        restored = self.restore(quantised.features, kept.positions)
+        pairs = Pairs(quantised.codes, kept.positions, self.side)
+        return Reconstruction(restored, pairs, kept.scores, kept.is_kept, quantised.loss)
+
+    def encode(
+        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Encoding:
+        """Images (B, 3, H, W) to pairs, scores and kept mask. The codebook stays as it is."""
+        kept = self.select(images, importance, generator)
+        codes = self.quantizer.codebook.nearest(kept.features)
+        return Encoding(Pairs(codes, kept.positions, self.side), kept.scores, kept.is_kept)
+
+    def decode(self, pairs: Pairs) -> Tensor:
+        """Images (B, 3, H, W) from pairs in any order."""
+        return self.restore(self.quantizer.codebook.look_up(pairs.codes), pairs.positions)
+
+    @torch.no_grad()
+    def initialise_codebook(self, images: Tensor, importance: Tensor | None = None) -> None:
+        """Start the codebook from the features of a first batch of `images` (B, 3, H, W)."""
+        self.quantizer.codebook.initialise(self.select(images, importance).features)
+
+
+class MQVAE(TokenModel):
+    """Masked-quantisation VAE: only the important regions get a code."""
+
+    def __init__(self, config: Config) -> None:
+        code_dim = config.quantizer.code_dim
+        mask = build_mask(config.mask, config.backbone, code_dim, config.grid_side**2)
+        super().__init__(config, mask.n_kept, has_head=False)
+        self.mask = mask
+        self.demask = DemaskModule(config.demask, config.backbone, code_dim, config.grid_side)
+
+    def select(
+        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> KeptRegions:
+        return self.mask(self.encoder(images), importance, generator)
+
+    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
+        return self.decoder(self.demask(regions, positions))
+
+
+class PlainVQ(TokenModel):
+    """The unmasked baseline: VQGAN's model, a code for every region."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, config.grid_side**2, has_head=True)
+        self.project_in = nn.Linear(config.backbone.feature_dim, config.quantizer.code_dim)
+        self.project_out = nn.Linear(config.quantizer.code_dim, config.backbone.feature_dim)
+
+    def select(
+        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> KeptRegions:
+        regions = self.project_in(self.encoder(images).flatten(2).transpose(1, 2))
+        everywhere = torch.ones(regions.shape[:2], device=images.device)
+        positions = torch.arange(self.n_positions, device=images.device).expand(len(images), -1)
+        return KeptRegions(regions, positions, everywhere, everywhere.bool())
+
+    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
+        in_place = torch.empty_like(regions).scatter(1, positions.unsqueeze(-1).expand_as(regions), regions)
+        features = self.project_out(in_place).transpose(1, 2)
+        return self.decoder(features.unflatten(2, (self.side, self.side)))
+
+
+def build_stage1(config: Config) -> MQVAE | PlainVQ:
+    """The stage-1 model that `config.mask.kind` names, freshly initialised from torch's global seed."""
+    return PlainVQ(config) if config.mask.kind == "none" else MQVAE(config)
