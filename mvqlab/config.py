@@ -156,6 +156,7 @@ class OptimiserConfig(Section):
     log_every: Count = 10  # steps between two rows of the curves
     validate_every: NonNegative = 0  # steps between two held-out losses; 0: only at the end
     checkpoint_every: NonNegative = 0  # steps between two training states on disk; 0: only at the end
+    tensorboard: bool = False  # write TensorBoard logs beside the CSV (needs the `tensorboard` extra)
 
 
 class Stage1Config(OptimiserConfig):
@@ -242,9 +243,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _grid_fits(self) -> Config:
         if self.data.resolution % self.backbone.downsampling:
+            n_levels = len(self.backbone.channel_multipliers)
             raise ValueError(
                 f"data.resolution ({self.data.resolution}) must be a multiple of "
-                f"{self.backbone.downsampling}, the down-sampling of {len(self.backbone.channel_multipliers)} levels"
+                f"{self.backbone.downsampling}, the down-sampling of {n_levels} levels"
             )
         if self.mask.kind == "true" and self.data.name != "shapes":
             raise ValueError("mask.kind 'true' needs true object masks, which only data.name 'shapes' has")

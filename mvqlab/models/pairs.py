@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds the dataclasses that it is handed
 class Pairs:
     """What an image is to stage 2: N codes, and where each belongs.
 

@@ -1,0 +1,138 @@
+"""The adaptive mask module against a plain selection written out here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.models.masking import (
+    AdaptiveMask,
+    ConvScorer,
+    MLPScorer,
+    RandomMask,
+    TrueMask,
+    build_mask,
+    keep_best,
+    n_kept,
+    region_coverage,
+)
+
+B, D, H, W, CODE_DIM = 2, 5, 3, 7, 11
+L = H * W
+
+
+def plain_selection(features: Tensor, scores: Tensor, weight: Tensor, n: int) -> Tensor:
+    """Image by image, region by region: rank, normalise, project, multiply."""
+    rows = []
+    for image, image_scores in zip(features, scores.detach(), strict=True):
+        ranked = sorted(range(L), key=lambda place: -image_scores[place].item())
+        for place in sorted(ranked[:n]):
+            region = image[:, place // W, place % W]
+            region = (region - region.mean()) / (region.var(unbiased=False) + 1e-5).sqrt()
+            rows.append((weight @ region) * image_scores[place])
+    return torch.stack(rows).view(len(features), n, -1)
+
+
+@pytest.mark.parametrize("scorer", [MLPScorer(D), ConvScorer(D, norm=True), ConvScorer(D, norm=False)])
+def test_adaptive_mask_equals_plain_selection(scorer: torch.nn.Module) -> None:
+    torch.manual_seed(0)
+    mask = AdaptiveMask(D, CODE_DIM, 8, scorer).eval()
+    features = torch.randn(B, D, H, W)
+    kept = mask(features)
+    assert kept.scores.shape == (B, L) and ((kept.scores > 0) & (kept.scores < 1)).all()
+    expected = plain_selection(features, kept.scores, mask.project.weight, 8)
+    torch.testing.assert_close(kept.features, expected)
+
+
+@given(
+    n_places=st.integers(1, 400),
+    kept_share=st.integers(1, 100),
+)
+def test_n_kept_is_the_exact_share_rounded(n_places: int, kept_share: int) -> None:
+    """Guards against int(L * (1 - r)), which keeps 9 of 100 at ratio 0.9."""
+    n = n_kept(1 - kept_share / 100, n_places)
+    assert 1 <= n <= n_places
+    assert abs(n * 100 - kept_share * n_places) <= 50 or n == 1
+
+
+def test_n_kept_known_values() -> None:
+    assert n_kept(0.9, 100) == 10
+    assert n_kept(0.0, 64) == 64
+    assert n_kept(0.75, 1024) == 256
+    assert n_kept(0.999, 4) == 1
+
+
+@given(n=st.integers(1, L), seed=st.integers(0, 1000))
+def test_kept_positions_rise_and_are_the_best(n: int, seed: int) -> None:
+    scores = torch.rand(B, L, generator=torch.Generator().manual_seed(seed))
+    positions, is_kept = keep_best(scores, n)
+    assert positions.shape == (B, n)
+    assert (positions.diff(dim=1) > 0).all()
+    assert (is_kept.sum(1) == n).all()
+    for row in range(B):
+        worst_kept = scores[row][is_kept[row]].min()
+        assert (scores[row][~is_kept[row]] <= worst_kept).all()
+
+
+def test_the_score_product_is_what_trains_the_scorer() -> None:
+    """Without the multiplication the scorer gets no gradient at all."""
+    mask = AdaptiveMask(D, CODE_DIM, 8, MLPScorer(D))
+    features = torch.randn(B, D, H, W)
+    mask(features).features.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in mask.scorer.parameters())
+
+    mask.zero_grad()
+    mask.weigh = lambda kept, scores: kept
+    mask(features).features.square().sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in mask.scorer.parameters())
+
+
+def test_conv_scorer_norm_ties_the_ranking_to_the_gain() -> None:
+    """The released scorer's weak point: a negative batch-norm gain turns the ranking upside down."""
+    scorer = ConvScorer(D).eval()
+    features = torch.randn(B, D, H, W)
+    before = scorer(features)
+    with torch.no_grad():
+        scorer.batch_norm.weight.neg_()
+    assert torch.equal(before.argsort(1), scorer(features).argsort(1, descending=True))
+
+
+def test_random_mask_is_uniform_seeded_and_unweighted() -> None:
+    mask = RandomMask(D, CODE_DIM, 4)
+    features = torch.randn(1, D, H, W).expand(3000, -1, -1, -1)
+    kept = mask(features, generator=torch.Generator().manual_seed(1))
+    again = mask(features, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(kept.positions, again.positions)
+    share = kept.is_kept.float().mean(0)
+    assert (share - 4 / L).abs().max() < 5 * (4 / L * (1 - 4 / L) / 3000) ** 0.5
+    projected = mask.project(torch.nn.functional.layer_norm(features[0].flatten(1).T, (D,)))
+    torch.testing.assert_close(kept.features[0], projected[kept.positions[0]])
+
+
+def test_true_mask_keeps_the_object() -> None:
+    importance = torch.zeros(1, 6, 6, dtype=torch.bool)
+    importance[0, 2:4, 0:6] = True
+    mask = TrueMask(D, CODE_DIM, 3)
+    kept = mask(torch.randn(1, D, 3, 3), importance)
+    assert kept.positions.tolist() == [[3, 4, 5]]
+    with pytest.raises(ValueError, match="importance"):
+        mask(torch.randn(1, D, 3, 3))
+
+
+def test_region_coverage_counts_pixels() -> None:
+    importance = torch.zeros(1, 4, 4, dtype=torch.bool)
+    importance[0, 0, :3] = True
+    assert region_coverage(importance, 2).tolist() == [[0.5, 0.25, 0.0, 0.0]]
+
+
+def test_one_word_swaps_the_mask() -> None:
+    backbone = BackboneConfig(feature_dim=D)
+    kinds = {kind: build_mask(MaskConfig(kind=kind), backbone, CODE_DIM, L) for kind in ("adaptive", "random")}
+    features = torch.randn(B, D, H, W)
+    assert kinds["adaptive"](features).features.shape == kinds["random"](features).features.shape
+    with pytest.raises(ValueError, match="plain VQ"):
+        build_mask(MaskConfig(kind="none", mask_ratio=0.0), backbone, CODE_DIM, L)

@@ -1,0 +1,170 @@
+"""The quantiser: nearest codes, straight-through gradient, moving averages and restarts, written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mvqlab.config import QuantizerConfig
+from mvqlab.models.quantizer import (
+    Codebook,
+    NoRestart,
+    ReleasedRestart,
+    ScaleFreeRestart,
+    VectorQuantizer,
+    draw_features,
+    nearest_codes,
+    smoothed,
+)
+
+K, N_Z, B, N = 7, 3, 2, 5
+
+
+def test_nearest_codes_against_a_double_loop() -> None:
+    torch.manual_seed(0)
+    features, codebook = torch.randn(11, N_Z), torch.randn(K, N_Z)
+    expected = [min(range(K), key=lambda k, z=z: float((z - codebook[k]).norm())) for z in features]
+    assert nearest_codes(features, codebook).tolist() == expected
+
+
+def test_gradient_passes_straight_through() -> None:
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z)).eval()
+    features = torch.randn(B, N, N_Z, requires_grad=True)
+    out = quantizer(features)
+    weights = torch.randn(B, N, N_Z)
+    (out.features * weights).sum().backward()
+    torch.testing.assert_close(features.grad, weights)
+    torch.testing.assert_close(out.features.detach(), quantizer.codebook.codes[out.codes])
+
+
+def test_commitment_loss_value_and_gradient() -> None:
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z, commitment_weight=0.25)).eval()
+    features = torch.randn(B, N, N_Z, requires_grad=True)
+    out = quantizer(features)
+    gap = features - quantizer.codebook.codes[out.codes]
+    torch.testing.assert_close(out.loss, 0.25 * gap.square().mean())
+    out.loss.backward()
+    torch.testing.assert_close(features.grad, 0.25 * 2 * gap.detach() / gap.numel())
+
+
+def plain_update(
+    counts: list[float], sums: list[Tensor], features: Tensor, codes: list[int], decay: float
+) -> list[Tensor]:
+    for k in range(K):
+        mine = [z for z, code in zip(features, codes, strict=True) if code == k]
+        counts[k] = decay * counts[k] + (1 - decay) * len(mine)
+        sums[k] = decay * sums[k] + (1 - decay) * sum(mine, torch.zeros(N_Z))
+    total = sum(counts)
+    return [sums[k] / ((counts[k] + 1e-5) / (total + K * 1e-5) * total) for k in range(K)]
+
+
+def test_moving_averages_against_plain_python() -> None:
+    torch.manual_seed(1)
+    codebook = Codebook(K, N_Z, decay=0.8, restart=NoRestart())
+    codebook.initialise(torch.randn(20, N_Z))
+    counts = codebook.ema_counts.tolist()
+    sums = [row.clone() for row in codebook.ema_sums]
+    for _ in range(4):
+        features = torch.randn(13, N_Z)
+        codes = codebook.nearest(features)
+        codebook.update(features, codes)
+        expected = plain_update(counts, sums, features, codes.tolist(), 0.8)
+        torch.testing.assert_close(codebook.codes, torch.stack(expected))
+
+
+def test_starting_from_data_is_no_jump() -> None:
+    """Averages that start elsewhere than the codes throw the codebook about at the first step."""
+    torch.manual_seed(2)
+    features = torch.randn(64, N_Z)
+    codebook = Codebook(K, N_Z, decay=0.99, restart=NoRestart())
+    codebook.initialise(features)
+    before = codebook.codes.clone()
+    assert all(any(torch.equal(code, z) for z in features) for code in before)
+    codebook.update(features, codebook.nearest(features))
+    assert (codebook.codes - before).norm(dim=1).max() < 0.1 * before.norm(dim=1).max()
+
+
+def test_smoothing_keeps_the_total() -> None:
+    counts = torch.tensor([0.0, 5.0, 2.5])
+    assert (smoothed(counts) > 0).all()
+    torch.testing.assert_close(smoothed(counts).sum(), counts.sum())
+
+
+def test_drawn_features_do_not_repeat_unless_they_must() -> None:
+    features = torch.arange(10.0).unsqueeze(1)
+    assert len(draw_features(features, 10).unique()) == 10
+    tiled = draw_features(features, 25)
+    assert tiled.shape == (25, 1)
+    assert ((tiled - tiled.round()).abs() < 0.5).all() and len(tiled.unique()) == 25
+
+
+def share_redrawn(rule: torch.nn.Module, n_codes: int, n_features: int, steps: int = 300) -> float:
+    """Share of the codebook redrawn per step, once settled, with features spread over all codes."""
+    torch.manual_seed(0)
+    codebook = Codebook(n_codes, 2, decay=0.99, restart=rule)
+    centres = torch.randn(n_codes, 2) * 10
+    codebook.initialise(centres)
+    redrawn = []
+    unused = rule.unused
+
+    def watched(counts: Tensor, expected: float) -> Tensor:
+        which = unused(counts, expected)
+        redrawn.append(float(which.float().mean()))
+        return which
+
+    rule.unused = watched
+    for _ in range(steps):
+        features = centres[torch.randint(n_codes, (n_features,))] + 0.01 * torch.randn(n_features, 2)
+        codebook.update(features, codebook.nearest(features))
+    return sum(redrawn[-50:]) / 50
+
+
+@pytest.mark.parametrize(("n_features", "at_least"), [(256, 0.7), (512, 0.5)])
+def test_released_restart_redraws_most_of_the_codebook_of_a_small_batch(
+    n_features: int, at_least: float
+) -> None:
+    """The released rule compares a count that grows with the batch to a fixed 1."""
+    assert share_redrawn(ReleasedRestart(), 1024, n_features) > at_least
+
+
+@pytest.mark.parametrize("n_features", [64, 256, 2048])
+def test_scale_free_restart_leaves_used_codes_alone_at_any_batch_size(n_features: int) -> None:
+    """The cure: codes in even use are hardly ever redrawn, however small the batch."""
+    assert share_redrawn(ScaleFreeRestart(1024, share=0.1, patience=20), 1024, n_features) < 0.02
+
+
+def test_scale_free_restart_redraws_a_dead_code_after_its_patience() -> None:
+    rule = ScaleFreeRestart(3, share=0.1, patience=4)
+    counts = torch.tensor([5.0, 0.0, 5.0])
+    redrawn = [rule.unused(counts, expected=5.0).tolist() for _ in range(9)]
+    assert [row[1] for row in redrawn] == [False, False, False, True] * 2 + [False]
+    assert not any(row[0] or row[2] for row in redrawn)
+
+
+def test_a_redrawn_code_lies_on_a_feature_of_the_batch() -> None:
+    codebook = Codebook(4, 2, decay=0.5, restart=ScaleFreeRestart(4, share=0.1, patience=1))
+    codebook.initialise(torch.tensor([[0.0, 0.0], [0.1, 0.0], [0.0, 0.1], [900.0, 900.0]]))
+    features = torch.randn(64, 2)
+    for _ in range(12):
+        codebook.update(features, codebook.nearest(features))
+    assert codebook.codes.abs().max() < features.abs().max() + 1e-4
+    counts = torch.bincount(codebook.nearest(features), minlength=4)
+    assert (counts > 0).all()
+
+
+def test_evaluation_leaves_the_codebook_alone() -> None:
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z))
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    quantizer.eval()(torch.randn(B, N, N_Z))
+    assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
+    quantizer.train()(torch.randn(B, N, N_Z))
+    assert not torch.equal(before["codebook.codes"], quantizer.codebook.codes)
+
+
+def test_codebook_stays_in_float32_under_autocast() -> None:
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = quantizer(torch.randn(B, N, N_Z, dtype=torch.bfloat16))
+    assert quantizer.codebook.codes.dtype == torch.float32
+    assert out.loss.dtype == torch.float32
