@@ -107,6 +107,7 @@ class QuantizerConfig(Section):
     code_dim: Count = 32  # n_z
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     commitment_weight: Weight = 0.25  # beta
+    start_step: NonNegative = 0  # step at which quantising begins; until then features pass as they are
     restart: Literal["scale_free", "released", "none"] = "scale_free"  # rule that redraws unused codes
     restart_share: Share = 0.1  # `scale_free`: threshold, as a share of the count under uniform use
     restart_patience: Count = 20  # `scale_free`: steps a code must stay under the threshold

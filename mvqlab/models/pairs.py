@@ -31,7 +31,8 @@ class Pairs:
     def __len__(self) -> int:
         return self.codes.shape[0]
 
-    def __getitem__(self, rows: slice | Tensor) -> Pairs:
+    def __getitem__(self, rows: slice | Tensor | tuple[slice, slice]) -> Pairs:
+        """Some images, or with two slices some pairs of some images."""
         return Pairs(self.codes[rows], self.positions[rows], self.side)
 
     @property

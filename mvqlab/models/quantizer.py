@@ -125,7 +125,6 @@ class Codebook(nn.Module):
     codes: Tensor
     ema_counts: Tensor
     ema_sums: Tensor
-    is_initialised: Tensor
 
     def __init__(self, size: int, dim: int, decay: float, restart: RestartRule) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class Codebook(nn.Module):
         self.register_buffer("codes", torch.empty(size, dim).uniform_(-1.0 / size, 1.0 / size))
         self.register_buffer("ema_counts", torch.ones(size))
         self.register_buffer("ema_sums", self.codes.clone())
-        self.register_buffer("is_initialised", torch.tensor(False))
+        self.is_waiting = False  # during a warm-up: see VectorQuantizer.forward
 
     @property
     def size(self) -> int:
@@ -154,7 +153,6 @@ class Codebook(nn.Module):
         """Start codes and averages from `features` (..., n_z), so that the first update is no jump."""
         everyone = gather_over_ranks(features.reshape(-1, features.shape[-1]).float())
         self._set(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
-        self.is_initialised.fill_(True)
 
     @torch.no_grad()
     def update(self, features: Tensor, codes: Tensor) -> None:
@@ -194,7 +192,13 @@ class VectorQuantizer(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Quantised:
-        """Quantise `features` (B, N, n_z). In training mode the codebook takes one step."""
+        """Quantise `features` (B, N, n_z). In training mode the codebook takes one step.
+
+        While the codebook is waiting, features pass as they are: the lab's optional warm-up, in which
+        encoder and decoder first learn what there is to quantise (`quantizer.start_step`).
+        """
+        if self.training and self.codebook.is_waiting:
+            return Quantised(features, self.codebook.nearest(features), features.new_zeros(()))
         codes = self.codebook.nearest(features)
         quantised = self.codebook.look_up(codes)
         loss = self.commitment_weight * F.mse_loss(features.float(), quantised)

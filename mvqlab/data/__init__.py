@@ -1,0 +1,22 @@
+"""Images to learn from: drawn shapes, crops of photographs, and folders of your own.
+
+splits = build_splits(DataConfig(name="shapes", resolution=32))
+splits.train[0]["image"]                          # (3, 32, 32), in [-1, 1]
+next(batches(splits.train, batch_size=16, seed=0))  # the first training batch
+"""
+
+from mvqlab.data.loading import batch_indices, batches, batches_in_order
+from mvqlab.data.samples import Batch, DataError, PictureDataset, Sample, Splits
+from mvqlab.data.splits import build_splits
+
+__all__ = [
+    "Batch",
+    "DataError",
+    "PictureDataset",
+    "Sample",
+    "Splits",
+    "batch_indices",
+    "batches",
+    "batches_in_order",
+    "build_splits",
+]

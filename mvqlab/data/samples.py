@@ -1,0 +1,152 @@
+"""What every data set hands out: a picture with what is known about it, and batches of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+REMEMBERED_BYTES = 512 * 2**20  # a split whose pictures fit in here is drawn or decoded only once
+
+
+class DataError(ValueError):
+    """The data cannot be used as asked. The message says what is wrong, where, and what to do."""
+
+
+def some_of(words: list[str], between: str = "\n", at_most: int = 20) -> str:
+    """The first words for an error message, and how many more there are."""
+    more = [f"... and {len(words) - at_most} more"] if len(words) > at_most else []
+    return between.join(words[:at_most] + more)
+
+
+class Sample(TypedDict):
+    """One item of a data set, as tensors."""
+
+    image: Tensor  # (3, H, W) float32 in [-1, 1]
+    label: int  # -1 where there is none
+    caption: str  # "" where there is none
+    importance: Tensor | None  # (H, W) float32, 1 on object pixels and 0 elsewhere; None where unknown
+
+
+class Picture(NamedTuple):
+    """One item as it is kept in memory."""
+
+    pixels: np.ndarray  # (3, H, W) uint8
+    label: int = -1
+    caption: str = ""
+    is_object: np.ndarray | None = None  # (H, W) bool
+
+
+class PictureDataset(Dataset[Sample]):
+    """A map-style data set of square pictures, each a pure function of its index.
+
+    A subclass says how long it is and how a picture is made; pictures are remembered where the whole
+    split is small. `flip` tells the loader that training images may be mirrored.
+    """
+
+    def __init__(self, size: int, resolution: int, flip: bool = False) -> None:
+        self.size, self.resolution, self.flip = size, resolution, flip
+        self._remembers = size * 3 * resolution**2 <= REMEMBERED_BYTES
+        self._remembered: dict[int, Picture] = {}
+
+    def picture(self, index: int) -> Picture:
+        """Make picture number `index`, 0 <= index < len(self)."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        """Item `index`; negative ones count from the end. Raises IndexError."""
+        if not -self.size <= index < self.size:
+            raise IndexError(f"there is no item {index} in a data set of {self.size}")
+        picture = self._remember(index % self.size)
+        importance = None
+        if picture.is_object is not None:
+            importance = torch.from_numpy(picture.is_object).float()
+        return Sample(
+            image=torch.from_numpy(picture.pixels).float().div_(127.5).sub_(1.0),
+            label=picture.label,
+            caption=picture.caption,
+            importance=importance,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # a loader process that is not forked gets the recipe, not hundreds of megabytes of pictures
+        return {**self.__dict__, "_remembered": {}}
+
+    def _remember(self, index: int) -> Picture:
+        picture = self._remembered.get(index)
+        if picture is None:
+            picture = self.picture(index)
+            if self._remembers:
+                self._remembered[index] = picture
+        return picture
+
+
+@dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds the dataclasses that it is handed
+class Batch:
+    """Several samples, stacked.
+
+    images (B, 3, H, W) float32 in [-1, 1]; labels (B,) long, -1 where there is none; captions, one a
+    sample; importance (B, H, W) bool, True on object pixels, or None where unknown.
+    """
+
+    images: Tensor
+    labels: Tensor
+    captions: list[str]
+    importance: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        importance = None if self.importance is None else self.importance.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), self.captions, importance)
+
+    def mirrored(self, rows: Tensor) -> Batch:
+        """The batch with left and right swapped where `rows` (B,) bool is True."""
+        images = torch.where(rows[:, None, None, None], self.images.flip(-1), self.images)
+        importance = self.importance
+        if importance is not None:
+            importance = torch.where(rows[:, None, None], importance.flip(-1), importance)
+        return Batch(images, self.labels, self.captions, importance)
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples of one data set."""
+    masks = [sample["importance"] for sample in samples if sample["importance"] is not None]
+    return Batch(
+        images=torch.stack([sample["image"] for sample in samples]),
+        labels=torch.tensor([sample["label"] for sample in samples]),
+        captions=[sample["caption"] for sample in samples],
+        importance=torch.stack(masks).bool() if masks else None,
+    )
+
+
+@dataclass(eq=False)
+class Splits:
+    """The training and the held-out pictures of a run, and what their labels are.
+
+    label_meaning says what a label tells apart ("object class", "source photograph", "folder"), and is
+    "" where there are none. data_hash names all that defines the pictures. skipped lists the bad files
+    that were left out, each with its fault; n_ignored counts the files that are not images by name.
+    """
+
+    train: PictureDataset
+    validation: PictureDataset
+    class_names: list[str]
+    label_meaning: str
+    data_hash: str
+    skipped: list[str] = field(default_factory=list)
+    n_ignored: int = 0
+
+    @property
+    def n_classes(self) -> int:
+        """Labels run from 0 to n_classes - 1; 0 where there are none."""
+        return len(self.class_names)

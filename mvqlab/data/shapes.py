@@ -1,0 +1,139 @@
+"""Drawn scenes of one to three objects, for which the important pixels are known exactly.
+
+Backgrounds are dark and smooth, objects bright and often textured: what a model must spend codes on is
+where the objects are. Scenes are chosen in image sides, so index 7 shows the same scene at every
+resolution, and are drawn when asked for: nothing is stored or downloaded.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mvqlab.config import DataConfig
+from mvqlab.data.drawing import REACH, SHAPES, TEXTURES, Object, draw
+from mvqlab.data.samples import Picture, PictureDataset, Splits
+from mvqlab.data.seeds import generator, short_hash
+
+DRAWING_VERSION = 1  # raise it when the same index would look different
+
+MAX_OBJECTS = 3
+SIZES = {"small": (0.11, 0.14), "large": (0.18, 0.24)}  # radius, image sides
+COLOURS = {
+    "red": (0.90, 0.16, 0.16),
+    "orange": (0.96, 0.52, 0.10),
+    "yellow": (0.95, 0.84, 0.15),
+    "green": (0.15, 0.72, 0.25),
+    "cyan": (0.15, 0.78, 0.85),
+    "blue": (0.16, 0.38, 0.95),
+    "purple": (0.62, 0.25, 0.85),
+    "pink": (0.97, 0.45, 0.70),
+}
+PLACES_TRIED = 24  # before the emptiest place is taken
+CLEARANCE = 0.85  # of two radii's sum: objects may touch and overlap a little
+
+SHAPE_NAMES = list(SHAPES)
+_TEXTURE_NAMES, _COLOUR_NAMES, _SIZE_NAMES = list(TEXTURES), list(COLOURS), list(SIZES)
+
+
+class Scene(NamedTuple):
+    """What one picture shows: objects from the largest to the smallest, and the background's colours."""
+
+    objects: list[Object]
+    descriptions: list[str]  # one an object, such as "small red striped disc"
+    background: np.ndarray  # (3, n, n) control points of a smooth gradient, in [0, 1]
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene at random."""
+    drawn = [_random_look(rng) for _ in range(rng.integers(1, MAX_OBJECTS + 1))]
+    drawn.sort(key=lambda look: -look.radius)
+    objects: list[Object] = []
+    for look in drawn:
+        centre = _free_place(look.radius, objects, rng)
+        objects.append(
+            Object(look.shape, look.texture, look.colour, centre, look.radius, rng.uniform(0.0, 2.0 * np.pi))
+        )
+    return Scene(objects, [look.description for look in drawn], _random_background(rng))
+
+
+def caption_of(descriptions: list[str]) -> str:
+    """A caption such as "a red striped disc and a small green square"."""
+    phrases = [f"{'an' if words[0] in 'aeiou' else 'a'} {words}" for words in descriptions]
+    if len(phrases) == 1:
+        return phrases[0]
+    return f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+class ShapesDataset(PictureDataset):
+    """`size` drawn scenes; the label is the shape of the largest object."""
+
+    def __init__(self, size: int, resolution: int, seed: int, split: str) -> None:
+        super().__init__(size, resolution)  # never mirrored: there are as many scenes as one asks for
+        self.seed, self.split = seed, split
+
+    def scene(self, index: int) -> Scene:
+        """What picture `index` shows."""
+        return random_scene(generator(self.seed, self.split, index))
+
+    def picture(self, index: int) -> Picture:
+        scene = self.scene(index)
+        drawing = draw(scene.objects, scene.background, self.resolution)
+        label = SHAPE_NAMES.index(scene.objects[0].shape)
+        return Picture(drawing.pixels, label, caption_of(scene.descriptions), drawing.is_object)
+
+
+def shapes_splits(config: DataConfig) -> Splits:
+    """The drawn training and held-out scenes; nothing is drawn yet."""
+    hashed = (
+        "shapes",
+        DRAWING_VERSION,
+        config.resolution,
+        config.train_size,
+        config.validation_size,
+        config.seed,
+    )
+    return Splits(
+        train=ShapesDataset(config.train_size, config.resolution, config.seed, "train"),
+        validation=ShapesDataset(config.validation_size, config.resolution, config.seed, "validation"),
+        class_names=SHAPE_NAMES,
+        label_meaning="object class",
+        data_hash=short_hash(*hashed),
+    )
+
+
+class _Look(NamedTuple):
+    shape: str
+    texture: str
+    colour: np.ndarray
+    radius: float
+    description: str
+
+
+def _random_look(rng: np.random.Generator) -> _Look:
+    choices = rng.integers((len(SHAPE_NAMES), len(_TEXTURE_NAMES), len(_COLOUR_NAMES), len(_SIZE_NAMES)))
+    shape, texture = SHAPE_NAMES[choices[0]], _TEXTURE_NAMES[choices[1]]
+    colour, size = _COLOUR_NAMES[choices[2]], _SIZE_NAMES[choices[3]]
+    words = ["small" if size == "small" else "", colour, "" if texture == "plain" else texture, shape]
+    shade = np.clip(COLOURS[colour] + rng.uniform(-0.05, 0.05, 3), 0.0, 1.0).astype(np.float32)
+    return _Look(shape, texture, shade, rng.uniform(*SIZES[size]), " ".join(filter(None, words)))
+
+
+def _free_place(radius: float, placed: list[Object], rng: np.random.Generator) -> tuple[float, float]:
+    """A centre whose object lies within the image and is clear of the others, as far as there is room."""
+    margin = REACH * radius
+    places = rng.uniform(margin, 1.0 - margin, (PLACES_TRIED, 2))
+    room = np.full(PLACES_TRIED, np.inf)
+    for other in placed:
+        distance = np.hypot(*(places - other.centre).T)
+        room = np.minimum(room, distance - CLEARANCE * (radius + other.radius))
+    best = int(np.argmax(np.minimum(room, 0.0)))  # the first that is clear, else the one with most room
+    return float(places[best, 0]), float(places[best, 1])
+
+
+def _random_background(rng: np.random.Generator) -> np.ndarray:
+    """(3, 3, 3) control points, rgb first: one dark, muted colour that varies a little over the image."""
+    light = rng.uniform(0.10, 0.24) + rng.uniform(-0.06, 0.06, (1, 3, 3))
+    tint = rng.uniform(-0.06, 0.06, (3, 1, 1)) + rng.uniform(-0.03, 0.03, (3, 3, 3))
+    return np.clip(light + tint, 0.0, 1.0)

@@ -1,0 +1,20 @@
+"""The one door to the data: settings in, training and held-out pictures out."""
+
+from __future__ import annotations
+
+from mvqlab.config import DataConfig
+from mvqlab.data.folder import folder_splits
+from mvqlab.data.photos import photos_splits
+from mvqlab.data.samples import Splits
+from mvqlab.data.shapes import shapes_splits
+
+SOURCES = {"shapes": shapes_splits, "photos": photos_splits, "folder": folder_splits}
+
+
+def build_splits(config: DataConfig) -> Splits:
+    """Training and held-out pictures as `config` describes them.
+
+    An item depends on (config.seed, split, index) alone. Raises DataError where the data cannot be used;
+    for folders that is found out here, by trying every file, and not during training.
+    """
+    return SOURCES[config.name](config)

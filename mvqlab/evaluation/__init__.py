@@ -1,0 +1,26 @@
+"""What is measured: reconstructions, codebook, importance, generated images, speed."""
+
+from mvqlab.evaluation.codebook import codebook_redundancy, codebook_usage
+from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
+from mvqlab.evaluation.generation import generation_metrics
+from mvqlab.evaluation.importance import importance_agreement
+from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
+from mvqlab.evaluation.report import evaluate_generation, evaluate_stage1
+from mvqlab.evaluation.speed import images_per_second, seconds_per_step
+
+__all__ = [
+    "FeatureExtractor",
+    "HeldOut",
+    "build_extractor",
+    "codebook_redundancy",
+    "codebook_usage",
+    "collect",
+    "evaluate_generation",
+    "evaluate_reconstruction",
+    "evaluate_stage1",
+    "generation_metrics",
+    "images_per_second",
+    "importance_agreement",
+    "reconstruction_quality",
+    "seconds_per_step",
+]

@@ -1,0 +1,194 @@
+"""The networks whose features FID and KID compare.
+
+Figures of two extractors do not compare (METHOD weak point 15), so each names its own column:
+
+inception   what published FIDs use; needs a file of weights.
+lab         a small network trained for some seconds on the data itself; needs no file. Its figures
+            compare runs on the same data, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mvqlab import pretrained
+from mvqlab.config import Config
+from mvqlab.data import Splits
+from mvqlab.evaluation.lab_network import (
+    RECIPE_VERSION,
+    LabAccuracy,
+    LabNetwork,
+    LabTask,
+    lab_task,
+    measure_accuracy,
+    train_lab_network,
+)
+from mvqlab.files import whole_file
+from mvqlab.torchvision_guard import import_torchvision
+
+CACHE_VARIABLE = "MVQLAB_CACHE"
+LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
+
+
+class ExtractorCacheWarning(UserWarning):
+    """A cached extractor cannot be read and is trained again."""
+
+
+class FeatureExtractor(nn.Module):
+    """A frozen network: uint8 images (B, 3, H, W) -> features (B, num_features).
+
+    name: in words. column: what its FID and KID columns end in.
+    """
+
+    def __init__(self, name: str, column: str, num_features: int) -> None:
+        super().__init__()
+        self.name, self.column, self.num_features = name, column, num_features
+
+    @property
+    def device(self) -> torch.device:
+        """Where images must be."""
+        return next(self.parameters(), torch.empty(0)).device
+
+    def train(self, mode: bool = True) -> FeatureExtractor:
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def build_extractor(config: Config, splits: Splits, device: torch.device | str = "cpu") -> FeatureExtractor:
+    """The extractor that `config.evaluation.extractor` names; trains the `lab` one if it is not cached.
+
+    Raises MissingWeightsError if Inception's file is not there.
+    """
+    if config.evaluation.extractor == "inception":
+        return InceptionExtractor().to(device)
+    return lab_extractor(splits, config.data.resolution, config.evaluation.extractor_steps, device=device)
+
+
+class InceptionExtractor(FeatureExtractor):
+    """torch-fidelity's Inception v3 at its last pooling: the network and resizing of published FIDs.
+
+    Raises MissingWeightsError if its file is not there (nothing is downloaded), ImportError if
+    torch-fidelity is not installed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("inception (torch-fidelity, 2048 features)", "inception", 2048)
+        file = pretrained.inception()
+        # torch-fidelity unpickles whatever the file holds, so it is read once before, safely.
+        pretrained.load(file)
+        import_torchvision()
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ModuleNotFoundError as error:
+            advice = "the inception extractor needs torch-fidelity: pip install 'mvqlab[inception]'"
+            raise ImportError(advice) from error
+
+        with torch.random.fork_rng(devices=[]):
+            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file.path))
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)[0]
+
+
+class LabExtractor(FeatureExtractor):
+    """A trained `LabNetwork`; `task` and `accuracy` say what at and how well."""
+
+    def __init__(self, network: LabNetwork, resolution: int, task: LabTask, accuracy: LabAccuracy) -> None:
+        how_well = f"{accuracy.accuracy:.0%} right on {accuracy.measured_on} images"
+        name = f"lab ({task.meaning}, {resolution}px, {how_well})"
+        super().__init__(name, "lab", LabNetwork.num_features)
+        self.network, self.task, self.accuracy = network, task, accuracy
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.features(images.float() / 127.5 - 1.0)
+
+
+def lab_extractor(
+    splits: Splits,
+    resolution: int,
+    steps: int,
+    *,
+    seed: int = LAB_SEED,
+    cache: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> LabExtractor:
+    """The `lab` extractor for `splits`: read from the folder `cache`, or trained and put there.
+
+    `cache` is $MVQLAB_CACHE by default, else ~/.cache/mvqlab. A file in it that cannot be read is
+    replaced, with an ExtractorCacheWarning. Processes that want the same one wait for the first.
+
+    Raises OSError, before any training, if the folder cannot be written.
+    """
+    from filelock import FileLock
+
+    folder = _writable(cache or cache_folder())
+    recipe = f"{resolution}px-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
+    path = folder / f"lab-{splits.data_hash}-{recipe}.safetensors"
+    task = lab_task(splits)
+    with FileLock(f"{path}.lock"):
+        cached = _read(path, resolution, task)
+        if cached is not None:
+            return cached.to(device)
+        network = train_lab_network(splits, task, resolution, steps, seed, device)
+        accuracy = measure_accuracy(network, splits, task, seed)
+        _write(path, network, accuracy)
+    return LabExtractor(network, resolution, task, accuracy)
+
+
+def cache_folder() -> Path:
+    """Where trained extractors are kept: $MVQLAB_CACHE, else ~/.cache/mvqlab."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvqlab")
+
+
+def _writable(folder: Path) -> Path:
+    advice = (
+        f"cannot keep trained extractors in {folder}: set {CACHE_VARIABLE} to a folder that can be written"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(advice) from error
+    if not os.access(folder, os.W_OK):
+        raise OSError(advice)
+    return folder
+
+
+def _read(path: Path, resolution: int, task: LabTask) -> LabExtractor | None:
+    """The extractor in `path`; None if there is none, or none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        return None
+    network = LabNetwork(resolution, task.n_answers)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        accuracy = LabAccuracy(float(about["accuracy"]), about["measured_on"])
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        warnings.warn(
+            f"the cached extractor {path} cannot be read ({error}); it is trained again",
+            ExtractorCacheWarning,
+            stacklevel=3,
+        )
+        return None
+    return LabExtractor(network, resolution, task, accuracy)
+
+
+def _write(path: Path, network: LabNetwork, accuracy: LabAccuracy) -> None:
+    from safetensors.torch import save_file
+
+    about = {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=about)

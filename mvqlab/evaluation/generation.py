@@ -1,0 +1,121 @@
+"""How close generated images are to real ones: FID and KID between two sets of features.
+
+FID: Heusel et al. 2017, equation 6. KID: Binkowski et al. 2018. Both come from torchmetrics; here
+features are computed once for both, and handed over in double precision.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mvqlab.evaluation.extractors import FeatureExtractor
+from mvqlab.torchvision_guard import import_torchvision
+
+KID_SUBSETS = 50
+KID_SUBSET_SIZE = 1000  # images, or as many as the smaller set has
+
+
+class KernelDistance(NamedTuple):
+    """KID: its mean and standard deviation over random subsets, no unit."""
+
+    mean: float
+    std: float
+
+
+def generation_metrics(
+    real_images: Tensor,
+    generated_images: Tensor,
+    extractor: FeatureExtractor,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> dict[str, float]:
+    """FID and KID of generated to real images, (n, 3, H, W), uint8 or float in [-1, 1].
+
+    Columns, named after the extractor's, since figures of two extractors do not compare:
+    fid_<column> and kid_<column> (no unit, lower is better), kid_<column>_std over KID's random subsets,
+    which `seed` draws; real_images and generated_images, how many there were. FID is biased upwards
+    where images are few (fewer than some ten times the extractor's features): compare only figures from
+    equal numbers. KID is unbiased.
+
+    Raises ValueError if a set has fewer than two images.
+    """
+    real = features_of(extractor, real_images, batch_size)
+    generated = features_of(extractor, generated_images, batch_size)
+    kid = kernel_distance(real, generated, seed)
+    return {
+        f"fid_{extractor.column}": frechet_distance(real, generated),
+        f"kid_{extractor.column}": kid.mean,
+        f"kid_{extractor.column}_std": kid.std,
+        "real_images": len(real),
+        "generated_images": len(generated),
+    }
+
+
+@torch.no_grad()
+def features_of(extractor: FeatureExtractor, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Features (n, num_features), float64 on the CPU, of images (n, 3, H, W), uint8 or in [-1, 1]."""
+    chunks = [extractor(to_uint8(chunk).to(extractor.device)) for chunk in images.split(batch_size)]
+    return torch.cat(chunks).cpu().double()
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """FID between features (n, F) and (m, F): ||mu - mu'||^2 + Tr(C + C' - 2 (C C')^(1/2)).
+
+    Where n <= F the covariance is singular; the trace of the root is then still defined, and rounding
+    below 0 is cut off. Raises ValueError if a set has fewer than two rows.
+    """
+    import_torchvision()
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    _check_enough(real, generated)
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return max(0.0, float(metric.compute()))
+
+
+def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDistance:
+    """KID between features (n, F) and (m, F).
+
+    Unbiased, so it may fall slightly below 0. Raises ValueError if a set has fewer than two rows.
+    """
+    import_torchvision()
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    _check_enough(real, generated)
+    size = min(KID_SUBSET_SIZE, len(real), len(generated))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save")
+        metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=KID_SUBSETS, subset_size=size)
+        torch.manual_seed(seed)
+        metric.update(real, real=True)
+        metric.update(generated, real=False)
+        mean, deviation = metric.compute()
+    return KernelDistance(float(mean), float(deviation))
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as 8 bits a channel, rounded; uint8 images as they are."""
+    if images.dtype == torch.uint8:
+        return images
+    return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+class _Given(nn.Identity):
+    """Stands where torchmetrics expects a network: the features are there already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
+def _check_enough(real: Tensor, generated: Tensor) -> None:
+    if len(real) < 2 or len(generated) < 2:
+        raise ValueError(
+            f"FID and KID need at least two images on each side, got {len(real)} real and "
+            f"{len(generated)} generated"
+        )

@@ -1,0 +1,136 @@
+"""The small network behind the `lab` extractor, and the question on the data that it learns to answer.
+
+With classes it names them; without, it says how far an image was turned (Gidaris et al. 2018).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.data import Batch, Splits, batches, batches_in_order
+from mvqlab.progress import Progress
+
+RECIPE_VERSION = 1  # raise it when the network, its training or the measure of its accuracy changes
+BATCH_SIZE = 64
+LEARNING_RATE = 3e-3  # at its highest
+TESTED_IMAGES = 512  # for the accuracy
+
+
+class LabTask(NamedTuple):
+    """What the network learns: to name a label, or the quarter turn an image was given.
+
+    meaning: of the label, in words. n_answers: how many there are to choose from.
+    """
+
+    kind: Literal["labels", "rotation"]
+    meaning: str
+    n_answers: int
+
+
+class LabAccuracy(NamedTuple):
+    """Share of right answers, 0 to 1, and the images it was measured on: held-out or training."""
+
+    accuracy: float
+    measured_on: str
+
+
+class LabNetwork(nn.Module):
+    """Five convolutions, averaged over the image, and a linear head.
+
+    The first one brings any resolution down to some 32 x 32, so that the time hardly depends on it.
+    """
+
+    num_features = 64
+
+    def __init__(self, resolution: int, n_answers: int) -> None:
+        super().__init__()
+        shrink = max(1, resolution // 32)
+        self.body = nn.Sequential(
+            _convolution(3, 24, stride=shrink, kernel=2 * shrink + 1),
+            _convolution(24, 32, stride=2),
+            _convolution(32, 48),
+            _convolution(48, 64, stride=2),
+            _convolution(64, self.num_features),
+        )
+        self.head = nn.Linear(self.num_features, n_answers)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What FID and KID compare, (B, 64), of images (B, 3, H, W) in [-1, 1]."""
+        return self.body(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, n_answers) of images (B, 3, H, W) in [-1, 1]."""
+        return self.head(self.features(images))
+
+
+def lab_task(splits: Splits) -> LabTask:
+    """Naming the label where there are at least two to tell apart, else the rotation."""
+    if splits.n_classes > 1:
+        return LabTask("labels", splits.label_meaning, splits.n_classes)
+    return LabTask("rotation", "rotation", 4)
+
+
+@torch.enable_grad()
+def train_lab_network(
+    splits: Splits, task: LabTask, resolution: int, steps: int, seed: int, device: torch.device | str = "cpu"
+) -> LabNetwork:
+    """Train a `LabNetwork` on the training images for `steps` batches of 64; in evaluation mode after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = LabNetwork(resolution, task.n_answers).to(device)
+    turns = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    stream = batches(splits.train, BATCH_SIZE, seed=seed)
+    with Progress("lab extractor", steps) as progress:
+        for _ in range(steps):
+            images, answers = _question(next(stream), task, turns)
+            loss = F.cross_entropy(network(images.to(device)), answers.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            progress.advance(loss=loss.item())
+    return network.eval()
+
+
+@torch.no_grad()
+def measure_accuracy(network: LabNetwork, splits: Splits, task: LabTask, seed: int) -> LabAccuracy:
+    """Accuracy on up to 512 held-out images.
+
+    Where labels are source photographs, on training images: held-out crops come from photographs of
+    their own, which the network cannot know.
+    """
+    is_photographs = task.kind == "labels" and splits.label_meaning == "source photograph"
+    dataset, measured_on = (splits.train, "training") if is_photographs else (splits.validation, "held-out")
+    device = network.head.weight.device
+    turns = torch.Generator().manual_seed(seed)
+    right = asked = 0
+    for batch in batches_in_order(dataset, BATCH_SIZE, TESTED_IMAGES):
+        images, answers = _question(batch, task, turns)
+        right += int((network(images.to(device)).argmax(dim=1).cpu() == answers).sum())
+        asked += len(answers)
+    return LabAccuracy(right / asked, measured_on)
+
+
+def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    # Batch norm, unlike the other norms, leaves an image's own contrast in its features.
+    convolution = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
+
+
+class _Question(NamedTuple):
+    images: Tensor  # (B, 3, H, W)
+    answers: Tensor  # (B,)
+
+
+def _question(batch: Batch, task: LabTask, generator: torch.Generator) -> _Question:
+    if task.kind == "labels":
+        return _Question(batch.images, batch.labels)
+    turns = torch.randint(4, (len(batch.images),), generator=generator)
+    turned = [image.rot90(turn, (1, 2)) for image, turn in zip(batch.images, turns.tolist(), strict=True)]
+    return _Question(torch.stack(turned), turns)

@@ -1,0 +1,171 @@
+"""How well held-out images come back: one pass of the model, then pure functions over what it gave.
+
+`collect` runs the model once over the whole held-out set; reconstruction, codebook and importance
+figures are all read off the `HeldOut` that it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvqlab.data import Batch
+from mvqlab.evaluation.extractors import FeatureExtractor
+from mvqlab.evaluation.generation import features_of, frechet_distance, to_uint8
+from mvqlab.losses import PerceptualLoss
+from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.torchvision_guard import import_torchvision
+
+BEST_PSNR = 100.0  # dB of an image that is restored exactly, or it would make the mean infinite
+SSIM_WINDOW = 11  # pixels, side of torchmetrics' Gaussian window
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a stage-1 model made of the held-out images, on the CPU.
+
+    images, reconstructions (n, 3, H, W) uint8: both as they would be saved, 8 bits a channel.
+    pairs: codes and positions (n, N). scores (n, L). is_kept (n, L) bool.
+    importance (n, H, W) bool, the true object mask, or None where the data has none. labels (n,).
+    """
+
+    images: Tensor
+    reconstructions: Tensor
+    pairs: Pairs
+    scores: Tensor
+    is_kept: Tensor
+    importance: Tensor | None
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@torch.no_grad()
+def collect(model: TokenModel, batches: Iterable[Batch], seed: int = 0) -> HeldOut:
+    """Run `model` in evaluation mode once over `batches`, on the device where it is.
+
+    `seed` is what random masks are drawn from. The model's training mode is restored afterwards.
+    Raises ValueError if there are no batches.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    was_training = model.training
+    model.eval()
+    try:
+        parts = [_reconstruct(model, batch.to(device), generator) for batch in batches]
+    finally:
+        model.train(was_training)
+    if not parts:
+        raise ValueError("there are no held-out images to evaluate on")
+    return _join(parts)
+
+
+def reconstruction_quality(
+    held_out: HeldOut,
+    perceptual: PerceptualLoss | None = None,
+    extractor: FeatureExtractor | None = None,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """Means over all held-out images, of which there are `held_out_images`.
+
+    l1: mean absolute difference, images in [0, 1]. psnr: dB, images in [0, 1], of each image, then
+    averaged; an exact image counts 100 dB. ssim: images in [0, 1], Gaussian window of 11 pixels; nan for
+    images smaller than that. lpips_<net>: no unit, only with a `perceptual` network. rfid_<column>:
+    Frechet distance of reconstructions to originals, only with an `extractor`.
+    """
+    sums: dict[str, float] = {}
+    for start in range(0, len(held_out), batch_size):
+        rows = slice(start, start + batch_size)
+        scores = _image_scores(held_out.images[rows], held_out.reconstructions[rows], perceptual)
+        for name, values in scores.items():
+            sums[name] = sums.get(name, 0.0) + float(values.double().sum())
+    quality = {name: total / len(held_out) for name, total in sums.items()}
+    if extractor is not None:
+        real = features_of(extractor, held_out.images, batch_size)
+        restored = features_of(extractor, held_out.reconstructions, batch_size)
+        quality[f"rfid_{extractor.column}"] = frechet_distance(real, restored)
+    return {**quality, "held_out_images": len(held_out)}
+
+
+def evaluate_reconstruction(
+    model: TokenModel,
+    batches: Iterable[Batch],
+    *,
+    lpips_net: str = "none",
+    extractor: FeatureExtractor | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """`reconstruction_quality` of `model` over `batches`.
+
+    `lpips_net` is vgg, alex, squeeze, random or none. Raises MissingWeightsError before the model runs
+    if the network's file is not there.
+    """
+    perceptual = perceptual_network(lpips_net, next(model.parameters()).device)
+    return reconstruction_quality(collect(model, batches, seed), perceptual, extractor)
+
+
+def perceptual_network(net: str, device: torch.device | str = "cpu") -> PerceptualLoss | None:
+    """The network of the LPIPS column, None for `none`. Raises MissingWeightsError."""
+    return None if net == "none" else PerceptualLoss(net).to(device)
+
+
+def _reconstruct(model: TokenModel, batch: Batch, generator: torch.Generator) -> HeldOut:
+    made = model(batch.images, batch.importance, generator)
+    return HeldOut(
+        images=to_uint8(batch.images).cpu(),
+        reconstructions=to_uint8(made.images).cpu(),
+        pairs=made.pairs.to("cpu"),
+        scores=made.scores.float().cpu(),
+        is_kept=made.is_kept.cpu(),
+        importance=None if batch.importance is None else batch.importance.bool().cpu(),
+        labels=batch.labels.cpu(),
+    )
+
+
+def _join(parts: list[HeldOut]) -> HeldOut:
+    masks = [part.importance for part in parts if part.importance is not None]
+    return HeldOut(
+        images=torch.cat([part.images for part in parts]),
+        reconstructions=torch.cat([part.reconstructions for part in parts]),
+        pairs=concatenate([part.pairs for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        is_kept=torch.cat([part.is_kept for part in parts]),
+        importance=torch.cat(masks) if len(masks) == len(parts) else None,
+        labels=torch.cat([part.labels for part in parts]),
+    )
+
+
+@torch.no_grad()
+def _image_scores(
+    images: Tensor, reconstructions: Tensor, perceptual: PerceptualLoss | None
+) -> dict[str, Tensor]:
+    """Every score of each image (B,), from uint8 images (B, 3, H, W)."""
+    import_torchvision()
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    truth, restored = images.float() / 255.0, reconstructions.float() / 255.0
+    psnr = peak_signal_noise_ratio(restored, truth, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    scores = {
+        "l1": (restored - truth).abs().mean(dim=(1, 2, 3)),
+        "psnr": psnr.clamp(max=BEST_PSNR),
+        "ssim": _ssim(restored, truth),
+    }
+    if perceptual is not None:
+        device = next(perceptual.lpips.parameters()).device
+        scores[f"lpips_{perceptual.net}"] = perceptual(
+            (restored * 2.0 - 1.0).to(device), (truth * 2.0 - 1.0).to(device)
+        )
+    return scores
+
+
+def _ssim(restored: Tensor, truth: Tensor) -> Tensor:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    if min(truth.shape[-2:]) < SSIM_WINDOW:
+        return torch.full((len(truth),), torch.nan)
+    return structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none").reshape(-1)

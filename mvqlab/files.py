@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all: a run cut short never leaves half a file in their place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`, and move what was written there over `path`.
+
+    The temporary name ends like `path`, so writers that go by the suffix work. If the block raises,
+    `path` is left as it was and the temporary file is deleted. Missing parent folders are made.
+
+    Raises FileNotFoundError if the block wrote nothing, OSError where the disk does not let it::
+
+        with whole_file("results/table.csv") as temporary:
+            table.to_csv(temporary)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_whole(path: str | Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all. Raises as `whole_file` does."""
+    write_bytes_whole(path, text.encode("utf-8"))
+
+
+def write_bytes_whole(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all. Raises as `whole_file` does."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _flush_to_disk(path: Path) -> None:
+    # without it, a power cut after the rename can leave the new name on an empty file
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,132 @@
+"""What stage 1 is trained with besides L1: a perceptual loss and a discriminator's verdict.
+
+The perceptual loss is LPIPS (Zhang et al. 2018), the adversarial part VQGAN's (Esser et al. 2021,
+section 3.1): hinge losses, and a weight that keeps the two gradients in proportion.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab import pretrained
+from mvqlab.torchvision_guard import import_torchvision
+
+SMALLEST_SIDE = 32  # pixels: below it AlexNet and SqueezeNet pool their feature maps away
+UNTRAINED_NET = "squeeze"  # of the three it keeps the most of a small image at the least cost
+UNTRAINED_SEED = 20_230_613
+
+
+class PerceptualLoss(nn.Module):
+    """LPIPS, frozen: how differently a network for recognition sees two images.
+
+    `net` is the backbone: vgg (published), alex, squeeze, or `random`, an *untrained* SqueezeNet with
+    the same weights in every process. The last needs no file, and is not a perceptual score: `label`
+    says so.
+
+    The network is kept out of the module tree. So it is neither saved nor counted nor optimised with
+    the model that holds it, and a parent's `.train()` cannot wake its dropout (in the released code it
+    does, METHOD weak point 4).
+
+    Raises MissingWeightsError if the backbone's weights are not on disk; nothing is downloaded.
+    """
+
+    def __init__(self, net: str) -> None:
+        super().__init__()
+        self.net = net
+        self.label = f"random (untrained {UNTRAINED_NET})" if net == "random" else net
+        self._outside_the_tree = (_untrained_lpips() if net == "random" else _pretrained_lpips(net),)
+
+    @property
+    def lpips(self) -> nn.Module:
+        """The frozen network."""
+        return self._outside_the_tree[0]
+
+    def forward(self, reconstructions: Tensor, images: Tensor) -> Tensor:
+        """LPIPS (B,), no unit, 0 for equal images; both inputs (B, 3, H, W) in [-1, 1].
+
+        Images with a side under 32 pixels are enlarged bilinearly, so that it has 32.
+        """
+        return self.lpips(_enlarge(reconstructions), _enlarge(images)).flatten()
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
+        # `.to(device)` walks the module tree, which the network is not part of.
+        self.lpips._apply(function, recurse)
+        return super()._apply(function, recurse)
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """Hinge loss () of a discriminator whose logits, of any shape, should be > 1 on real, < -1 on fake.
+
+    Source: VQGAN's released loss, the mean of both halves.
+    """
+    return 0.5 * (F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean())
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """What the generator minimises (): minus the discriminator's mean logit on its images."""
+    return -fake_logits.mean()
+
+
+def adaptive_weight(
+    reconstruction_loss: Tensor, generator_loss: Tensor, last_layer_weight: Tensor, cap: float
+) -> Tensor:
+    """VQGAN's lambda (): how much larger the reconstruction's gradient is than the discriminator's.
+
+    Both losses are (). The gradients' norms are compared at the decoder's last weight; the ratio is
+    held in [0, cap] and carries no gradient itself. The graphs of both losses stay intact.
+
+    Source: VQGAN, equation 7. Raises RuntimeError if a loss does not depend on `last_layer_weight`.
+    """
+    (reconstruction,) = torch.autograd.grad(reconstruction_loss, last_layer_weight, retain_graph=True)
+    (adversarial,) = torch.autograd.grad(generator_loss, last_layer_weight, retain_graph=True)
+    ratio = reconstruction.float().norm() / (adversarial.float().norm() + 1e-4)
+    return ratio.clamp(0.0, cap).detach()
+
+
+def adversarial_ramp(step: int, start: int, ramp: int) -> float:
+    """Share of the adversarial weight in force at `step`: 0 before `start`, 1 from `start + ramp` on.
+
+    In between it grows linearly and is above 0 already at `start`, when the discriminator enters.
+    """
+    return min(1.0, max(0.0, (step - start + 1) / (ramp + 1)))
+
+
+def _enlarge(images: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    if min(height, width) >= SMALLEST_SIDE:
+        return images
+    size = (max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE))
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def _bare_lpips(net: str) -> nn.Module:
+    """LPIPS with its trained linear heads, which come with the package, on an untrained backbone."""
+    import_torchvision()
+    import lpips
+
+    with warnings.catch_warnings():
+        # lpips calls torchvision by arguments that torchvision has renamed since.
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    return network.eval().requires_grad_(False)
+
+
+def _untrained_lpips() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return _bare_lpips(UNTRAINED_NET)
+
+
+def _pretrained_lpips(net: str) -> nn.Module:
+    weights = pretrained.load(pretrained.lpips_backbone(net))
+    with torch.random.fork_rng(devices=[]):
+        network = _bare_lpips(net)
+    # lpips cuts torchvision's `features.5` out as `slice2.5`, without changing the number.
+    own_names = network.net.state_dict()
+    network.net.load_state_dict({name: weights[f"features.{name.split('.', 1)[1]}"] for name in own_names})
+    return network

@@ -1,0 +1,108 @@
+"""Stackformer: predict the next code *and where it goes* (section 3.2).
+
+A sequence starts with a start pair and then holds the pairs of an image:
+
+    read      (sos, L)   (k_1, p_1)   (k_2, p_2)  ...  (k_N-1, p_N-1)
+                 |           |            |                  |
+    Code-Transformer, causal: its state at n predicts        k_n+1
+                 |           |            |                  |
+              + k_1       + k_2        + k_3     ...      + k_N         (the true next code)
+    Position-Transformer, causal: predicts                   p_n+1
+
+The position-first stack is the same with code and position exchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mvqlab.config import TransformerConfig
+from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, StartPair
+from mvqlab.models.pairs import Pairs
+from mvqlab.models.transformer import CausalTransformer, Head, KeyValueCache, initialise
+
+
+class Stackformer(PairModel):
+    """Two causal transformers, one on the other; `config.first` says what the lower one predicts."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        codebook_size: int,
+        side: int,
+        n_pairs: int,
+        n_classes: int = 0,
+        block_size: int | None = None,
+        n_start_codes: int = 1,
+    ) -> None:
+        """Build for `codebook_size` codes K on a grid of L = side * side places, `n_pairs` pairs an image.
+
+        n_classes: classes to condition on; 0 is unconditional. block_size: the longest sequence that has
+        place embeddings (`n_pairs` if not given). n_start_codes: rows that code embedding and code head
+        have beyond K (the released class-conditional models keep one a class there).
+        """
+        super().__init__()
+        width = config.width
+        self.predicts = ("code", "position") if config.first == "code" else ("position", "code")
+        self.side, self.n_pairs, self.codebook_size = side, n_pairs, codebook_size
+        self.order, self.position_weight = config.order, config.position_weight
+        self.code_embedding = nn.Embedding(codebook_size + n_start_codes, width)
+        self.position_embedding = nn.Embedding(side**2 + 1, width)
+        self.place_embedding = nn.Parameter(torch.zeros(block_size or n_pairs, width))
+        self.start = StartPair(n_classes, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.code_transformer = CausalTransformer(config.code_layers, width, config.heads, config.dropout)
+        self.position_transformer = CausalTransformer(
+            config.position_layers, width, config.heads, config.dropout
+        )
+        self.code_head = Head(width, codebook_size + n_start_codes)
+        self.position_head = Head(width, side**2 + 1)
+        self.apply(initialise)
+
+    def forward(self, pairs: Pairs, labels: Tensor | None = None) -> PairLogits:
+        read = torch.cat([self._start(len(pairs), labels).unsqueeze(1), self._embed(pairs[:, :-1])], dim=1)
+        first, second = self.predicts
+        truth = {"code": pairs.codes, "position": pairs.positions}
+        states = {first: self._stack(first)(self._at_places(read, 0))}
+        states[second] = self._stack(second)(states[first] + self._embedding(first)(truth[first]))
+        return PairLogits(self.code_head(states["code"]), self.position_head(states["position"]))
+
+    def begin(self, n_images: int, labels: Tensor | None = None) -> PairCache:
+        stacks = tuple(KeyValueCache(self._stack(part), n_images, self.n_pairs) for part in self.predicts)
+        return PairCache(self._start(n_images, labels), stacks)
+
+    def next_pair(
+        self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]
+    ) -> NextPair:
+        first, second = self.predicts
+        read = cache.start if previous is None else self._embed(previous)
+        place = cache.stacks[0].n_read
+        state = self._stack(first)(self._at_places(read.unsqueeze(1), place), cache.stacks[0])
+        drawn = {first: draw[first](self._head(first)(state[:, 0]))}
+        state = state + self._embedding(first)(drawn[first]).unsqueeze(1)
+        state = self._stack(second)(state, cache.stacks[1])
+        drawn[second] = draw[second](self._head(second)(state[:, 0]))
+        return NextPair(drawn["code"], drawn["position"])
+
+    def _start(self, n_images: int, labels: Tensor | None) -> Tensor:
+        start_code = self.code_embedding.weight[self.codebook_size]
+        return self.start(start_code, n_images, labels) + self.position_embedding.weight[self.side**2]
+
+    def _embed(self, pairs: Pairs | NextPair) -> Tensor:
+        return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)
+
+    def _at_places(self, read: Tensor, first_place: int) -> Tensor:
+        return self.dropout(read + self.place_embedding[first_place : first_place + read.shape[1]])
+
+    def _stack(self, part: Part) -> CausalTransformer:
+        return self.code_transformer if part == "code" else self.position_transformer
+
+    def _embedding(self, part: Part) -> nn.Embedding:
+        return self.code_embedding if part == "code" else self.position_embedding
+
+    def _head(self, part: Part) -> Head:
+        return self.code_head if part == "code" else self.position_head

@@ -1,0 +1,72 @@
+"""Build a stage-2 model by name, and give the raster baseline as many parameters as the Stackformer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mvqlab.config import TransformerConfig
+from mvqlab.models.pair_model import PairLoss, PairModel
+from mvqlab.models.raster import RasterTransformer
+from mvqlab.models.stackformer import Stackformer
+
+__all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_parameters"]
+
+
+def build_stage2(
+    config: TransformerConfig, *, codebook_size: int, side: int, n_pairs: int, n_classes: int = 0
+) -> Stackformer | RasterTransformer:
+    """The model that `config.model` names, for `n_pairs` pairs an image on a grid of side * side places.
+
+    The raster baseline reads every place whatever `n_pairs` is; with `config.match_parameters` its width
+    is chosen so that it has as many parameters as the Stackformer that `config` describes.
+
+    Raises ValueError if the model is none, class-conditional without classes, or if the raster baseline
+    is to read images that have no code at some places.
+    """
+    if config.class_conditional and n_classes == 0:
+        raise ValueError("transformer.class_conditional is set, but the data has no classes")
+    n_classes = n_classes if config.class_conditional else 0
+    if config.model == "stackformer":
+        return Stackformer(
+            config, codebook_size=codebook_size, side=side, n_pairs=n_pairs, n_classes=n_classes
+        )
+    if config.model != "raster":
+        raise ValueError("transformer.model is 'none': there is no stage 2 to build")
+    if n_pairs != side**2:
+        raise ValueError(
+            f"the raster transformer needs a code at each of the {side**2} places, but stage 1 keeps "
+            f"{n_pairs}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
+        )
+    if config.match_parameters:
+        config = match_parameters(config, codebook_size=codebook_size, side=side, n_classes=n_classes)
+    return RasterTransformer(config, codebook_size=codebook_size, side=side, n_classes=n_classes)
+
+
+def match_parameters(
+    config: TransformerConfig, *, codebook_size: int, side: int, n_classes: int = 0
+) -> TransformerConfig:
+    """`config` with the width that brings a raster transformer nearest to its Stackformer's size.
+
+    The Stackformer counted is the one over all side * side places. Layers and heads stay as they are, so
+    the width moves in steps of `config.heads`.
+    """
+    sizes = {"codebook_size": codebook_size, "side": side, "n_classes": n_classes}
+    with torch.device("meta"):
+        wanted = n_parameters(Stackformer(config, n_pairs=side**2, **sizes))
+
+        def surplus(width: int) -> int:
+            return n_parameters(RasterTransformer(config.model_copy(update={"width": width}), **sizes)) - wanted
+
+        width = config.width
+        while surplus(width) < 0:
+            width += config.heads
+        while surplus(width) > 0:
+            width -= config.heads
+        nearest = min((width, width + config.heads), key=lambda candidate: abs(surplus(candidate)))
+    return config.model_copy(update={"width": nearest})
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Number of trained numbers in `model`."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,49 @@
+"""The few images that a point of a grid keeps, so that figures can be drawn later without its model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mvqlab.files import whole_file
+
+FILE_NAME = "pictures.npz"
+
+
+def to_display(images: Tensor) -> NDArray[np.uint8]:
+    """Images (B, 3, H, W) in [-1, 1] as (B, H, W, 3) bytes; what lies outside is clipped."""
+    pixels = (images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5
+    return pixels.round().byte().permute(0, 2, 3, 1).numpy()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Some held-out images as a model sees them; arrays over the same B images, `samples` apart.
+
+    originals, reconstructions (B, H, W, 3) bytes. scores (B, h, w). is_kept (B, h, w) bool.
+    samples (M, H, W, 3) bytes: images drawn by stage 2; M is 0 where there is none.
+    """
+
+    originals: NDArray[np.uint8]
+    reconstructions: NDArray[np.uint8]
+    scores: NDArray[np.float32]
+    is_kept: NDArray[np.bool_]
+    samples: NDArray[np.uint8]
+
+    def save(self, folder: Path) -> None:
+        """Write all arrays into `folder`, whole."""
+        with whole_file(Path(folder) / FILE_NAME) as path, path.open("wb") as file:
+            np.savez_compressed(file, **vars(self))
+
+
+def load_pictures(folder: Path) -> Pictures | None:
+    """The pictures that the point in `folder` kept, or None if it kept none."""
+    path = Path(folder) / FILE_NAME
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return Pictures(**{name: arrays[name] for name in arrays.files})

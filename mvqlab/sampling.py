@@ -1,0 +1,233 @@
+"""Draw new images from stage 2: pair by pair, each code and then its position (section 3.2).
+
+Filters are pure functions on logits; they see the logits after impossible choices were ruled out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvqlab.config import Config, SamplingConfig
+from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.pair_model import NextPair, PairModel
+from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.progress import Progress
+
+FORBIDDEN = float("-inf")
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """The choices that a filter left, likeliest first: logits (B, k) and their indices (B, k)."""
+
+    logits: Tensor
+    indices: Tensor
+
+
+def top_k(logits: Tensor, k: int) -> Likeliest:
+    """The `k` likeliest of `logits` (B, n); all of them where k is 0 or more than n. Exactly k on ties."""
+    n = logits.shape[-1]
+    best = logits.topk(n if k == 0 else min(k, n), dim=-1)
+    return Likeliest(best.values, best.indices)
+
+
+def top_p(likeliest: Likeliest, p: float) -> Likeliest:
+    """The fewest of the likeliest whose probabilities reach `p` together; at least one."""
+    if p >= 1.0:
+        return likeliest
+    probabilities = likeliest.logits.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    return Likeliest(likeliest.logits.masked_fill(before >= p, FORBIDDEN), likeliest.indices)
+
+
+def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tensor:
+    """One index (B,) a row, by its probability.
+
+    The index with the largest ratio of probability to exponential noise: the same law as a multinomial
+    draw, without a wait for the device.
+    """
+    probabilities = likeliest.logits.softmax(-1)
+    noise = torch.empty_like(probabilities).exponential_(generator=generator)
+    chosen = (probabilities / noise).argmax(-1, keepdim=True)
+    return likeliest.indices.gather(-1, chosen).squeeze(-1)
+
+
+def choose(
+    logits: Tensor, temperature: float, k: int, p: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Temperature, top-k, top-p, draw: logits (B, n) to indices (B,). Temperature 0 takes the likeliest."""
+    if temperature == 0.0:
+        return logits.argmax(-1)
+    return draw(top_p(top_k(logits / temperature, k), p), generator)
+
+
+def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int, n_pairs: int) -> Tensor:
+    """Where pair number `n_drawn` (from 0) of `n_pairs` may go: (B, L) bool.
+
+    is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
+    then a place must also leave room for the pairs still to come.
+    """
+    allowed = ~is_taken
+    if last is None:
+        return allowed
+    n_places = is_taken.shape[1]
+    places = torch.arange(n_places, device=is_taken.device)
+    return allowed & (places > last.unsqueeze(1)) & (places <= n_places - n_pairs + n_drawn)
+
+
+class _Chooser:
+    """Draws codes and positions for a batch of sequences and keeps track of the places taken."""
+
+    def __init__(
+        self, model: PairModel, n_images: int, settings: SamplingConfig, generator: torch.Generator
+    ) -> None:
+        self.model, self.settings, self.generator = model, settings, generator
+        self.is_ordered = settings.ordered_positions and model.order == "raster"
+        device = generator.device
+        self.is_taken = torch.zeros(n_images, model.side**2, dtype=torch.bool, device=device)
+        self.last = torch.full((n_images,), -1, device=device)
+        self.n_drawn = 0
+        self.draw = {"code": self.code, "position": self.position}
+
+    def code(self, logits: Tensor) -> Tensor:
+        codes = logits[:, : self.model.codebook_size]  # what lies beyond only starts a sequence
+        s = self.settings
+        return choose(codes, s.temperature, s.code_top_k, s.code_top_p, self.generator)
+
+    def position(self, logits: Tensor) -> Tensor:
+        last = self.last if self.is_ordered else None
+        allowed = allowed_positions(self.is_taken, last, self.n_drawn, self.model.n_pairs)
+        logits = logits[:, : self.model.side**2].masked_fill(~allowed, FORBIDDEN)
+        s = self.settings
+        return choose(logits, s.temperature, s.position_top_k, s.position_top_p, self.generator)
+
+    def note(self, pair: NextPair) -> None:
+        self.is_taken.scatter_(1, pair.positions.unsqueeze(1), True)
+        self.last = pair.positions
+        self.n_drawn += 1
+
+
+@torch.no_grad()
+def sample_pairs(
+    model: PairModel,
+    n_images: int,
+    settings: SamplingConfig | None = None,
+    *,
+    generator: torch.Generator,
+    labels: Tensor | None = None,
+    progress: Callable[[], object] | None = None,
+) -> Pairs:
+    """Draw `n_images` sequences of pairs, with a key/value cache: each transformer runs once a pair.
+
+    Works for Stackformer, code first or position first, and for the raster baseline alike. No place is
+    used twice; with `settings.ordered_positions` positions rise where the model was trained so.
+
+    generator: on the model's device. labels (B,): classes, if the model has them. progress: called after
+    every pair. The model's training mode is left as it was.
+    """
+    chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
+    drawn: list[NextPair] = []
+    with _Evaluating(model):
+        cache = model.begin(n_images, labels)
+        for _ in range(model.n_pairs):
+            drawn.append(model.next_pair(cache, drawn[-1] if drawn else None, chooser.draw))
+            chooser.note(drawn[-1])
+            if progress is not None:
+                progress()
+    return _stack(drawn, model.side)
+
+
+@torch.no_grad()
+def sample_pairs_uncached(
+    model: PairModel,
+    n_images: int,
+    settings: SamplingConfig | None = None,
+    *,
+    generator: torch.Generator,
+    labels: Tensor | None = None,
+) -> Pairs:
+    """The same in the manner of the released code: the whole prefix is read anew for each part of a pair.
+
+    Here to be compared with and tested against; its samples are those of `sample_pairs`.
+    """
+    chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
+    drawn: list[NextPair] = []
+    with _Evaluating(model):
+        for n in range(model.n_pairs):
+            nothing = torch.zeros(n_images, dtype=torch.long, device=generator.device)
+            parts = {"code": nothing, "position": nothing + n}
+            for part in model.predicts:
+                # What stands in the newest pair cannot be heard by the logits that predict it.
+                logits = model(_stack([*drawn, NextPair(parts["code"], parts["position"])], model.side), labels)
+                newest = logits.code_logits if part == "code" else logits.position_logits
+                parts[part] = chooser.draw[part](newest[:, -1])
+            drawn.append(NextPair(parts["code"], parts["position"]))
+            chooser.note(drawn[-1])
+    return _stack(drawn, model.side)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Drawn images (M, 3, H, W), their pairs, and the seconds that drawing the pairs and decoding took."""
+
+    images: Tensor
+    pairs: Pairs
+    seconds: float
+
+
+def _stack(pairs: list[NextPair], side: int) -> Pairs:
+    codes, positions = (torch.stack(list(part), dim=1) for part in zip(*pairs, strict=True))
+    return Pairs(codes, positions, side)
+
+
+def _on_device(generator: torch.Generator, model: PairModel) -> torch.Generator:
+    device = next(model.parameters()).device
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"the generator is on {generator.device}, the model on {device}: use torch.Generator('{device}')"
+        )
+    return generator
+
+
+class _Evaluating:
+    """Evaluation mode inside a `with`, and whatever it was afterwards."""
+
+    def __init__(self, model: PairModel) -> None:
+        self.model, self.was_training = model, model.training
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.model.train(self.was_training)
+
+
+def sample_images(
+    model: PairModel, stage1: TokenModel, config: Config, labels: Tensor | None = None
+) -> Samples:
+    """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
+
+    labels (M,): classes, one an image; a class-conditional model needs them.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(config.seed)
+    size, n_images = config.evaluation.batch_size, config.evaluation.samples
+    pairs, images = [], []
+    began = time.perf_counter()
+    batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)]
+    with Progress("sampling", len(batches) * model.n_pairs) as progress:
+        for rows in batches:
+            mine = None if labels is None else labels[rows.start : rows.stop]
+            drawn = sample_pairs(
+                model, len(rows), config.sampling, generator=generator, labels=mine, progress=progress.advance
+            )
+            with torch.no_grad():
+                images.append(stage1.decode(drawn).cpu())
+            pairs.append(drawn.to("cpu"))
+    return Samples(torch.cat(images), concatenate(pairs), time.perf_counter() - began)
+

@@ -1,0 +1,93 @@
+"""What a run leaves on disk: settings, weights (safetensors) and the state to go on from.
+
+    folder/config.yaml           the settings, complete
+    folder/weights.safetensors   the model's weights
+    folder/state.pt              the training state, plain containers only
+    folder/curves.csv            the curves
+
+Nothing that could run code is ever loaded: weights are safetensors, and the state is read with
+`weights_only=True`. Files are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mvqlab.config import Config, load_config, save_config
+from mvqlab.files import whole_file
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged or of another model. The message names the file."""
+
+
+def save_weights(model: nn.Module, path: Path, **notes: Any) -> None:
+    """Write the weights of `model` to `path`, with `notes` in the file's header."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in notes.items()})
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill `model` from `path`. Raises CheckpointError if the file is missing, damaged or does not fit."""
+    if not path.exists():
+        raise CheckpointError(f"no weights at {path}: train that model first, or name another folder")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): train again, or restore the file") from None
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} holds another model than the settings beside it: {error}") from None
+
+
+def save_settings(config: Config, folder: Path) -> None:
+    """Write `config` into the folder of a run."""
+    with whole_file(folder / "config.yaml") as path:
+        save_config(config, path)
+
+
+def load_settings(folder: Path) -> Config:
+    """The settings of the run in `folder`. Raises CheckpointError if there are none."""
+    path = Path(folder) / "config.yaml"
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no run: there is no config.yaml in it")
+    return load_config(path)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's generators."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": devices}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put torch's generators back to `state`."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a training state: nested dicts and lists of tensors and numbers."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a training state. Raises CheckpointError if it is missing, damaged or not plain."""
+    if not path.exists():
+        raise CheckpointError(f"nothing to resume: there is no training state at {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A truncated file surfaces as one of half a dozen exception types, none of which names it.
+        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from error

@@ -1,0 +1,60 @@
+"""The curves of a run: rows in memory, one CSV that pandas reads, TensorBoard for those who want it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mvqlab.files import whole_file
+
+
+class Curves:
+    """Losses over steps: one row a logged step and split, one column a value.
+
+    The file `curves.csv` holds `step`, `split` ("train" or "validation"), `seconds` of training so far
+    and whatever was logged. It is written whole, so a reader never meets half a row.
+    """
+
+    def __init__(self, folder: Path, up_to_step: int = 0, tensorboard: bool = False) -> None:
+        self.path = folder / "curves.csv"
+        self.rows: list[dict[str, Any]] = []
+        if up_to_step and self.path.exists():
+            earlier = pd.read_csv(self.path)
+            self.rows = earlier[earlier["step"] <= up_to_step].to_dict("records")
+        self._writer = _tensorboard_writer(folder) if tensorboard else None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training up to the last row."""
+        return float(self.rows[-1]["seconds"]) if self.rows else 0.0
+
+    def add(self, step: int, split: str, seconds: float, **values: float) -> None:
+        """Log `values` after `step` steps."""
+        self.rows.append({"step": step, "split": split, "seconds": round(seconds, 3), **values})
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{split}/{name}", value, step)
+
+    def table(self) -> pd.DataFrame:
+        """All rows so far."""
+        return pd.DataFrame(self.rows)
+
+    def save(self) -> None:
+        """Write the CSV, whole."""
+        with whole_file(self.path) as path:
+            self.table().to_csv(path, index=False)
+        if self._writer is not None:
+            self._writer.flush()
+
+
+def _tensorboard_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ModuleNotFoundError(
+            "tensorboard logs were asked for, but tensorboard is not installed: "
+            "pip install 'mvqlab[tensorboard]', or set tensorboard=false"
+        ) from None
+    return SummaryWriter(log_dir=str(folder / "tensorboard"))

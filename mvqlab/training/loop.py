@@ -1,0 +1,72 @@
+"""The loop that both stages share: step, log, validate, save, until the last step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from mvqlab.config import OptimiserConfig
+from mvqlab.progress import Progress
+from mvqlab.training.curves import Curves
+
+Losses = dict[str, Tensor]
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+def run_steps(
+    title: str,
+    options: OptimiserConfig,
+    first: int,
+    *,
+    take_step: Callable[[int], Losses],
+    validate: Callable[[], Losses],
+    save: Callable[[int], None],
+    curves: Curves,
+    folder: Path,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train from step `first` to `options.steps`.
+
+    take_step(step) makes one update and returns its losses; validate() returns held-out losses;
+    save(step) writes the run after `step` steps. Losses are read from the device only where they are
+    logged, every `options.log_every` steps; `on_step(step, values)` is called then.
+
+    Raises FloatingPointError if a logged loss is not finite.
+    """
+    began = time.perf_counter() - curves.seconds
+    with Progress(title, options.steps, first, folder) as progress:
+        for step in range(first, options.steps):
+            losses = take_step(step)
+            done = step + 1
+            values: dict[str, float] = {}
+            if is_due(done, options.log_every, options.steps):
+                values = read(losses, f"{title}, step {done}")
+                curves.add(done, "train", time.perf_counter() - began, **values)
+                if on_step is not None:
+                    on_step(done, values)
+            if is_due(done, options.validate_every, options.steps):
+                held_out = read(validate(), f"{title}, validation after step {done}")
+                curves.add(done, "validation", time.perf_counter() - began, **held_out)
+            if is_due(done, options.checkpoint_every, options.steps):
+                save(done)
+            progress.advance(**{name: values[name] for name in ("loss",) if name in values})
+
+
+def is_due(step: int, every: int, last: int) -> bool:
+    """Whether something done `every` steps (0: never) and at the `last` is due after `step` steps."""
+    return step == last or (every > 0 and step % every == 0)
+
+
+def read(losses: Losses, where: str) -> dict[str, float]:
+    """Losses as numbers. Raises FloatingPointError if their total is not finite."""
+    values = {name: float(value) for name, value in losses.items()}
+    if not math.isfinite(values["loss"]):
+        raise FloatingPointError(
+            f"{where}: the loss is {values['loss']}. Try a lower learning_rate, a gradient_clip, "
+            "or precision 32-true"
+        )
+    return values

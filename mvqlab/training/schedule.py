@@ -1,0 +1,25 @@
+"""The learning rate over a run: linear warm-up, then a cosine to zero."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+
+from mvqlab.config import OptimiserConfig
+
+
+def learning_rate(step: int, config: OptimiserConfig) -> float:
+    """Learning rate of `step`, counted from 0."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if not config.cosine:
+        return config.learning_rate
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """Use `rate` in every parameter group from the next step on."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,290 @@
+"""Train stage 1: MQ-VAE or the plain VQ model.
+
+    loss = L1 + LPIPS + w * ramp * hinge GAN + quantiser            (METHOD: stage 1, loss)
+
+One forward pass a step serves the generator's and the discriminator's update alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mvqlab.config import Config, LossConfig
+from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
+from mvqlab.losses import (
+    PerceptualLoss,
+    adaptive_weight,
+    adversarial_ramp,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
+from mvqlab.models.discriminator import PatchDiscriminator
+from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1
+from mvqlab.training.checkpoint import (
+    load_settings,
+    load_state,
+    load_weights,
+    random_state,
+    save_settings,
+    save_state,
+    save_weights,
+    set_random_state,
+)
+from mvqlab.training.curves import Curves
+from mvqlab.training.launch import make_fabric, seed_everything
+from mvqlab.training.loop import Losses, OnStep, run_steps
+from mvqlab.training.schedule import learning_rate, set_learning_rate
+
+
+class Stage1Loss(NamedTuple):
+    """The terms of stage 1's loss, each (). `total` is what is minimised."""
+
+    total: Tensor
+    l1: Tensor
+    perceptual: Tensor
+    quantizer: Tensor
+    adversarial: Tensor
+    adversarial_weight: Tensor
+
+
+class Judges(NamedTuple):
+    """The networks that look at reconstructions; either may be missing."""
+
+    perceptual: PerceptualLoss | None
+    discriminator: nn.Module | None
+
+
+def generator_loss(
+    config: LossConfig,
+    judges: Judges,
+    made: Reconstruction,
+    images: Tensor,
+    last_layer: Tensor,
+    ramp: float,
+) -> Stage1Loss:
+    """Stage 1's loss for the encoder, mask, de-mask module and decoder.
+
+    images (B, 3, H, W): the originals. last_layer: the decoder's last weight, at which the adversarial
+    gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
+    """
+    nothing = images.new_zeros(())
+    l1 = (made.images - images).abs().mean()
+    perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else nothing
+    reconstruction = l1 + config.perceptual_weight * perceptual
+    adversarial, weight = nothing, nothing
+    if judges.discriminator is not None and ramp > 0.0:
+        adversarial = hinge_generator_loss(judges.discriminator(made.images))
+        balance = adaptive_weight(reconstruction, adversarial, last_layer, config.adversarial_cap)
+        weight = config.adversarial_weight * ramp * balance
+    total = reconstruction + weight * adversarial + made.quantizer_loss
+    return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight)
+
+
+def train_stage1(
+    config: Config,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    on_step: OnStep | None = None,
+    splits: Splits | None = None,
+) -> TokenModel:
+    """Train the stage-1 model that `config` describes; returns it in evaluation mode.
+
+    `folder` receives settings, weights, training state and curves (see `training.checkpoint`). With
+    `resume` the run in it goes on where its state was last written. `on_step(step, values)` is called
+    whenever losses are logged. Several processes (`torchrun`) each train on their share of every batch.
+
+    Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
+    finite.
+    """
+    folder = Path(folder)
+    fabric = make_fabric(config.stage1.precision)
+    seed_everything(config.seed)
+    splits = splits or build_splits(config.data)
+    run = _Run(config, folder, fabric, splits)
+    if resume:
+        run.load()
+    else:
+        run.start()
+    run.train(on_step)
+    return run.bare.eval()
+
+
+def load_stage1(folder: Path | str) -> TokenModel:
+    """The trained stage-1 model in `folder`, in evaluation mode. Raises CheckpointError."""
+    folder = Path(folder)
+    model = build_stage1(load_settings(folder))
+    load_weights(model, folder / "weights.safetensors")
+    return model.eval()
+
+
+class _Run:
+    """The state of one training run: models, optimisers, step and curves."""
+
+    def __init__(self, config: Config, folder: Path, fabric: Fabric, splits: Splits) -> None:
+        self.config, self.folder, self.fabric, self.splits = config, folder, fabric, splits
+        options = config.stage1
+        self.step = 0
+        self.bare = build_stage1(config).to(fabric.device)
+        self.bare_discriminator = PatchDiscriminator(config.discriminator).to(fabric.device)
+        self.is_adversarial = config.loss.adversarial_weight > 0.0
+        self.model, self.optimiser = fabric.setup(
+            self.bare, torch.optim.Adam(self.bare.parameters(), betas=options.betas)
+        )
+        self.discriminator, self.discriminator_optimiser = fabric.setup(
+            self.bare_discriminator,
+            torch.optim.Adam(self.bare_discriminator.parameters(), betas=options.betas),
+        )
+        perceptual = None
+        if config.loss.perceptual != "none":
+            perceptual = PerceptualLoss(config.loss.perceptual).to(fabric.device)
+        self.judges = Judges(perceptual, self.bare_discriminator if self.is_adversarial else None)
+
+    def start(self) -> None:
+        """Begin afresh: settings on disk."""
+        save_settings(self.config, self.folder)
+        self.curves = Curves(self.folder, tensorboard=self.config.stage1.tensorboard)
+
+    def load(self) -> None:
+        """Go on from the state in the folder."""
+        state = load_state(self.folder / "state.pt")
+        self.step = state["step"]
+        self.bare.load_state_dict(state["model"])
+        self.bare_discriminator.load_state_dict(state["discriminator"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        self.curves = Curves(self.folder, self.step, self.config.stage1.tensorboard)
+        set_random_state(state["random"])
+
+    def save(self, step: int) -> None:
+        """Write weights, state and curves after `step` steps."""
+        if not self.fabric.is_global_zero:
+            return
+        save_weights(self.bare, self.folder / "weights.safetensors", step=step, stage=1)
+        save_state(
+            {
+                "step": step,
+                "model": self.bare.state_dict(),
+                "discriminator": self.bare_discriminator.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+                "random": random_state(),
+            },
+            self.folder / "state.pt",
+        )
+        self.curves.save()
+
+    def train(self, on_step: OnStep | None) -> None:
+        """From the current step to the last."""
+        stream = self._batches()
+        self.bare.train()
+        run_steps(
+            "stage 1",
+            self.config.stage1,
+            self.step,
+            take_step=lambda step: self._take_step(step, stream),
+            validate=self._validate,
+            save=self.save,
+            curves=self.curves,
+            folder=self.folder,
+            on_step=on_step,
+        )
+
+    def _batches(self) -> Iterator[Batch]:
+        options = self.config.stage1
+        return batches(
+            self.splits.train,
+            options.batch_size,
+            seed=self.config.seed,
+            start=self.step * options.accumulate,
+            workers=self.config.data.workers,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+        )
+
+    def _take_step(self, step: int, stream: Iterator[Batch]) -> Losses:
+        """One update of the model, and of the discriminator once it has entered."""
+        options, loss = self.config.stage1, self.config.loss
+        for optimiser in (self.optimiser, self.discriminator_optimiser):
+            set_learning_rate(optimiser, learning_rate(step, options))
+        self._start_codebook(step)
+        ramp = adversarial_ramp(step, loss.adversarial_start, loss.adversarial_ramp)
+        terms: Losses = {}
+        for micro in range(options.accumulate):
+            batch = next(stream).to(self.fabric.device)
+            terms = self._backward(batch, ramp, is_last=micro == options.accumulate - 1)
+        self._update(self.model, self.optimiser)
+        if self.is_adversarial and ramp > 0.0:
+            self._update(self.discriminator, self.discriminator_optimiser)
+        return terms
+
+    def _start_codebook(self, step: int) -> None:
+        """Fill the codebook from data at the step at which quantising begins."""
+        start = self.config.quantizer.start_step
+        self.bare.quantizer.codebook.is_waiting = step < start
+        if step != start:
+            return
+        n_images = -(-2 * self.bare.codebook_size // self.bare.n_kept)  # two features a code, or more
+        stream = self._batches()
+        drawn = [next(stream) for _ in range(-(-n_images // self.config.stage1.batch_size))]
+        images = torch.cat([batch.images for batch in drawn]).to(self.fabric.device)
+        importance = None
+        if drawn[0].importance is not None:
+            importance = torch.cat([batch.importance for batch in drawn]).to(self.fabric.device)
+        self.bare.initialise_codebook(images, importance)
+
+    def _backward(self, batch: Batch, ramp: float, is_last: bool) -> Losses:
+        share = 1.0 / self.config.stage1.accumulate
+        with self.fabric.no_backward_sync(self.model, enabled=not is_last):
+            made = self.model(batch.images, batch.importance)
+            self.bare_discriminator.requires_grad_(False)
+            with self.fabric.autocast():
+                terms = generator_loss(
+                    self.config.loss, self.judges, made, batch.images, self.bare.decoder.last_layer, ramp
+                )
+            self.bare_discriminator.requires_grad_(True)
+            self.fabric.backward(share * terms.total)
+        logged = {"loss": terms.total, **terms._asdict()}
+        logged.pop("total")
+        if self.is_adversarial and ramp > 0.0:
+            with self.fabric.no_backward_sync(self.discriminator, enabled=not is_last):
+                verdict = hinge_discriminator_loss(
+                    self.discriminator(batch.images), self.discriminator(made.images.detach())
+                )
+                self.fabric.backward(share * verdict)
+            logged["discriminator"] = verdict
+        return {name: value.detach() for name, value in logged.items()}
+
+    def _update(self, model: Any, optimiser: Any) -> None:
+        clip = self.config.stage1.gradient_clip
+        if clip > 0.0:
+            self.fabric.clip_gradients(model, optimiser, max_norm=clip, error_if_nonfinite=False)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _validate(self) -> Losses:
+        """Losses without the adversarial one over the held-out images, the codebook left alone."""
+        self.bare.eval()
+        generator = torch.Generator().manual_seed(self.config.seed)
+        evaluation = self.config.evaluation
+        sums: Losses = {}
+        n_images = 0
+        for batch in batches_in_order(self.splits.validation, evaluation.batch_size, evaluation.images):
+            batch = batch.to(self.fabric.device)
+            with self.fabric.autocast():
+                made = self.bare(batch.images, batch.importance, generator)
+                terms = generator_loss(
+                    self.config.loss, self.judges, made, batch.images, self.bare.decoder.last_layer, 0.0
+                )
+            n_images += len(batch.images)
+            for name, value in (("loss", terms.total), ("l1", terms.l1), ("perceptual", terms.perceptual)):
+                sums[name] = sums.get(name, 0.0) + value * len(batch.images)
+        self.bare.train()
+        return {name: value / n_images for name, value in sums.items()}

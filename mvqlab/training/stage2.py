@@ -1,0 +1,215 @@
+"""Train stage 2: Stackformer or the raster baseline, on the pairs of a trained stage-1 model.
+
+loss = cross-entropy of the codes + position_weight * cross-entropy of the positions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from mvqlab.config import Config
+from mvqlab.data import Splits, build_splits, batch_indices
+from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
+from mvqlab.models.transformer import weight_decay_groups
+from mvqlab.training.checkpoint import (
+    load_settings,
+    load_state,
+    load_weights,
+    random_state,
+    save_settings,
+    save_state,
+    save_weights,
+    set_random_state,
+)
+from mvqlab.training.curves import Curves
+from mvqlab.training.launch import make_fabric, seed_everything
+from mvqlab.training.loop import Losses, OnStep, run_steps
+from mvqlab.training.schedule import learning_rate, set_learning_rate
+from mvqlab.training.tokens import TokenSet, tokenise
+
+
+def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
+    """The untrained transformer that `config.transformer` describes, for the pairs of `stage1`."""
+    return build_stage2(
+        config.transformer,
+        codebook_size=stage1.codebook_size,
+        side=stage1.side,
+        n_pairs=stage1.n_kept,
+        n_classes=n_classes if config.transformer.class_conditional else 0,
+    )
+
+
+def train_stage2(
+    config: Config,
+    stage1: TokenModel,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    on_step: OnStep | None = None,
+    splits: Splits | None = None,
+) -> PairModel:
+    """Train the transformer that `config` describes on the pairs of `stage1`; returns it in evaluation mode.
+
+    The data set is encoded once, before the first step. `folder`, `resume`, `on_step`: as in
+    `train_stage1`.
+
+    Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
+    finite.
+    """
+    folder = Path(folder)
+    fabric = make_fabric(config.stage2.precision)
+    splits = splits or build_splits(config.data)
+    tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits)
+    seed_everything(config.seed)
+    run = _Run(config, build_transformer(config, stage1, splits.n_classes), tokens, folder, fabric)
+    if resume:
+        run.load()
+    else:
+        run.start()
+    run.train(on_step)
+    return run.bare.eval()
+
+
+def load_stage2(folder: Path | str, stage1: TokenModel, n_classes: int = 0) -> PairModel:
+    """The trained transformer in `folder`, for the pairs of `stage1`, in evaluation mode."""
+    folder = Path(folder)
+    model = build_transformer(load_settings(folder), stage1, n_classes)
+    load_weights(model, folder / "weights.safetensors")
+    return model.eval()
+
+
+class Tokens(NamedTuple):
+    """The pairs of both splits."""
+
+    train: TokenSet
+    validation: TokenSet
+
+
+def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits) -> Tokens:
+    """Encode the training images and the held-out ones that evaluation uses."""
+    common = {
+        "order": config.transformer.order,
+        "batch_size": config.evaluation.batch_size,
+        "seed": config.seed,
+    }
+    train = tokenise(stage1, splits.train, **common)
+    return Tokens(train, tokenise(stage1, splits.validation, limit=config.evaluation.images, **common))
+
+
+class _Run:
+    """The state of one training run: model, optimiser, step and curves."""
+
+    def __init__(
+        self, config: Config, model: PairModel, tokens: Tokens, folder: Path, fabric: Fabric
+    ) -> None:
+        self.config, self.tokens, self.folder, self.fabric = config, tokens, folder, fabric
+        options = config.stage2
+        self.step = 0
+        self.bare = model.to(fabric.device)
+        groups = weight_decay_groups(model, options.weight_decay)
+        self.model, self.optimiser = fabric.setup(
+            self.bare, torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas)
+        )
+        self.model.mark_forward_method("loss")
+
+    def start(self) -> None:
+        """Begin afresh: settings on disk."""
+        save_settings(self.config, self.folder)
+        self.curves = Curves(self.folder, tensorboard=self.config.stage2.tensorboard)
+
+    def load(self) -> None:
+        """Go on from the state in the folder."""
+        state = load_state(self.folder / "state.pt")
+        self.step = state["step"]
+        self.bare.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
+        set_random_state(state["random"])
+
+    def save(self, step: int) -> None:
+        """Write weights, state and curves after `step` steps."""
+        if not self.fabric.is_global_zero:
+            return
+        save_weights(self.bare, self.folder / "weights.safetensors", step=step, stage=2)
+        state = {
+            "step": step,
+            "model": self.bare.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "random": random_state(),
+        }
+        save_state(state, self.folder / "state.pt")
+        self.curves.save()
+
+    def train(self, on_step: OnStep | None) -> None:
+        """From the current step to the last."""
+        stream = self._minibatches()
+        self.bare.train()
+        run_steps(
+            "stage 2",
+            self.config.stage2,
+            self.step,
+            take_step=lambda step: self._take_step(step, stream),
+            validate=self._validate,
+            save=self.save,
+            curves=self.curves,
+            folder=self.folder,
+            on_step=on_step,
+        )
+
+    def _minibatches(self) -> Iterator[TokenSet]:
+        options, fabric = self.config.stage2, self.fabric
+        whole, n_tokens = options.batch_size * fabric.world_size, len(self.tokens.train)
+        mine = slice(fabric.global_rank * options.batch_size, (fabric.global_rank + 1) * options.batch_size)
+        for n in count(self.step * options.accumulate):
+            rows = batch_indices(n_tokens, whole, self.config.seed, n)[mine]
+            yield self.tokens.train[torch.tensor(rows)].to(fabric.device)
+
+    def _take_step(self, step: int, stream: Iterator[TokenSet]) -> Losses:
+        options = self.config.stage2
+        set_learning_rate(self.optimiser, learning_rate(step, options))
+        losses: Losses = {}
+        for micro in range(options.accumulate):
+            batch = next(stream)
+            is_last = micro == options.accumulate - 1
+            with self.fabric.no_backward_sync(self.model, enabled=not is_last):
+                loss = self.model.loss(batch.pairs, self._labels(batch))
+                self.fabric.backward(loss.total / options.accumulate)
+            losses = _named(loss)
+        if options.gradient_clip > 0.0:
+            self.fabric.clip_gradients(
+                self.model, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
+            )
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return losses
+
+    @torch.no_grad()
+    def _validate(self) -> Losses:
+        """Mean losses over all held-out pairs, dropout off."""
+        self.bare.eval()
+        held_out, size = self.tokens.validation, self.config.stage2.batch_size
+        sums: Losses = {}
+        for first in range(0, len(held_out), size):
+            batch = held_out[first : first + size].to(self.fabric.device)
+            with self.fabric.autocast():
+                losses = _named(self.bare.loss(batch.pairs, self._labels(batch)))
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value * len(batch)
+        self.bare.train()
+        return {name: value / len(held_out) for name, value in sums.items()}
+
+    def _labels(self, batch: TokenSet) -> Tensor | None:
+        return batch.labels if self.config.transformer.class_conditional else None
+
+
+def _named(loss: PairLoss) -> Losses:
+    values = {"loss": loss.total, "code_loss": loss.codes, "position_loss": loss.positions}
+    return {name: value.detach() for name, value in values.items() if value is not None}

@@ -1,0 +1,119 @@
+"""Learning rates, loop and checkpoint files against known values and real faults."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from mvqlab.config import Stage1Config
+from mvqlab.training.checkpoint import (
+    CheckpointError,
+    load_settings,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
+from mvqlab.training.curves import Curves
+from mvqlab.training.loop import is_due, run_steps
+from mvqlab.training.schedule import learning_rate
+
+
+def test_learning_rate_warms_up_then_falls_to_zero() -> None:
+    options = Stage1Config(steps=110, learning_rate=2.0, warmup_steps=10)
+    assert learning_rate(0, options) == pytest.approx(0.2)
+    assert learning_rate(9, options) == pytest.approx(2.0)
+    assert learning_rate(10, options) == pytest.approx(2.0)
+    assert learning_rate(60, options) == pytest.approx(1.0)
+    assert learning_rate(109, options) == pytest.approx(1.0 + math.cos(math.pi * 0.99))
+    assert learning_rate(70, Stage1Config(steps=110, learning_rate=2.0, cosine=False)) == 2.0
+
+
+def test_things_are_due_at_their_interval_and_at_the_end() -> None:
+    assert [step for step in range(1, 11) if is_due(step, 4, 10)] == [4, 8, 10]
+    assert [step for step in range(1, 11) if is_due(step, 0, 10)] == [10]
+
+
+def loop(folder: Path, steps: int, first: int = 0, loss: float = 1.0) -> list[str]:
+    events: list[str] = []
+    curves = Curves(folder, up_to_step=first)
+
+    def take_step(step: int) -> dict[str, torch.Tensor]:
+        events.append(f"step {step}")
+        return {"loss": torch.tensor(loss), "l1": torch.tensor(0.5)}
+
+    run_steps(
+        "test",
+        Stage1Config(steps=steps, log_every=2, validate_every=3, checkpoint_every=4),
+        first,
+        take_step=take_step,
+        validate=lambda: {"loss": torch.tensor(2.0)},
+        save=lambda done: (events.append(f"save {done}"), curves.save()),
+        curves=curves,
+        folder=folder,
+    )
+    return events
+
+
+def test_loop_steps_logs_and_saves(tmp_path: Path) -> None:
+    assert loop(tmp_path, 5) == ["step 0", "step 1", "step 2", "step 3", "save 4", "step 4", "save 5"]
+    table = pd.read_csv(tmp_path / "curves.csv")
+    assert table[["step", "split"]].values.tolist() == [
+        [2, "train"],
+        [3, "validation"],
+        [4, "train"],
+        [5, "train"],
+        [5, "validation"],
+    ]
+    assert (tmp_path / "progress.json").exists()
+
+
+def test_a_resumed_loop_goes_on_with_the_curves(tmp_path: Path) -> None:
+    loop(tmp_path, 4)
+    assert loop(tmp_path, 6, first=4)[0] == "step 4"
+    steps = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")["step"].tolist()
+    assert steps == [2, 4, 6]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        loop(tmp_path, 4, loss=float("nan"))
+
+
+def test_weights_come_back_and_damage_is_named(tmp_path: Path) -> None:
+    model, path = torch.nn.Linear(3, 5), tmp_path / "weights.safetensors"
+    save_weights(model, path, step=7)
+    other = torch.nn.Linear(3, 5)
+    load_weights(other, path)
+    assert torch.equal(model.weight, other.weight)
+    with pytest.raises(CheckpointError, match="another model"):
+        load_weights(torch.nn.Linear(3, 4), path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged"):
+        load_weights(other, path)
+    with pytest.raises(CheckpointError, match="no weights at"):
+        load_weights(other, tmp_path / "absent.safetensors")
+
+
+class Payload:
+    """Something that only a full pickle could restore."""
+
+
+def test_a_state_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    save_state({"step": 1, "tensor": torch.ones(2)}, tmp_path / "state.pt")
+    assert load_state(tmp_path / "state.pt")["step"] == 1
+    torch.save({"step": Payload()}, tmp_path / "hostile.pt")
+    with pytest.raises(CheckpointError, match=r"hostile\.pt cannot be read"):
+        load_state(tmp_path / "hostile.pt")
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
+        load_state(tmp_path / "state.pt")
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.yaml"):
+        load_settings(tmp_path)
