@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mvqlab.evaluation.generation import to_uint8
+from mvqlab.evaluation.reconstruction import HeldOut
 from mvqlab.files import whole_file
 
 FILE_NAME = "pictures.npz"
 
 
 def to_display(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, 3, H, W) in [-1, 1] as (B, H, W, 3) bytes; what lies outside is clipped."""
-    pixels = (images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5
-    return pixels.round().byte().permute(0, 2, 3, 1).numpy()
+    """Images (B, 3, H, W), uint8 or in [-1, 1], as (B, H, W, 3) bytes; what lies outside is clipped."""
+    return to_uint8(images).cpu().permute(0, 2, 3, 1).numpy()
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,18 @@ def load_pictures(folder: Path) -> Pictures | None:
         return None
     with np.load(path, allow_pickle=False) as arrays:
         return Pictures(**{name: arrays[name] for name in arrays.files})
+
+
+def pictures_of(
+    held_out: HeldOut, samples: Tensor | None = None, n: int = 16, n_samples: int = 30
+) -> Pictures:
+    """The first `n` held-out images as a model saw them, the first `n_samples` of `samples` (M, 3, H, W)."""
+    side = held_out.pairs.side
+    originals = to_display(held_out.images[:n])
+    return Pictures(
+        originals=originals,
+        reconstructions=to_display(held_out.reconstructions[:n]),
+        scores=held_out.scores[:n].unflatten(1, (side, side)).numpy(),
+        is_kept=held_out.is_kept[:n].unflatten(1, (side, side)).numpy(),
+        samples=originals[:0] if samples is None else to_display(samples[:n_samples]),
+    )

@@ -47,9 +47,7 @@ def masks(pictures: Pictures, title: str = "", n_images: int = 8) -> Figure:
             axes[1, column].text(0.5, 0.5, "no scores", ha="center", va="center", fontsize=7)
         axes[2, column].imshow(hide_dropped(image, pictures.is_kept[column]))
         axes[3, column].imshow(pictures.reconstructions[column])
-    for axis, label in zip(
-        axes[:, 0], ("original", "score", "kept regions", "reconstruction"), strict=True
-    ):
+    for axis, label in zip(axes[:, 0], ("original", "score", "kept regions", "reconstruction"), strict=True):
         _name_row(axis, label)
     return figure
 
@@ -85,9 +83,7 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     figure = Figure(figsize=(2.6 * len(columns) + 1.6, 0.42 * len(table) + 1.4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(columns), sharey=True))
     for axis, (column, label) in zip(panels, columns.items(), strict=True):
-        sns.barplot(
-            table, x=column, y="label", hue="label", palette="colorblind", ax=axis, errorbar=None, legend=False
-        )
+        sns.barplot(table, x=column, y="label", hue="label", palette="colorblind", ax=axis, legend=False)
         axis.set(xlabel=label, ylabel="")
         for bars in axis.containers:
             axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
@@ -113,7 +109,7 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     pictures = {label: kept for label, kept in pictures.items() if kept is not None}
     figures = {
         **_reconstruction_figures(pictures),
-        **{f"masks_{_slug(label)}": masks(kept, label) for label, kept in pictures.items() if not kept.is_kept.all()},
+        **_mask_figures(pictures),
         **_sample_figures(pictures),
         **_curve_figures(done),
         **_metric_figures(done),
@@ -135,6 +131,11 @@ def _reconstruction_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figur
         figures[name] = image_rows(rows, "Reconstructions of held-out images")
         remaining = {label: kept for label, kept in remaining.items() if label not in same}
     return figures
+
+
+def _mask_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:
+    masked = {label: kept for label, kept in pictures.items() if not kept.is_kept.all()}
+    return {f"masks_{_slug(label)}": masks(kept, label) for label, kept in masked.items()}
 
 
 def _sample_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:

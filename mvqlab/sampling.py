@@ -163,9 +163,10 @@ def sample_pairs_uncached(
             parts = {"code": nothing, "position": nothing + n}
             for part in model.predicts:
                 # What stands in the newest pair cannot be heard by the logits that predict it.
-                logits = model(_stack([*drawn, NextPair(parts["code"], parts["position"])], model.side), labels)
-                newest = logits.code_logits if part == "code" else logits.position_logits
-                parts[part] = chooser.draw[part](newest[:, -1])
+                newest = NextPair(parts["code"], parts["position"])
+                logits = model(_stack([*drawn, newest], model.side), labels)
+                of_part = logits.code_logits if part == "code" else logits.position_logits
+                parts[part] = chooser.draw[part](of_part[:, -1])
             drawn.append(NextPair(parts["code"], parts["position"]))
             chooser.note(drawn[-1])
     return _stack(drawn, model.side)
@@ -230,4 +231,3 @@ def sample_images(
                 images.append(stage1.decode(drawn).cpu())
             pairs.append(drawn.to("cpu"))
     return Samples(torch.cat(images), concatenate(pairs), time.perf_counter() - began)
-

@@ -23,7 +23,9 @@ B, D, H, W, CODE_DIM = 2, 6, 3, 5, 7
 L = H * W
 
 
-def naive_attention(layer: DirectionConstrainedAttention, x: Tensor, trust: Tensor, renormalise: bool) -> Tensor:
+def naive_attention(
+    layer: DirectionConstrainedAttention, x: Tensor, trust: Tensor, renormalise: bool
+) -> Tensor:
     """The L x L matrix in full: softmax, then scale the key columns, then (or not) renormalise the rows."""
     places = layer.norm(x).flatten(2).transpose(1, 2)
     query, key, value = (

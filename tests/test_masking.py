@@ -131,7 +131,9 @@ def test_region_coverage_counts_pixels() -> None:
 
 def test_one_word_swaps_the_mask() -> None:
     backbone = BackboneConfig(feature_dim=D)
-    kinds = {kind: build_mask(MaskConfig(kind=kind), backbone, CODE_DIM, L) for kind in ("adaptive", "random")}
+    kinds = {
+        kind: build_mask(MaskConfig(kind=kind), backbone, CODE_DIM, L) for kind in ("adaptive", "random")
+    }
     features = torch.randn(B, D, H, W)
     assert kinds["adaptive"](features).features.shape == kinds["random"](features).features.shape
     with pytest.raises(ValueError, match="plain VQ"):

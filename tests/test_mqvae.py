@@ -27,7 +27,9 @@ def tiny(**sections: dict) -> Config:
         "demask": {"layers": 2},
         "discriminator": {"base_channels": 8, "layers": 2},
     }
-    return config_from_dict({name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}})
+    return config_from_dict(
+        {name: {**small.get(name, {}), **sections.get(name, {})} for name in {*small, *sections}}
+    )
 
 
 PLAIN = {"kind": "none", "mask_ratio": 0.0}

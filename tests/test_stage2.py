@@ -166,8 +166,8 @@ def test_every_ordered_sample_obeys(n_pairs: int, kind: str, seed: int, temperat
     pairs = sample_pairs(model, 2, options, generator=torch.Generator().manual_seed(seed))
     assert pairs.codes.shape == (2, n_pairs)
     assert (pairs.positions.diff(dim=1) > 0).all()
-    assert 0 <= pairs.positions.min() and pairs.positions.max() < SIDE**2
-    assert 0 <= pairs.codes.min() and pairs.codes.max() < K
+    assert pairs.positions.min() >= 0 and pairs.positions.max() < SIDE**2
+    assert pairs.codes.min() >= 0 and pairs.codes.max() < K
 
 
 @pytest.mark.parametrize("kind", ["score_order", "code_first"])
@@ -210,7 +210,8 @@ def test_classes_lie_outside_the_codes_and_matter(kind: str) -> None:
     model = small(kind, n_classes=4)
     pairs = random_pairs(model, 4)
     with torch.no_grad():
-        per_class = model(Pairs(pairs.codes[:1].expand(4, -1), pairs.positions[:1].expand(4, -1), SIDE), torch.arange(4))
+        alike = Pairs(pairs.codes[:1].expand(4, -1), pairs.positions[:1].expand(4, -1), SIDE)
+        per_class = model(alike, torch.arange(4))
     assert per_class.code_logits.shape[-1] == K + 1
     assert per_class.code_logits[:, 0].unique(dim=0).shape[0] == 4
     with pytest.raises(ValueError, match="labels"):
@@ -240,7 +241,8 @@ def test_forbidden_choices_are_never_drawn() -> None:
 
 
 def test_draw_follows_the_probabilities_left() -> None:
-    likeliest = Likeliest(torch.tensor([[0.6, 0.3, 0.1]]).log().expand(30_000, 3), torch.tensor([[7, 2, 5]]).expand(30_000, 3))
+    logits, indices = torch.tensor([[0.6, 0.3, 0.1]]).log(), torch.tensor([[7, 2, 5]])
+    likeliest = Likeliest(logits.expand(30_000, 3), indices.expand(30_000, 3))
     drawn = draw(likeliest, torch.Generator().manual_seed(0))
     shares = [(drawn == index).float().mean().item() for index in (7, 2, 5)]
     assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.015)

@@ -5,7 +5,14 @@ from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
 from mvqlab.evaluation.generation import generation_metrics
 from mvqlab.evaluation.importance import importance_agreement
 from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
-from mvqlab.evaluation.report import evaluate_generation, evaluate_stage1
+from mvqlab.evaluation.report import (
+    collect_held_out,
+    evaluate_generation,
+    evaluate_held_out,
+    evaluate_stage1,
+    stage2_columns,
+    training_speed,
+)
 from mvqlab.evaluation.speed import images_per_second, seconds_per_step
 
 __all__ = [
@@ -15,7 +22,9 @@ __all__ = [
     "codebook_redundancy",
     "codebook_usage",
     "collect",
+    "collect_held_out",
     "evaluate_generation",
+    "evaluate_held_out",
     "evaluate_reconstruction",
     "evaluate_stage1",
     "generation_metrics",
@@ -23,4 +32,6 @@ __all__ = [
     "importance_agreement",
     "reconstruction_quality",
     "seconds_per_step",
+    "stage2_columns",
+    "training_speed",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,27 +16,45 @@ from mvqlab.evaluation.generation import generation_metrics
 from mvqlab.evaluation.importance import importance_agreement
 from mvqlab.evaluation.reconstruction import HeldOut, collect, perceptual_network, reconstruction_quality
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.sampling import Samples
+
+
+def collect_held_out(model: TokenModel, splits: Splits, config: Config) -> HeldOut:
+    """Run `model` once over the first `config.evaluation.images` held-out images."""
+    batches = batches_in_order(splits.validation, config.evaluation.batch_size, config.evaluation.images)
+    return collect(model, batches, config.seed)
+
+
+def evaluate_held_out(
+    held_out: HeldOut, model: TokenModel, config: Config, extractor: FeatureExtractor | None = None
+) -> dict[str, float | str]:
+    """Reconstruction, codebook and importance columns of what `model` made of the held-out images.
+
+    Units and ranges: see `reconstruction_quality`, `CodebookUsage`, `CodebookRedundancy` (both columns
+    prefixed `codebook_`) and `ImportanceAgreement`. The networks that judged are named in
+    `lpips_network` and `extractor`. Raises MissingWeightsError.
+    """
+    perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
+    return {
+        **reconstruction_quality(held_out, perceptual, extractor, config.evaluation.batch_size),
+        **codebook_columns(held_out, model.codebook.cpu()),
+        **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
+        "lpips_network": perceptual.label if perceptual else "none",
+        "extractor": extractor.name if extractor else "none",
+    }
 
 
 def evaluate_stage1(
     model: TokenModel, splits: Splits, config: Config, extractor: FeatureExtractor | None = None
-) -> dict[str, float]:
-    """Reconstruction, codebook and importance columns of `model` on the held-out images.
+) -> dict[str, float | str]:
+    """`collect_held_out`, then `evaluate_held_out`."""
+    return evaluate_held_out(collect_held_out(model, splits, config), model, config, extractor)
 
-    The first `config.evaluation.images` of them, which the model sees once. Units and ranges: see
-    `reconstruction_quality`, `CodebookUsage`, `CodebookRedundancy` (both columns prefixed `codebook_`)
-    and `ImportanceAgreement`. Raises MissingWeightsError before the model runs.
-    """
-    evaluation = config.evaluation
-    device = next(model.parameters()).device
-    perceptual = perceptual_network(evaluation.lpips, device)
-    batches = batches_in_order(splits.validation, evaluation.batch_size, evaluation.images)
-    held_out = collect(model, batches, config.seed)
-    return {
-        **reconstruction_quality(held_out, perceptual, extractor, evaluation.batch_size),
-        **codebook_columns(held_out, model.codebook),
-        **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
-    }
+
+def training_speed(curves: pd.DataFrame) -> float:
+    """Seconds of a training step: the median over the logged stretches of a run's `curves.csv`."""
+    train = curves[curves["split"] == "train"]
+    return float((train["seconds"].diff() / train["step"].diff()).median())
 
 
 def evaluate_generation(
@@ -47,6 +68,26 @@ def evaluate_generation(
     batches = batches_in_order(splits.validation, evaluation.batch_size, evaluation.images)
     real_images = torch.cat([batch.images for batch in batches])
     return generation_metrics(real_images, generated_images, extractor, evaluation.batch_size, config.seed)
+
+
+def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
+    """What a transformer costs and how well it predicts, from its `curves` and the `samples` drawn.
+
+    code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same on the last
+    training batch. bits_per_image: held-out bits for all pairs of an image. samples_per_second: images,
+    decoding included. stage2_seconds_per_step.
+    """
+    last = curves[curves["split"] == "validation"].iloc[-1]
+    losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
+    train = curves[curves["split"] == "train"].iloc[-1]
+    return {
+        **losses,
+        "train_code_loss": float(train["code_loss"]),
+        "bits_per_image": sum(losses.values()) * samples.pairs.n_pairs / math.log(2),
+        "n_pairs": samples.pairs.n_pairs,
+        "samples_per_second": len(samples.pairs) / samples.seconds,
+        "stage2_seconds_per_step": training_speed(curves),
+    }
 
 
 def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:

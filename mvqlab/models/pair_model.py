@@ -71,9 +71,7 @@ class PairModel(nn.Module):
         """Caches for drawing `n_images` sequences."""
         raise NotImplementedError
 
-    def next_pair(
-        self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]
-    ) -> NextPair:
+    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         """Read the `previous` pair (None: the start pair) and draw the next, each part with its `draw`."""
         raise NotImplementedError
 

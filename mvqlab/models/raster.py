@@ -48,9 +48,7 @@ class RasterTransformer(PairModel):
             self._start(n_images, labels), (KeyValueCache(self.transformer, n_images, self.n_pairs),)
         )
 
-    def next_pair(
-        self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]
-    ) -> NextPair:
+    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         place = cache.stacks[0].n_read
         read = cache.start if previous is None else self.code_embedding(previous.codes)
         state = self.transformer((read + self.place_embedding[place]).unsqueeze(1), cache.stacks[0])

@@ -75,9 +75,7 @@ class Stackformer(PairModel):
         stacks = tuple(KeyValueCache(self._stack(part), n_images, self.n_pairs) for part in self.predicts)
         return PairCache(self._start(n_images, labels), stacks)
 
-    def next_pair(
-        self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]
-    ) -> NextPair:
+    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         first, second = self.predicts
         read = cache.start if previous is None else self._embed(previous)
         place = cache.stacks[0].n_read

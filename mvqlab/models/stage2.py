@@ -56,7 +56,8 @@ def match_parameters(
         wanted = n_parameters(Stackformer(config, n_pairs=side**2, **sizes))
 
         def surplus(width: int) -> int:
-            return n_parameters(RasterTransformer(config.model_copy(update={"width": width}), **sizes)) - wanted
+            raster = RasterTransformer(config.model_copy(update={"width": width}), **sizes)
+            return n_parameters(raster) - wanted
 
         width = config.width
         while surplus(width) < 0:

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from mvqlab.config import Config
-from mvqlab.data import Splits, build_splits, batch_indices
+from mvqlab.data import Splits, batch_indices, build_splits
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.models.transformer import weight_decay_groups

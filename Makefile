@@ -1,0 +1,68 @@
+# mvqlab's errands. `make` lists them. Everything is installed into .venv; nothing outside is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+QUICKSTART := ablations/quickstart.yaml
+NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
+NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execution
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench clean
+
+help: ## list what can be made
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-9s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.installed ## install mvqlab, run the quickstart grid, show its table and where its figures lie
+	@echo "==> Running the quickstart grid ($(QUICKSTART)): small models on drawn shapes, no GPU, no download"
+	@$(BIN)/mvqlab grid run $(QUICKSTART)
+	@echo "==> Making its table and figures"
+	@$(BIN)/mvqlab grid table $(QUICKSTART)
+
+test: lint ## install everything, check style and notebooks, run every test
+	@echo "==> Running all tests, the slow ones too"
+	@$(BIN)/python -m pytest -m ""
+
+lint: $(VENV)/.installed-dev ## check style, and that notebooks are stored without outputs
+	@echo "==> Checking style"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@echo "==> Checking that notebooks are stored without outputs"
+	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --extra-keys "$(NOTEBOOK_NOISE)" $(NOTEBOOKS),echo "no notebooks yet")
+
+format: $(VENV)/.installed-dev ## put style right, and take outputs out of notebooks
+	@echo "==> Formatting"
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --extra-keys "$(NOTEBOOK_NOISE)" $(NOTEBOOKS))
+
+bench: $(VENV)/.installed ## measure the speed-ups on this machine
+	@echo "==> Measuring (some minutes)"
+	@$(BIN)/mvqlab bench
+
+clean: ## remove .venv and the caches of tools; results/ stays
+	@echo "==> Removing $(VENV) and caches"
+	@rm -rf $(VENV) mvqlab.egg-info build .pytest_cache .ruff_cache .hypothesis
+	@find mvqlab tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is touched when its step has succeeded, so a step that was cut short is done anew.
+$(VENV)/.made:
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or newer."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mvqlab needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "==> Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "==> Installing mvqlab and what it needs, in the versions of constraints.txt (the first time takes minutes)"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "==> Installing mvqlab with all extras and test tools, in the versions of constraints.txt (the first time takes minutes)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.installed $@

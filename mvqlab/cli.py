@@ -1,0 +1,189 @@
+"""The command line: ``mvqlab grid run FILE``, ``mvqlab train``, ``mvqlab doctor`` and the rest.
+
+Whatever takes long to import is imported by the command that needs it: `mvqlab --help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvqlab import __version__
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 2 where what was asked for is at fault, 130 after Ctrl-C.
+
+    Errors that mvqlab raises for people are printed as one message; others keep their traceback.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_for_people(error):
+            raise
+        print(f"mvqlab: {error}", file=sys.stderr)
+        return 2
+
+
+def is_for_people(error: Exception) -> bool:
+    """Whether the error's message says what to do, so that a traceback would only hide it."""
+    # a loss that is not finite is reported with Python's own exception
+    return type(error).__module__.split(".")[0] == "mvqlab" or isinstance(error, FloatingPointError)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each stores the function that runs it as `command`."""
+    parser = argparse.ArgumentParser(
+        prog="mvqlab", description="Masked vector quantisation: train, sample, measure, compare."
+    )
+    parser.add_argument("--version", action="version", version=f"mvqlab {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_grid(commands.add_parser("grid", help="run the points of an ablation and collect their results"))
+    _add_train(commands.add_parser("train", help="train one model without a notebook"))
+
+    presets = commands.add_parser("presets", help="list the presets")
+    presets.set_defaults(command=_presets)
+    doctor = commands.add_parser("doctor", help="check the installation and the weights it can use")
+    doctor.set_defaults(command=_doctor)
+    bench = commands.add_parser("bench", help="measure speed against the slow ways")
+    bench.add_argument("suites", nargs="*", help="which suites; all by default")
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plan = commands.add_parser("plan", help="show every point and what is left; run nothing")
+    plan.add_argument("file", type=Path, help="the grid file")
+    plan.set_defaults(command=_grid_plan)
+
+    run = commands.add_parser("run", help="run the points that are not done")
+    run.add_argument("file", type=Path, help="the grid file")
+    run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
+    run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
+    run.set_defaults(command=_grid_run)
+
+    one = commands.add_parser("run-one", help="run one point in this process (what a scheduler calls)")
+    one.add_argument("file", type=Path, help="the grid file")
+    one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
+    one.add_argument("--fresh", action="store_true", help="run it even if it is done")
+    one.set_defaults(command=_grid_run_one)
+
+    table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
+    table.add_argument("path", type=Path, help="the grid file, or a results folder")
+    table.set_defaults(command=_grid_table)
+
+    columns = commands.add_parser("columns", help="what the columns of a table mean")
+    columns.set_defaults(command=_grid_columns)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="shapes32", help="a preset's name or a YAML file")
+    parser.add_argument("--stage", type=int, choices=(1, 2), required=True)
+    parser.add_argument("--out", type=Path, help="folder of the run; default: results/<preset>/stage<N>")
+    parser.add_argument("--stage1", type=Path, help="stage 2: the trained stage 1; default as for --out")
+    parser.add_argument("--resume", action="store_true", help="go on where the run in the folder stopped")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
+    parser.set_defaults(command=_train)
+
+
+def _grid_plan(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_plan
+
+    print_plan(options.file)
+    return 0
+
+
+def _grid_run(options: argparse.Namespace) -> int:
+    from mvqlab.grid.runner import run_grid
+
+    return run_grid(options.file, only=options.only, fresh=options.fresh)
+
+
+def _grid_run_one(options: argparse.Namespace) -> int:
+    from mvqlab.grid.execute import run_point
+    from mvqlab.grid.points import build_points
+    from mvqlab.grid.process import terminate_like_interrupt
+    from mvqlab.grid.runner import BUSY, choose
+    from mvqlab.grid.spec import read_grid
+    from mvqlab.grid.status import PointBusyError
+
+    grid = read_grid(options.file)
+    (point,) = choose(build_points(grid), [options.index])
+    with terminate_like_interrupt():
+        try:
+            return 0 if run_point(grid, point, fresh=options.fresh) else 1
+        except PointBusyError as error:
+            print(error, file=sys.stderr)
+            return BUSY
+
+
+def _grid_table(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_table
+
+    print_table(options.path)
+    return 0
+
+
+def _grid_columns(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_columns
+
+    print_columns()
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from mvqlab.config import load_config
+
+    config = load_config(options.preset, options.overrides)
+    runs = Path("results") / Path(options.preset).stem
+    folder = options.out or runs / f"stage{options.stage}"
+    from mvqlab.training import load_stage1, train_stage1, train_stage2
+
+    if options.stage == 1:
+        train_stage1(config, folder, resume=options.resume)
+    else:
+        stage1 = load_stage1(options.stage1 or runs / "stage1")
+        train_stage2(config, stage1, folder, resume=options.resume)
+    print(f"trained: {folder}")
+    return 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from mvqlab.config import PRESET_FOLDER, preset_names
+
+    for name in preset_names():
+        first = (PRESET_FOLDER / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+        print(f"{name:<14} {first.removeprefix('#').strip() if first.startswith('#') else ''}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from mvqlab import doctor
+
+    return doctor.main() or 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from mvqlab import bench
+
+    unknown = sorted(set(options.suites) - set(bench.SUITES))
+    if unknown:
+        raise UsageError(f"no suite '{', '.join(unknown)}'; there are {', '.join(bench.SUITES)}")
+    bench.main(options.suites)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the columns of a results table mean, in which unit, and with how many digits they are printed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+
+class Column(NamedTuple):
+    """A column of a results table. `digits` are significant ones; `is_main` ones fit on a terminal."""
+
+    unit: str
+    meaning: str
+    digits: int = 4
+    is_main: bool = False
+
+
+COLUMNS: dict[str, Column] = {
+    "label": Column("", "the point's name in its grid"),
+    "status": Column("", "done, failed, running or waiting"),
+    "why": Column("", "what ended a failed point"),
+    "seed": Column("", "seed of weights, batches and random masks"),
+    "mask": Column("", "which regions are quantised: adaptive, random, true, or none (the plain VQ model)"),
+    "mask_ratio": Column("", "share of the regions that is dropped"),
+    "psnr": Column("dB", "peak signal-to-noise ratio of held-out reconstructions, higher is better", 4, True),
+    "ssim": Column("", "structural similarity of held-out reconstructions, 1 is exact", 3, True),
+    "l1": Column("of [0, 1]", "mean absolute error of held-out reconstructions"),
+    "lpips_vgg": Column("", "LPIPS of held-out reconstructions, lower is better", 3, True),
+    "lpips_alex": Column("", "as lpips_vgg, another backbone: the two do not compare", 3, True),
+    "lpips_squeeze": Column("", "as lpips_vgg, another backbone: the two do not compare", 3, True),
+    "lpips_random": Column("", "LPIPS with an untrained backbone: not a perceptual score", 3),
+    "rfid_lab": Column("", "Frechet distance of reconstructions, features of the lab's extractor", 4),
+    "rfid_inception": Column("", "Frechet distance of reconstructions, Inception features", 4),
+    "held_out_images": Column("images", "how many the reconstruction and codebook columns are over"),
+    "codebook_used_share": Column("of K", "share of the codes that occur", 3),
+    "codebook_perplexity": Column("codes", "exp of the entropy of the codes' frequencies, 1 to K", 3, True),
+    "codebook_n_features": Column("regions", "how many the codebook's usage is computed over"),
+    "codebook_effective_rank": Column("", "directions that the used codes span, 0 to n_z", 3),
+    "codebook_nearest_distance": Column("of the mean", "distance to the nearest other code, mean", 3),
+    "codebook_nearest_cosine": Column("", "cosine distance to the nearest other code, mean", 3),
+    "codebook_near_duplicate_share": Column("of codes", "codes that nearly equal another one", 3),
+    "codebook_n_codes": Column("codes", "used codes that the redundancy columns look at"),
+    "score_auc": Column("", "an object region scores above a background one; 0.5 is chance", 3, True),
+    "kept_iou": Column("", "overlap of kept regions with the true objects", 3),
+    "kept_iou_chance": Column("", "kept_iou of as many regions kept at random", 3),
+    "kept_iou_best": Column("", "kept_iou of the best choice of as many regions", 3),
+    "importance_images": Column("images", "how many score_auc and kept_iou are over"),
+    "fid_lab": Column("", "FID of samples, features of the lab's extractor, lower is better", 4, True),
+    "kid_lab": Column("", "KID of samples, features of the lab's extractor, lower is better", 3),
+    "kid_lab_std": Column("", "spread of kid_lab over random subsets", 2),
+    "fid_inception": Column("", "FID of samples, Inception features, lower is better", 4, True),
+    "kid_inception": Column("", "KID of samples, Inception features, lower is better", 3),
+    "kid_inception_std": Column("", "spread of kid_inception over random subsets", 2),
+    "real_images": Column("images", "held-out images behind FID and KID"),
+    "generated_images": Column("images", "samples behind FID and KID"),
+    "code_loss": Column("nats", "held-out cross-entropy of a code", 4, True),
+    "position_loss": Column("nats", "held-out cross-entropy of a position", 4),
+    "train_code_loss": Column("nats", "cross-entropy of a code on the last training batch", 4),
+    "bits_per_image": Column("bits", "held-out bits for all pairs of an image", 4),
+    "n_pairs": Column("pairs", "(code, position) pairs of an image"),
+    "samples_per_second": Column("images/s", "sampling speed, decoding included", 3, True),
+    "stage1_seconds_per_step": Column("s", "a training step of stage 1, median", 3),
+    "stage2_seconds_per_step": Column("s", "a training step of stage 2, median", 3),
+    "stage2_parameters": Column("", "weights of the transformer"),
+    "lpips_network": Column("", "network behind the LPIPS column"),
+    "extractor": Column("", "network behind the FID and KID columns"),
+    "seconds": Column("s", "wall-clock time of the point's notebook, start of its kernel included", 3, True),
+    "device": Column("", "what it ran on"),
+    "threads": Column("", "CPU threads"),
+    "started": Column("UTC", "when it started"),
+    "point": Column("", "the point's identity: hash of parameters, notebook, settings and version"),
+    "folder": Column("", "where its notebook, log and result are"),
+}
+
+
+def heading(name: str) -> str:
+    """A column's name with its unit: ``psnr, dB``."""
+    unit = COLUMNS[name].unit if name in COLUMNS else ""
+    return f"{name}, {unit}" if unit else name
+
+
+def as_text(name: str, value: Any) -> str:
+    """A cell as it is printed: numbers rounded to the column's digits, nothing for what is missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return " ".join(str(value).split())
+    digits = COLUMNS[name].digits if name in COLUMNS else 4
+    if value.is_integer() and abs(value) < 1e9:
+        return str(int(value))
+    if 10**digits <= abs(value) < 1e9:
+        return f"{value:.0f}"  # 12346, where four digits would be 1.235e+04
+    return f"{value:.{digits}g}"

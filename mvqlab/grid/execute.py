@@ -1,0 +1,159 @@
+"""One point, run by papermill in this process: what `mvqlab grid run-one` does.
+
+It can be called by hand, by `mvqlab grid run`, or by a cluster's scheduler: it checks, locks, runs and
+writes the point's status itself. Time limits are its caller's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from mvqlab.files import write_text_whole
+from mvqlab.grid.notebook import OUTPUT
+from mvqlab.grid.points import Point
+from mvqlab.grid.spec import Grid
+from mvqlab.grid.status import (
+    EXECUTED_FILE,
+    LOCK_FILE,
+    LOG_FILE,
+    STOPPED,
+    Status,
+    hold_point,
+    now,
+    state_of,
+    write_status,
+)
+from mvqlab.results import POINT_FILE, RESULT_FILE, read_json
+
+
+class PointError(RuntimeError):
+    """A point's notebook came to no good end; the message is one line."""
+
+
+class ThisPython(AsyncKernelManager):
+    """Starts the kernel of the running interpreter, whatever kernels the machine knows as python3."""
+
+    was_stopped = False  # whether the kernel was shut down from here, rather than dying by itself
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The kernel of `sys.executable`."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # ipykernel warns at every start that its messages to this process are not encrypted
+        command.append("--IPKernelApp.log_level=ERROR")
+        return KernelSpec(argv=command, display_name="mvqlab", language="python", name="python3")
+
+    async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
+        """As inherited; leaves a note that it was called."""
+        ThisPython.was_stopped = True
+        await super().shutdown_kernel(*args, **kwargs)
+
+
+def run_point(grid: Grid, point: Point, *, fresh: bool = False) -> bool:
+    """Run `point` unless it is done (or `fresh`); returns whether it is done now.
+
+    Writes point.json, status.json, executed.ipynb and whatever the notebook writes to the point's folder.
+    Raises PointBusyError if another process is running it, KeyboardInterrupt if it was stopped.
+    """
+    folder = point.folder(grid.results)
+    with hold_point(folder):
+        if state_of(folder) == "done" and not fresh:
+            print(f"{folder.name} is done already")
+            return True
+        _clear(folder, everything=fresh)
+        _describe(grid, point, folder)
+        return _run_held(grid, point, folder)
+
+
+def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
+    began, started = time.monotonic(), now()
+    write_status(folder, Status("running", started=started))
+
+    def finish(state: str, why: str, exit_code: int) -> None:
+        write_status(folder, Status(state, why, started, round(time.monotonic() - began, 2), exit_code))
+
+    try:
+        _execute(grid, point, folder)
+    except KeyboardInterrupt:
+        finish("failed", STOPPED, 130)
+        raise
+    except PointError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        finish("failed", str(error), 1)
+        return False
+    finish("done", "", 0)
+    return True
+
+
+def _execute(grid: Grid, point: Point, folder: Path) -> None:
+    """Run the notebook into `folder`. Raises PointError unless it ran to its end and wrote its result."""
+    ThisPython.was_stopped = False
+    try:
+        papermill.execute_notebook(
+            nbformat.read(grid.notebook, as_version=4),
+            folder / EXECUTED_FILE,
+            parameters={**point.parameters, OUTPUT: str(folder)},
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=ThisPython,
+            cwd=grid.notebook.parent,
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+        )
+    except PapermillExecutionError as error:
+        print(error, file=sys.stderr)
+        raise PointError(one_line(f"{error.ename}: {error.evalue}")) from None
+    except DeadKernelError:
+        # nbclient takes SIGINT and SIGTERM for itself and then finds its kernel gone
+        if ThisPython.was_stopped:
+            raise KeyboardInterrupt from None
+        raise PointError("the notebook's process was killed (out of memory?)") from None
+    except Exception as error:
+        raise PointError(one_line(f"{type(error).__name__}: {error}")) from error
+    if not read_json(folder / RESULT_FILE):
+        raise PointError("the notebook ended without a result (mvqlab.results.write_result is its last act)")
+
+
+def one_line(message: str) -> str:
+    """`message` without colours and line breaks."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
+
+
+def _clear(folder: Path, *, everything: bool) -> None:
+    """Remove what an earlier attempt said about itself, or all it left; lock and log stay."""
+    names = {POINT_FILE, RESULT_FILE, EXECUTED_FILE}
+    for path in folder.iterdir():
+        is_progress = path.name == "progress.json"
+        if path.name in {LOCK_FILE, LOG_FILE} or not (everything or is_progress or path.name in names):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _describe(grid: Grid, point: Point, folder: Path) -> None:
+    description = {
+        "id": point.id,
+        "index": point.index,
+        "label": point.label,
+        "grid": grid.path.name,
+        "purpose": grid.content.purpose,
+        "notebook": grid.notebook.name,
+        "settings": point.settings,
+    }
+    write_text_whole(folder / POINT_FILE, json.dumps(description, indent=1))

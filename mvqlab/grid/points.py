@@ -1,0 +1,240 @@
+"""The points of a grid: expanded, checked one and all before the first starts, each with an identity."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from mvqlab import __version__
+from mvqlab.config import ConfigError, load_config
+from mvqlab.grid.notebook import OUTPUT, OVERRIDES, Notebook, read_notebook
+from mvqlab.grid.spec import Grid, GridFile, Parameters, did_you_mean, report_faults
+
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of the notebook.
+
+    parameters: what the notebook is given, `output` apart. settings: the same for people, with the
+    notebook's defaults filled in, and each setting that the grid changes under its dotted name.
+    id: hash of all that decides the outcome; its folder is found by it.
+    """
+
+    index: int
+    label: str
+    parameters: Parameters
+    settings: Parameters
+    id: str
+
+    def folder(self, results: Path) -> Path:
+        """The point's folder under `results`: the one it already has, whatever its label was then."""
+        existing = sorted(results.glob(f"*-{self.id}"))
+        return existing[0] if existing else results / f"{_slug(self.label)}-{self.id}"
+
+
+def build_points(grid: Grid) -> list[Point]:
+    """All points of `grid`. Raises GridError with every fault of every point."""
+    notebook = read_notebook(grid.notebook)
+    report_faults(grid.path, _faults_of_layout(grid.content))
+    everything = list(_expand(grid.content))
+    wanted = [one for one in everything if not _is_excluded(one.settings, grid.content)]
+    changed = list(dict.fromkeys(name for one in wanted for name in one.settings if "." in name))
+    faults: dict[str, list[int]] = defaultdict(list)
+    points = []
+    for index, one in enumerate(wanted):
+        checked = _check(one.settings, notebook)
+        for fault in checked.faults:
+            faults[fault].append(index)
+        points.append(_point(index, one.label, checked, changed, notebook))
+    listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
+    between = [] if listed else _faults_between(points)
+    report_faults(grid.path, _faults_of_exclude(grid.content, everything) + listed + between)
+    return points
+
+
+def _faults_of_layout(content: GridFile) -> list[str]:
+    """Faults that forbid expanding: axes that do not fit together, names given in two places."""
+    faults = []
+    for axis, values in content.axes.items():
+        names = _names(axis)
+        if not values:
+            faults.append(f"axes: '{axis}' has no values")
+        for value in values if len(names) > 1 else []:
+            if not isinstance(value, list) or len(value) != len(names):
+                faults.append(f"axes: '{axis}' needs lists of {len(names)} values, not {value!r}")
+    varied = [name for axis in content.axes for name in _names(axis)] + ["seed"] * bool(content.seeds)
+    listed = {name for point in content.points for name in point}
+    for name in sorted({name for name in varied if varied.count(name) > 1 or name in listed}):
+        faults.append(f"'{name}' is given in two of axes, points and seeds")
+    if not (varied or content.points):
+        faults.append("there are no points: give axes, points or seeds")
+    return faults
+
+
+class _Wanted(NamedTuple):
+    label: str
+    settings: Parameters
+
+
+def _expand(content: GridFile) -> Iterator[_Wanted]:
+    """The settings of each point, with its label; points outermost, seeds innermost."""
+    axes = [[_settings(axis, value) for value in values] for axis, values in content.axes.items()]
+    axes.append([{"seed": seed} for seed in content.seeds] or [{}])
+    for point in content.points or [{}]:
+        own = {name: value for name, value in point.items() if name != LABEL}
+        for combination in itertools.product(*axes):
+            varied = {name: value for part in combination for name, value in part.items()}
+            named = [str(point[LABEL])] if LABEL in point else _in_words(own)
+            label = ", ".join(named + _in_words(varied)) or "base"
+            yield _Wanted(label, {**content.base, **own, **varied})
+
+
+def _in_words(settings: Parameters) -> list[str]:
+    return [f"{name}={value}" for name, value in settings.items()]
+
+
+def _names(axis: str) -> list[str]:
+    return [name.strip() for name in axis.split(",")]
+
+
+def _settings(axis: str, value: Any) -> Parameters:
+    names = _names(axis)
+    return dict(zip(names, value, strict=True)) if len(names) > 1 else {names[0]: value}
+
+
+def _is_excluded(settings: Parameters, content: GridFile) -> bool:
+    return any(_matches(settings, entry) for entry in content.exclude)
+
+
+def _matches(settings: Parameters, entry: Parameters) -> bool:
+    return all(name in settings and settings[name] == value for name, value in entry.items())
+
+
+def _faults_of_exclude(content: GridFile, everything: Sequence[_Wanted]) -> list[str]:
+    return [
+        f"exclude: no point matches {entry!r}"
+        for entry in content.exclude
+        if not any(_matches(one.settings, entry) for one in everything)
+    ]
+
+
+class _Checked(NamedTuple):
+    given: Parameters  # to the notebook
+    complete: Parameters  # with the notebook's defaults
+    config: Parameters  # nested settings that the notebook starts from; empty where it takes none
+    faults: list[str]
+
+
+def _check(settings: Parameters, notebook: Notebook) -> _Checked:
+    """The notebook's parameters that `settings` stand for, and all that is wrong with them."""
+    faults = []
+    given: Parameters = {}
+    for name, value in settings.items():
+        try:
+            if "." not in name:
+                given[name] = _fitted(name, value, notebook)
+        except ValueError as error:
+            faults.append(f"'{name}' {error}")
+    dotted = [as_override(name, value) for name, value in settings.items() if "." in name]
+    takes_settings = OVERRIDES in notebook.parameters
+    if dotted and takes_settings:
+        given[OVERRIDES] = [*given.get(OVERRIDES, []), *dotted]
+    elif dotted:
+        faults.append(f"'{dotted[0]}' is a setting, but {notebook.path.name} takes no '{OVERRIDES}'")
+    complete = {name: value for name, value in notebook.defaults.items() if name != OUTPUT} | given
+    config: Parameters = {}
+    try:
+        config = _config(complete, notebook) if takes_settings else {}
+    except ConfigError as error:
+        lines = str(error).removeprefix("the settings do not fit:\n").splitlines()
+        faults += [line.strip() for line in lines]
+    return _Checked(given, complete, config, faults)
+
+
+def _point(index: int, label: str, checked: _Checked, changed: Sequence[str], notebook: Notebook) -> Point:
+    """The point; `changed` are the settings that some point of the grid changes, shown for every point."""
+    shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
+    shown |= {name: _look_up(checked.config, name) for name in changed}
+    identity = [checked.complete, checked.config, notebook.source_hash, __version__]
+    return Point(index, label, checked.given, shown, _short_hash(identity))
+
+
+def _look_up(config: Parameters, name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _fitted(name: str, value: Any, notebook: Notebook) -> Any:
+    """`value` as the notebook's parameter `name` takes it. Raises ValueError."""
+    if name == OUTPUT:
+        raise ValueError("is set by the grid itself: leave it out")
+    if name not in notebook.parameters:
+        hint = did_you_mean(name, notebook.parameters)
+        raise ValueError(f"is no parameter of {notebook.path.name}{hint}")
+    _check_plain(value)
+    return notebook.parameters[name].fitted(value)
+
+
+def _check_plain(value: Any) -> None:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            _check_plain(inner)
+    elif not isinstance(value, str | bool | int | float | None):
+        raise ValueError(f"is read by YAML as a {type(value).__name__} ({value}): put it in quotes")
+
+
+def _config(parameters: Parameters, notebook: Notebook) -> Parameters:
+    """All settings that the notebook starts from, with its preset's own: a changed preset is a new point."""
+    preset = parameters.get("preset") or "shapes32"
+    if Path(preset).suffix in {".yaml", ".yml"}:
+        preset = notebook.path.parent / preset
+    config = load_config(preset, parameters.get(OVERRIDES) or [])
+    return config.model_dump(mode="json")
+
+
+def as_override(name: str, value: Any) -> str:
+    """``name=value``, which `mvqlab.config` reads back to the same value."""
+    # YAML, not JSON: load_config reads the value back with YAML, which takes JSON's 1e-05 for a word
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return f"{name}={text.strip().removesuffix('...').strip()}"
+
+
+def _short_hash(identity: Any) -> str:
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _place(indices: Sequence[int], n_points: int) -> str:
+    if len(indices) == n_points:
+        return "every point"
+    return f"point{'s' * (len(indices) > 1)} {', '.join(map(str, indices))}"
+
+
+def _faults_between(points: Sequence[Point]) -> list[str]:
+    """Points that are the same, or cannot be told apart in a table."""
+    faults = []
+    for first, second in itertools.combinations(points, 2):
+        if first.id == second.id:
+            faults.append(f"points {first.index} and {second.index} are the same")
+        elif first.label == second.label:
+            faults.append(f"points {first.index} and {second.index} are both labelled '{first.label}'")
+    return faults
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-.")[:60] or "point"

@@ -1,0 +1,175 @@
+"""What a grid will do, and what it found: for a terminal, as files and as figures."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from mvqlab import results
+from mvqlab.columns import COLUMNS, as_text, heading
+from mvqlab.grid.points import Point, build_points
+from mvqlab.grid.spec import Grid, read_grid
+from mvqlab.grid.status import EXECUTED_FILE, state_of
+
+Say = Callable[[str], None]
+
+
+class Collected(NamedTuple):
+    """A grid's table and the folder that its files go to."""
+
+    table: pd.DataFrame
+    folder: Path
+    parameters: list[str]  # the columns that were asked for, rather than measured
+    n_older: int  # rows left out because they belong to no point of the grid file as it is now
+
+
+def print_plan(path: str | Path, say: Say = print) -> None:
+    """Print every point of a grid file with its state and parameters. Runs nothing. Raises GridError."""
+    grid = read_grid(path)
+    points = build_points(grid)
+    say(f"{grid.path.name}: {grid.content.purpose}")
+    say(f"notebook {grid.notebook}\nresults  {grid.results}\n")
+    for point in points:
+        state = state_of(point.folder(grid.results))
+        say(f"{point.index:3d}  {state:<11}  {point.label}")
+        say(f"     {_given(point)}")
+    states = [state_of(point.folder(grid.results)) for point in points]
+    n_done = states.count("done")
+    say(f"\n{len(points)} points: {n_done} done, {len(points) - n_done} left")
+
+
+def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:
+    """Collect the points of a grid file or results folder, print them, write table.csv, table.md, figures.
+
+    Returns the table. Raises GridError or ResultError if there is nothing to collect.
+    """
+    collected = collect(path)
+    table, folder = collected.table, collected.folder
+    say(as_lines(table, collected.parameters, shutil.get_terminal_size().columns))
+    if collected.n_older:
+        say(f"\n({collected.n_older} older results there belong to no point of the grid as it is now)")
+    notebooks = [Path(one) / EXECUTED_FILE for one in table["folder"]]
+    say("")
+    _say_paths(say, "table", results.save(table, folder))
+    _say_paths(say, "figures", _draw(table, folder))
+    _say_paths(say, "notebooks", [notebook for notebook in notebooks if notebook.exists()])
+    return table
+
+
+def collect(path: str | Path) -> Collected:
+    """The table of a results folder, or of a grid file's points as the file is now, in its order.
+
+    Points that never ran are rows with status ``waiting``. Raises GridError or ResultError.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Collected(_with_states(results.load(path)), path, results.parameter_names(path), 0)
+    grid = read_grid(path)
+    points = build_points(grid)
+    found = _found(grid)
+    table = pd.DataFrame([_row_of(point, grid, found) for point in points])
+    parameters = list(dict.fromkeys(name for point in points for name in point.settings))
+    n_older = len(set(found) - {point.id for point in points})
+    return Collected(_with_states(table), grid.results, parameters, n_older)
+
+
+def as_lines(table: pd.DataFrame, parameters: Sequence[str], width: int) -> str:
+    """`table` in at most `width` characters a line where it can be: main columns, turned if too wide.
+
+    Parameters that are the same everywhere are named once, above. A row stands for a point; in the
+    turned form a column does, under the point's number.
+    """
+    columns = main_columns(table, parameters)
+    same = [f"{name}={as_text(name, table[name].iloc[0])}" for name in parameters if name not in columns]
+    cells = {heading(name): [as_text(name, value) for value in table[name]] for name in columns}
+    numbers = [str(number) for number in range(len(table))]
+    lines = _aligned([["", *cells], *zip(numbers, *cells.values(), strict=True)])
+    if max(map(len, lines)) > width:
+        labels = cells.pop(heading("label"))
+        legend = [f"{number}  {label}" for number, label in zip(numbers, labels, strict=True)]
+        lines = [*legend, "", *_aligned([["", *numbers], *([name, *row] for name, row in cells.items())])]
+    above = textwrap.wrap(f"everywhere: {', '.join(same)}", width) if same else []
+    return "\n".join([*above, *lines, *_failures(table)])
+
+
+def main_columns(table: pd.DataFrame, parameters: Sequence[str]) -> list[str]:
+    """The columns fit for a terminal: label, status, what varies, main metrics, other numbers."""
+    varied = [name for name in parameters if len(set(map(str, table[name]))) > 1]
+    main = [name for name, column in COLUMNS.items() if column.is_main]
+    numbers = table.select_dtypes("number").columns
+    own = [name for name in numbers if name not in COLUMNS and name not in parameters]
+    metrics = [name for name in [*main, *own] if name in table]
+    measured = [name for name in metrics if table[name].notna().any()]
+    return ["label", "status", *varied, *measured]
+
+
+def print_columns(say: Say = print) -> None:
+    """Print the name, unit and meaning of every column that mvqlab knows."""
+    for name, column in COLUMNS.items():
+        say(f"{name:<30} {column.unit:<12} {column.meaning}")
+
+
+def _given(point: Point) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in point.parameters.items())
+
+
+def _found(grid: Grid) -> dict[str, dict[str, object]]:
+    """Rows under the grid's results folder, by the point's identity."""
+    try:
+        rows = results.load(grid.results).to_dict(orient="records")
+    except results.ResultError:
+        return {}
+    return {row["point"]: row for row in rows}
+
+
+def _row_of(point: Point, grid: Grid, found: Mapping[str, dict[str, object]]) -> dict[str, object]:
+    row = {"label": point.label, "status": "waiting", "why": "", **point.settings, "point": point.id}
+    asked = {"label": point.label, **point.settings, "folder": str(point.folder(grid.results))}
+    return {**row, **found.get(point.id, {}), **asked}
+
+
+def _with_states(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with each point's state as it is now: one that claims to run may have been killed."""
+    return table.assign(status=[state_of(Path(folder)) for folder in table["folder"]])
+
+
+def _failures(table: pd.DataFrame) -> list[str]:
+    if "why" not in table:
+        return []
+    failed = table[table["status"] == "failed"]
+    lines = [f"  {row.label}: {row.why}" for row in failed.itertuples()]
+    return ["", "failed:", *lines] if lines else []
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, each column as wide as its widest cell, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if _is_figure(cell) else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _is_figure(cell: str) -> bool:
+    return bool(cell) and cell.lstrip("-").replace(".", "").replace("e", "").replace("-", "").isdigit()
+
+
+def _draw(table: pd.DataFrame, folder: Path) -> list[Path]:
+    if not (table["status"] == "done").any():
+        return []
+    from mvqlab.plots import draw_all
+
+    return draw_all(table, folder)
+
+
+def _say_paths(say: Say, title: str, paths: Sequence[Path]) -> None:
+    for number, path in enumerate(paths):
+        say(f"{title + ':' if number == 0 else '':<11} {path}")

@@ -1,0 +1,137 @@
+"""The grid file: which notebook, which parameters, which points."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Parameters = dict[str, Any]
+
+
+class GridError(ValueError):
+    """A grid file or its notebook is not fit to run. The message lists every fault found."""
+
+
+class GridFile(BaseModel):
+    """What a grid file may say::
+
+        purpose: Does it matter which regions are dropped?
+        notebook: ../notebooks/ablation_point.ipynb
+        base: {preset: shapes32, demask.layers: 2}
+        axes:
+          mask: [adaptive, random]                             # every mask with every pair below
+          mask_ratio, stage1_steps: [[0.5, 600], [0.75, 900]]  # these two move together
+        seeds: [0, 1]
+        exclude: [{mask: random, mask_ratio: 0.75}]
+
+    A name is a parameter of the notebook; a dotted one (``demask.layers``) is a setting of
+    `mvqlab.config`, handed to the notebook in its parameter `overrides`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    purpose: str  # the question that the grid answers
+    notebook: Path  # relative to the grid file, or to the project's root
+    results: Path | None = None  # relative to the project's root; default: results/<name of the grid file>
+    base: Parameters = {}  # common to all points; axes, points and seeds go before it
+    axes: dict[str, list[Any]] = {}  # every value with every value of the other axes
+    points: list[Parameters] = []  # an explicit list; `label` names a point in tables and figures
+    seeds: list[int] = []  # each point once a seed
+    exclude: list[Parameters] = []  # points that match all of an entry are left out
+    time_limit: Annotated[float, Field(gt=0)] | None = None  # seconds a point may take
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file that was read, and the places it names (absolute paths)."""
+
+    path: Path
+    content: GridFile
+    notebook: Path
+    results: Path
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Read the grid file at `path`. Raises GridError, listing every fault with the nearest known name."""
+    path = Path(path).resolve()
+    content = _checked(path, _read_yaml(path))
+    root = project_root(path)
+    notebook = _first_file([path.parent / content.notebook, root / content.notebook])
+    results = root / (content.results or Path("results") / path.stem)
+    return Grid(path, content, notebook, results)
+
+
+def project_root(path: Path) -> Path:
+    """The nearest folder above `path` with a pyproject.toml or .git, or else the one `path` is in."""
+    for folder in path.parents:
+        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
+            return folder
+    return path.parent
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` — did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" — did you mean '{close[0]}'?" if close else ""
+
+
+def report_faults(path: Path, faults: Sequence[str]) -> None:
+    """Raise GridError with all `faults` of the grid file at `path`, if there are any."""
+    if faults:
+        raise GridError(f"{path} is not fit to run:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except FileNotFoundError:
+        raise GridError(f"there is no grid file at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GridError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise GridError(f"{path} is not valid YAML: {error}") from None
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, where plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _checked(path: Path, content: Any) -> GridFile:
+    try:
+        return GridFile.model_validate(content)
+    except ValidationError as error:
+        report_faults(path, [_explain(fault) for fault in error.errors()])
+        raise
+
+
+def _explain(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown entry{did_you_mean(key, GridFile.model_fields)}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    message = f"{fault['msg']} (got {fault['input']!r})"
+    return f"{key}: {message}" if key else message
+
+
+def _first_file(candidates: Sequence[Path]) -> Path:
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    raise GridError("there is no notebook at " + " nor at ".join(str(path) for path in candidates))

@@ -1,0 +1,105 @@
+"""What a point's folder says about it: state, lock, files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Literal
+
+from mvqlab.files import write_text_whole
+from mvqlab.results import RESULT_FILE, STATUS_FILE, read_json
+
+EXECUTED_FILE = "executed.ipynb"
+LOG_FILE = "log.txt"
+LOCK_FILE = "lock"
+STOPPED = "stopped on request"
+
+State = Literal["waiting", "running", "done", "failed", "interrupted"]
+
+
+class PointBusyError(RuntimeError):
+    """Another process is running this point."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a point's last attempt went. `started` is UTC, `why` one line, `exit_code` the process's."""
+
+    state: Literal["running", "done", "failed"]
+    why: str = ""
+    started: str = ""
+    seconds: float | None = None
+    exit_code: int | None = None
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Write `status` to the point's folder, whole."""
+    write_text_whole(folder / STATUS_FILE, json.dumps(asdict(status), indent=1))
+
+
+def read_status(folder: Path) -> Status | None:
+    """The status in the point's folder, or None where there is none that can be read."""
+    with suppress(TypeError):
+        return Status(**read_json(folder / STATUS_FILE))
+    return None
+
+
+def state_of(folder: Path) -> State:
+    """The point's state now.
+
+    ``done`` needs a result that can be read. ``interrupted`` is a point that says it is running while no
+    process holds its lock: it was killed together with its grid.
+    """
+    status = read_status(folder)
+    if status is None:
+        return "waiting"
+    if status.state == "running":
+        return "running" if _is_held(folder) else "interrupted"
+    if status.state == "done" and not read_json(folder / RESULT_FILE):
+        return "interrupted"
+    return status.state
+
+
+@contextmanager
+def hold_point(folder: Path, patience: float = 0.5) -> Iterator[None]:
+    """Hold the lock on the point in `folder`; the system lets go of it if the process dies.
+
+    Raises PointBusyError if another process holds it for longer than `patience` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("w") as lock:
+        # not at once: whoever asks for a point's state holds its lock for a moment
+        if not _try_lock(lock, fcntl.LOCK_EX, patience):
+            raise PointBusyError(f"another process is running {folder.name}")
+        yield
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with (folder / LOCK_FILE).open() as lock:
+            return not _try_lock(lock, fcntl.LOCK_SH, patience=0.0)
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(lock: IO[str], kind: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)

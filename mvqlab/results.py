@@ -1,0 +1,185 @@
+"""Results of runs: written whole by the notebook of a point, read back as one tidy table, a row a point.
+
+    write_result(output, {"psnr": 21.3, "codebook_perplexity": 57})      # a notebook's last act
+    table = load("results/quickstart")                                    # everybody else's first
+
+A point's folder holds point.json (what was asked), status.json (how it went) and result.json (what came out).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvqlab import __version__
+from mvqlab.columns import COLUMNS, as_text, heading
+from mvqlab.files import whole_file, write_text_whole
+from mvqlab.progress import PROGRESS_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POINT_FILE = "point.json"
+STATUS_FILE = "status.json"
+RESULT_FILE = "result.json"
+
+
+class ResultError(ValueError):
+    """A result cannot be stored, or there is none to read."""
+
+
+def write_result(folder: str | Path, metrics: Mapping[str, Any]) -> None:
+    """Write `metrics` and what they were computed with to `folder`, whole: a notebook's last act.
+
+    Metrics are numbers, words, lists or nested mappings of them; NumPy and torch scalars are turned into
+    plain numbers. Nothing is written where `folder` is empty, as in a notebook opened by hand.
+
+    Raises ResultError, naming the entry that cannot be stored.
+    """
+    if not str(folder):
+        return
+    record = {"metrics": _plain(dict(metrics), "metrics"), "environment": environment()}
+    write_text_whole(Path(folder) / RESULT_FILE, json.dumps(record, indent=1, allow_nan=False))
+
+
+def write_progress(folder: str | Path, stage: str, step: int, steps: int, **values: float) -> None:
+    """Tell a watching grid how far a notebook is: ``write_progress(output, "sampling", 3, 10)``.
+
+    Nothing is written where `folder` is empty.
+    """
+    if not str(folder):
+        return
+    state = {"stage": stage, "step": step, "steps": steps, **values}
+    write_text_whole(Path(folder) / PROGRESS_FILE, json.dumps(state))
+
+
+def environment() -> dict[str, Any]:
+    """Device, threads and versions of this process. torch is looked at only where it is already in use."""
+    facts: dict[str, Any] = {
+        "device": f"cpu ({platform.machine()})",
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "mvqlab": __version__,
+        "python": platform.python_version(),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts |= {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
+        if torch.cuda.is_available():
+            facts["device"] = f"cuda ({torch.cuda.get_device_name(0)})"
+    return facts
+
+
+def load(folder: str | Path) -> pd.DataFrame:
+    """All points under `folder` as a table: one row a point, failed ones too, in the grid's order.
+
+    Columns: label, status, why, the point's parameters (settings under their dotted names), its metrics
+    (nested ones joined by ``_``), seconds, device and versions, started, point, folder.
+
+    Raises ResultError if there is no point.
+    """
+    import pandas as pd
+
+    points = sorted(Path(folder).glob(f"*/{POINT_FILE}"))
+    if not points:
+        raise ResultError(f"no results under {folder}: no point of a grid has run there yet")
+    rows = sorted((_row(path.parent) for path in points), key=lambda row: (row["index"], row["label"]))
+    return pd.DataFrame(rows).drop(columns="index")
+
+
+def parameter_names(folder: str | Path) -> list[str]:
+    """The columns of `load(folder)` that are parameters of its points."""
+    points = [read_json(path) for path in sorted(Path(folder).glob(f"*/{POINT_FILE}"))]
+    return list(dict.fromkeys(name for point in points for name in point.get("settings", {})))
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """`table` as a Markdown table with units in its headings, then the meaning of each known column."""
+    lines = [_markdown_row([heading(name) for name in table]), _markdown_row(["---"] * len(table.columns))]
+    lines += [
+        _markdown_row([as_text(name, value) for name, value in row.items()])
+        for row in table.to_dict(orient="records")
+    ]
+    meanings = [f"- `{name}`: {COLUMNS[name].meaning}" for name in table if name in COLUMNS]
+    return "\n".join([*lines, "", *meanings, ""])
+
+
+def save(table: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Write `table` to table.csv (all digits) and table.md (rounded) in `folder`; returns both paths."""
+    csv, markdown = Path(folder) / "table.csv", Path(folder) / "table.md"
+    with whole_file(csv) as path:
+        table.to_csv(path, index=False)
+    write_text_whole(markdown, to_markdown(table.drop(columns="folder", errors="ignore")))
+    return [csv, markdown]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty where the file is missing, cut short or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    point, status = read_json(folder / POINT_FILE), read_json(folder / STATUS_FILE)
+    # what a failed attempt had measured before it failed is not a result
+    result = read_json(folder / RESULT_FILE) if status.get("state") == "done" else {}
+    row = {
+        "index": point.get("index", 0),
+        "label": point.get("label", folder.name),
+        "status": status.get("state", "waiting"),
+        "why": status.get("why", ""),
+        **point.get("settings", {}),
+    }
+    for name, value in _flat(result.get("metrics", {})).items():
+        # a notebook may repeat its parameters; a measured value never replaces what was asked for
+        row[name if row.get(name, value) == value else f"measured_{name}"] = value
+    row |= {"seconds": status.get("seconds")} | result.get("environment", {})
+    return row | {"started": status.get("started"), "point": point.get("id"), "folder": str(folder)}
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}_")
+        else:
+            flat[prefix + name] = float(value) if value in ("inf", "-inf") else value
+    return flat
+
+
+def _plain(value: Any, where: str) -> Any:
+    """`value` as JSON can hold it: NaN as null, infinities as words."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, str | bool | int | None):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if isinstance(value, Path):
+        return str(value)
+    if _holds_one_number(value):
+        return _plain(value.item(), where)
+    if isinstance(value, Sequence):
+        return [_plain(inner, f"{where}[{place}]") for place, inner in enumerate(value)]
+    raise ResultError(
+        f"{where} is a {type(value).__name__}, which a result cannot hold: "
+        "give numbers, words, or lists and mappings of them; keep arrays in a file of their own"
+    )
+
+
+def _holds_one_number(value: Any) -> bool:
+    """Whether `value` is a NumPy scalar or a torch tensor or array of one element."""
+    count = value.numel() if hasattr(value, "numel") else getattr(value, "size", 0)
+    return hasattr(value, "item") and count == 1
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

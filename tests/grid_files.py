@@ -1,0 +1,59 @@
+"""Helpers of the grid's tests: grid files over the toy notebook, and grids as processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mvqlab.grid.points import Point, build_points
+from mvqlab.grid.spec import Grid, read_grid
+
+NOTEBOOKS = Path(__file__).parent / "notebooks"
+TOY = NOTEBOOKS / "toy.ipynb"
+
+
+def write_grid(folder: Path, **entries: Any) -> Path:
+    """Write a grid file over the toy notebook to `folder`."""
+    path = folder / "toy_grid.yaml"
+    content = {"purpose": "Does it run?", "notebook": str(TOY), **entries}
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def read_points(folder: Path, **entries: Any) -> tuple[Grid, list[Point]]:
+    """The grid and the points of such a file."""
+    grid = read_grid(write_grid(folder, **entries))
+    return grid, build_points(grid)
+
+
+def start_grid(path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """``mvqlab grid run`` as a process, its words in a pipe."""
+    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run", str(path), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run_grid_process(path: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and words of ``mvqlab grid run``."""
+    process = start_grid(path, *arguments)
+    words, _ = process.communicate(timeout=120)
+    return process.returncode, words
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until `holds()`; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def attempts(folder: Path) -> list[int]:
+    """Process ids of the kernels that ran the toy notebook for the point in `folder`."""
+    path = folder / "attempts.txt"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,97 @@
+"""The command line: quick to answer, clear about mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from grid_files import write_grid
+
+from mvqlab import cli
+from mvqlab.config import preset_names
+
+
+def test_help_loads_nothing_heavy():
+    """`mvqlab --help` must answer at once: torch alone takes seconds to load."""
+    code = "import sys, mvqlab.cli as cli; cli.build_parser(); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {"torch", "pandas", "numpy", "pydantic", "papermill", "yaml"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["grid"], ["grid", "run"], ["grid", "run-one", "x.yaml"], ["train", "--stage", "3"], ["tarin"]],
+)
+def test_a_command_that_is_not_whole_exits_2_with_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as exited:
+        cli.main(arguments)
+    assert exited.value.code == 2
+    assert "usage: mvqlab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "table"])
+def test_a_missing_grid_file_is_one_message(command, tmp_path, capsys):
+    assert cli.main(["grid", command, str(tmp_path / "absent.yaml")]) == 2
+    assert capsys.readouterr().err == f"mvqlab: there is no grid file at {tmp_path / 'absent.yaml'}\n"
+
+
+def test_a_misspelt_setting_of_train_is_one_message(capsys):
+    assert cli.main(["train", "--stage", "1", "mask.mask_ration=0.5"]) == 2
+    assert "did you mean 'mask.mask_ratio'?" in capsys.readouterr().err
+
+
+def test_a_fault_of_mvqlab_itself_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli, "_presets", lambda options: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["presets"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, 130), (FloatingPointError("the loss is nan"), 2)]
+)
+def test_ctrl_c_and_a_loss_that_is_not_finite_end_without_a_traceback(monkeypatch, error, code):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(cli, "_presets", fail)
+    assert cli.main(["presets"]) == code
+
+
+def test_presets_are_listed_with_what_they_are_for(capsys):
+    assert cli.main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == preset_names()
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+def test_columns_are_explained(capsys):
+    assert cli.main(["grid", "columns"]) == 0
+    assert "peak signal-to-noise ratio" in capsys.readouterr().out
+
+
+def test_an_unknown_bench_suite_is_refused_before_anything_is_measured(capsys):
+    assert cli.main(["bench", "demsak"]) == 2
+    assert "no suite 'demsak'" in capsys.readouterr().err
+
+
+def test_run_one_refuses_an_index_that_is_not_there(tmp_path, capsys):
+    path = write_grid(tmp_path, seeds=[0])
+    assert cli.main(["grid", "run-one", str(path), "--index", "4"]) == 2
+    assert "there is no point 4" in capsys.readouterr().err
+
+
+def test_train_hands_settings_folders_and_resume_on(tmp_path, monkeypatch):
+    """Stage 2 needs the trained stage 1: by default the run of the same preset."""
+    calls = []
+    monkeypatch.setattr("mvqlab.training.load_stage1", lambda folder: f"model of {folder}")
+    monkeypatch.setattr(
+        "mvqlab.training.train_stage2",
+        lambda config, stage1, folder, *, resume: calls.append((config.stage2.steps, stage1, folder, resume)),
+    )
+    cli.main(["train", "--stage", "2", "--out", str(tmp_path / "run"), "--resume", "stage2.steps=17"])
+
+    assert calls == [(17, "model of results/shapes32/stage1", tmp_path / "run", True)]

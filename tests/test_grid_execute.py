@@ -1,0 +1,107 @@
+"""One point, through real papermill and a real kernel, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import nbformat
+import pytest
+from grid_files import attempts, read_points
+
+from mvqlab.grid.execute import run_point
+from mvqlab.grid.status import PointBusyError, hold_point, read_status, state_of
+from mvqlab.results import read_json
+
+# jupyter_client and ipykernel warn of their own futures at start-up
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")
+
+
+def run(tmp_path, **parameters):
+    """Run the toy notebook with `parameters`; returns its folder and whether it is done."""
+    grid, (point,) = read_points(tmp_path, points=[{"steps": 1, **parameters}])
+    return point.folder(grid.results), run_point(grid, point)
+
+
+def test_a_point_that_ends_well_is_done_and_skipped_the_next_time(tmp_path):
+    parameters = {"ratio": 1, "names": ["a", "b"], "demask.layers": 3}
+    folder, is_done = run(tmp_path, **parameters)
+
+    assert is_done and state_of(folder) == "done"
+    metrics = read_json(folder / "result.json")["metrics"]
+    assert metrics["echo"] == [1.0, 1, False, ["a", "b"], 0, ["demask.layers=3"]]
+    assert metrics["type_of_ratio"] == "float"
+    assert (folder / "executed.ipynb").exists()
+
+    assert run(tmp_path, **parameters) == (folder, True)
+    assert len(attempts(folder)) == 1
+
+
+def test_a_changed_parameter_runs_in_a_folder_of_its_own(tmp_path):
+    first, _ = run(tmp_path, seed=1)
+    second, is_done = run(tmp_path, seed=2)
+
+    assert is_done and first != second
+    assert len(attempts(first)) == len(attempts(second)) == 1
+
+
+def test_a_failing_cell_keeps_the_notebook_with_its_traceback_and_one_line_of_why(tmp_path):
+    folder, is_done = run(tmp_path, how="badly")
+
+    assert not is_done and state_of(folder) == "failed"
+    status = read_status(folder)
+    assert (status.why, status.exit_code) == ("ArithmeticError: two lines of trouble", 1)
+    executed = nbformat.read(folder / "executed.ipynb", as_version=4)
+    errors = [
+        output
+        for cell in executed.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
+    assert [error.ename for error in errors] == ["ArithmeticError"]
+
+
+def test_a_killed_kernel_is_a_failure_although_papermill_calls_its_cells_completed(tmp_path):
+    folder, is_done = run(tmp_path, how="killed")
+
+    assert not is_done and state_of(folder) == "failed"
+    assert "was killed" in read_status(folder).why
+
+
+@pytest.mark.parametrize("how", ["silently", "exit"])
+def test_an_end_without_a_result_is_a_failure(tmp_path, how):
+    """papermill reports sys.exit(0) in the middle of a notebook as success."""
+    folder, is_done = run(tmp_path, how=how)
+
+    assert not is_done
+    assert "without a result" in read_status(folder).why
+
+
+def test_a_failed_point_runs_again_and_forgets_what_it_left(tmp_path):
+    folder, _ = run(tmp_path, how="silently")
+    (folder / "result.json").write_text(json.dumps({"metrics": {"psnr": 99}}))
+    _, is_done = run(tmp_path, how="silently")
+
+    assert not is_done, "the result of an earlier attempt must not count for this one"
+    assert len(attempts(folder)) == 2
+
+
+def test_the_kernel_is_this_python_whatever_the_machine_calls_python3(tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["/bin/false"], "display_name": "other", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    folder, is_done = run(tmp_path)
+
+    assert is_done
+    used = read_json(folder / "result.json")["metrics"]["python_used"]
+    assert os.path.samefile(used, os.sys.executable)
+
+
+def test_a_point_that_another_process_holds_is_left_alone(tmp_path):
+    grid, (point,) = read_points(tmp_path, seeds=[0])
+    folder = point.folder(grid.results)
+    with hold_point(folder), pytest.raises(PointBusyError):
+        run_point(grid, point)
+
+    assert attempts(folder) == []

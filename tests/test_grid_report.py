@@ -1,0 +1,125 @@
+"""Plans and tables of a grid, from folders as a grid leaves them: no notebook runs here."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from grid_files import read_points
+
+from mvqlab.grid import report
+from mvqlab.grid.status import Status, write_status
+from mvqlab.results import ResultError, write_result
+
+ENTRIES = {
+    "points": [{"label": "good", "ratio": 0.25}, {"label": "bad", "ratio": 0.5}, {"label": "new", "seed": 3}]
+}
+
+
+@pytest.fixture
+def ran(tmp_path):
+    """A grid of which one point is done, one failed and one has yet to run, and its words."""
+    grid, points = read_points(tmp_path, **ENTRIES)
+    statuses = [Status("done", seconds=12.5), Status("failed", "ValueError: no", seconds=3)]
+    for point, status in zip(points, statuses, strict=False):
+        folder = point.folder(grid.results)
+        folder.mkdir(parents=True)
+        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
+        (folder / "point.json").write_text(json.dumps(described))
+        write_status(folder, status)
+        (folder / "executed.ipynb").touch()
+    write_result(points[0].folder(grid.results), {"psnr": 20.123456, "own": 7.5})
+    return grid
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The tables that figures were asked for, in place of figures."""
+    tables = []
+
+    def draw_all(table, folder):
+        tables.append(table)
+        return [folder / "figure.png"]
+
+    monkeypatch.setattr("mvqlab.plots.draw_all", draw_all)
+    return tables
+
+
+def test_the_table_has_a_row_for_every_point_and_its_files_are_named(ran, drawn):
+    words = []
+    table = report.print_table(ran.path, words.append)
+
+    assert table["label"].tolist() == ["good", "bad", "new"]
+    assert table["status"].tolist() == ["done", "failed", "waiting"]
+    assert table["ratio"].tolist() == [0.25, 0.5, 0.5], "also of the point that has yet to run"
+    assert table["psnr"].notna().tolist() == [True, False, False]
+    assert drawn[0] is table
+    printed = "\n".join(words)
+    assert "bad: ValueError: no" in printed and "20.12" in printed
+    for name in ("table.csv", "table.md", "figure.png"):
+        assert str(ran.results / name) in printed
+    assert printed.count("executed.ipynb") == 2
+    assert pd.read_csv(ran.results / "table.csv")["psnr"][0] == 20.123456
+
+
+def test_a_results_folder_gives_the_same_rows_without_those_that_never_ran(ran):
+    collected = report.collect(ran.results)
+
+    assert collected.table["label"].tolist() == ["good", "bad"]
+    assert collected.parameters == report.collect(ran.path).parameters
+
+
+def test_results_of_an_earlier_form_of_the_grid_are_counted_and_left_out(ran, tmp_path):
+    read_points(tmp_path, points=ENTRIES["points"][1:])
+    collected = report.collect(ran.path)
+
+    assert collected.table["label"].tolist() == ["bad", "new"]
+    assert collected.n_older == 1
+
+
+def test_a_relabelled_point_appears_under_its_new_name(ran, tmp_path):
+    read_points(tmp_path, points=[{"label": "renamed", "ratio": 0.25}])
+    table = report.collect(ran.path).table
+
+    assert table["label"].tolist() == ["renamed"] and table["psnr"].notna().all()
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(ResultError, match="no results under"):
+        report.print_table(tmp_path)
+
+
+def table_of(n_metrics: int) -> pd.DataFrame:
+    columns = {f"own_metric_{number}": [1.5, 2.5] for number in range(n_metrics)}
+    return pd.DataFrame(
+        {"label": ["a long label", "b"], "status": "done", "seed": [0, 0], "ratio": [0.25, 0.5], **columns}
+    )
+
+
+def test_a_table_that_fits_has_a_row_a_point_and_names_constants_once():
+    lines = report.as_lines(table_of(2), ["seed", "ratio"], 80).splitlines()
+
+    assert lines[0] == "everywhere: seed=0"
+    assert lines[1].split() == ["label", "status", "ratio", "own_metric_0", "own_metric_1"]
+    assert lines[3].split() == ["1", "b", "done", "0.5", "2.5", "2.5"]
+
+
+def test_a_table_that_is_too_wide_is_turned():
+    lines = report.as_lines(table_of(9), ["seed", "ratio"], 80).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert "0  a long label" in lines
+    assert ["own_metric_8", "1.5", "2.5"] in [line.split() for line in lines]
+
+
+def test_a_plan_shows_state_and_parameters_of_every_point(ran, capsys):
+    report.print_plan(ran.path)
+    printed = capsys.readouterr().out
+
+    assert [line.split()[:3] for line in printed.splitlines() if "  good" in line or "  bad" in line] == [
+        ["0", "done", "good"],
+        ["1", "failed", "bad"],
+    ]
+    assert "waiting" in printed and "ratio=0.25" in printed
+    assert "3 points: 1 done, 2 left" in printed

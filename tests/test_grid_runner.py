@@ -1,0 +1,144 @@
+"""The engine with real processes: what goes wrong in one point stays there, and nothing runs twice."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+
+import psutil
+import pytest
+from grid_files import attempts, read_points, run_grid_process, start_grid, wait_until, write_grid
+
+from mvqlab.grid.runner import run_grid
+from mvqlab.grid.spec import GridError
+from mvqlab.grid.status import hold_point, read_status, state_of
+
+
+def folders_of(tmp_path, **entries):
+    """The folders of the points of a grid with `entries`, whose file is written too."""
+    grid, points = read_points(tmp_path, **entries)
+    return [point.folder(grid.results) for point in points]
+
+
+def kernel_is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_fault_in_the_last_point_stops_the_grid_before_the_first_starts(tmp_path):
+    path = write_grid(tmp_path, points=[{"steps": 1}, {"ratoi": 0.5}])
+    with pytest.raises(GridError, match="did you mean 'ratio'"):
+        run_grid(path, stream=io.StringIO())
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_index_that_does_not_exist_is_refused(tmp_path):
+    path = write_grid(tmp_path, seeds=[0, 1])
+    with pytest.raises(GridError, match=r"no point 5: indices go from 0 to 1"):
+        run_grid(path, only=[1, 5])
+
+
+@pytest.mark.slow
+def test_a_failing_point_does_not_stop_the_rest_and_only_it_runs_again(tmp_path):
+    entries = {"points": [{"label": "bad", "how": "badly"}, {"label": "good"}], "base": {"steps": 1}}
+    bad, good = folders_of(tmp_path, **entries)
+    stream = io.StringIO()
+
+    assert run_grid(tmp_path / "toy_grid.yaml", stream=stream) == 1
+    words = stream.getvalue()
+    assert "[1/2] bad" in words and "[2/2] good" in words
+    assert "ArithmeticError: two lines of trouble" in words
+    assert (state_of(bad), state_of(good)) == ("failed", "done")
+    assert "two lines" in (bad / "log.txt").read_text()
+
+    assert run_grid(tmp_path / "toy_grid.yaml", stream=stream) == 1
+    assert (len(attempts(bad)), len(attempts(good))) == (2, 1)
+
+    assert run_grid(tmp_path / "toy_grid.yaml", only=[1], fresh=True, stream=stream) == 0
+    assert len(attempts(good)) == 1, "fresh discards what earlier attempts left"
+
+
+@pytest.mark.slow
+def test_the_time_limit_ends_a_point_and_its_kernel(tmp_path):
+    (folder,) = folders_of(tmp_path, points=[{"how": "slowly at first"}], time_limit=8)
+
+    assert run_grid(tmp_path / "toy_grid.yaml", stream=io.StringIO()) == 1
+    assert read_status(folder).why == "time limit: stopped after 8 s"
+    assert state_of(folder) == "failed"
+    wait_until(lambda: all(map(kernel_is_gone, attempts(folder))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_grid_says_so_leaves_no_kernel_and_goes_on_later(tmp_path, number):
+    done, slow = folders_of(tmp_path, points=[{"steps": 1}, {"how": "slowly at first"}])
+    path = tmp_path / "toy_grid.yaml"
+    process = start_grid(path)
+    wait_until(lambda: bool(attempts(slow)))
+    process.send_signal(number)
+    words, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "cut short" in words and f"mvqlab grid run {path}" in words
+    assert (state_of(done), state_of(slow)) == ("done", "failed")
+    assert read_status(slow).why == "stopped on request"
+    wait_until(lambda: all(map(kernel_is_gone, attempts(slow))))
+
+    code, words = run_grid_process(path)
+    assert code == 0, words
+    assert (len(attempts(done)), len(attempts(slow))) == (1, 2)
+
+
+@pytest.mark.slow
+def test_a_point_whose_process_is_killed_is_failed(tmp_path):
+    """The killed process cannot write its own status: the engine does."""
+    (folder,) = folders_of(tmp_path, points=[{"how": "slowly at first"}])
+    engine = start_grid(tmp_path / "toy_grid.yaml")
+    wait_until(lambda: bool(attempts(folder)))
+    (point,) = psutil.Process(engine.pid).children()
+    point.kill()
+    engine.communicate(timeout=60)
+
+    assert engine.returncode == 1
+    assert state_of(folder) == "failed"
+    assert read_status(folder).why == "the point's process ended early: killed by SIGKILL"
+    wait_until(lambda: all(map(kernel_is_gone, attempts(folder))))
+
+
+@pytest.mark.slow
+def test_a_point_outlives_a_killed_engine_and_is_not_started_twice(tmp_path):
+    (folder,) = folders_of(tmp_path, points=[{"steps": 60}])
+    path = tmp_path / "toy_grid.yaml"
+    engine = start_grid(path)
+    wait_until(lambda: bool(attempts(folder)))
+    engine.kill()
+    engine.communicate()
+    code, words = run_grid_process(path)
+
+    assert (code, len(attempts(folder))) == (0, 1)
+    assert "another process is running it" in words
+    wait_until(lambda: state_of(folder) == "done")
+
+
+@pytest.mark.slow
+def test_two_engines_at_once_run_no_point_twice(tmp_path):
+    folders = folders_of(tmp_path, seeds=[0, 1], base={"steps": 15})
+    engines = [start_grid(tmp_path / "toy_grid.yaml") for _ in range(2)]
+    for engine in engines:
+        words, _ = engine.communicate(timeout=120)
+        assert engine.returncode == 0, words
+
+    assert [len(attempts(folder)) for folder in folders] == [1, 1]
+    assert [state_of(folder) for folder in folders] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_a_point_held_elsewhere_is_no_failure_of_this_grid(tmp_path):
+    (folder,) = folders_of(tmp_path, seeds=[0])
+    stream = io.StringIO()
+    with hold_point(folder):
+        code = run_grid(tmp_path / "toy_grid.yaml", stream=stream)
+
+    assert code == 0
+    assert "another process is running it" in stream.getvalue()
+    assert os.listdir(folder) and read_status(folder) is None

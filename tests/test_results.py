@@ -1,0 +1,168 @@
+"""Results: written whole with plain values, read back as one tidy table."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mvqlab import results
+from mvqlab.columns import COLUMNS, as_text, heading
+from mvqlab.results import ResultError, load, save, to_markdown, write_progress, write_result
+
+
+def write_point(folder: Path, index: int, label: str, state: str = "done", metrics=None, **settings) -> Path:
+    """A point's folder as a grid leaves it."""
+    folder.mkdir(parents=True)
+    point = {"id": f"id{index}", "index": index, "label": label, "settings": settings}
+    (folder / "point.json").write_text(json.dumps(point))
+    status = {"state": state, "why": "" if state == "done" else "ValueError: no", "seconds": 12.5}
+    (folder / "status.json").write_text(json.dumps(status))
+    if metrics is not None:
+        write_result(folder, metrics)
+    return folder
+
+
+def test_a_row_holds_parameters_metrics_and_what_they_were_computed_with(tmp_path):
+    write_point(tmp_path / "b", 1, "second", metrics={"psnr": 20.5}, mask_ratio=0.5)
+    write_point(tmp_path / "a", 10, "last", metrics={"psnr": 19}, mask_ratio=0.75)
+    write_point(tmp_path / "c", 0, "first", metrics={"codebook": {"perplexity": 57}}, mask_ratio=0.0)
+
+    table = load(tmp_path)
+
+    assert list(table["label"]) == ["first", "second", "last"], "the grid's order, not the folders'"
+    assert table["mask_ratio"].tolist() == [0.0, 0.5, 0.75]
+    assert table["psnr"].dtype == float and table["psnr"].tolist()[1:] == [20.5, 19.0]
+    assert table["codebook_perplexity"][0] == 57
+    assert table["torch"][0] == torch.__version__
+    assert table["folder"][1] == str(tmp_path / "b")
+
+
+def test_a_failed_point_is_a_row_without_metrics(tmp_path):
+    """What it had written before it failed is no result."""
+    write_point(tmp_path / "a", 0, "good", metrics={"psnr": 20.5})
+    write_point(tmp_path / "b", 1, "bad", state="failed", metrics={"psnr": 99.0})
+
+    table = load(tmp_path)
+
+    assert table["status"].tolist() == ["done", "failed"]
+    assert table["why"].tolist() == ["", "ValueError: no"]
+    assert math.isnan(table["psnr"][1])
+
+
+def test_a_measured_value_does_not_replace_a_parameter_of_the_same_name(tmp_path):
+    write_point(tmp_path / "a", 0, "x", metrics={"mask_ratio": 0.484, "seed": 3}, mask_ratio=0.5, seed=3)
+
+    table = load(tmp_path)
+
+    assert table["mask_ratio"][0] == 0.5 and table["measured_mask_ratio"][0] == 0.484
+    assert "measured_seed" not in table
+
+
+def test_a_result_cut_short_costs_its_row_only(tmp_path):
+    write_point(tmp_path / "a", 0, "whole", metrics={"psnr": 20.5})
+    (write_point(tmp_path / "b", 1, "cut") / "result.json").write_text('{"metrics": {"psnr"')
+
+    assert load(tmp_path)["psnr"].isna().tolist() == [False, True]
+
+
+def test_no_results_are_an_error_that_names_the_folder(tmp_path):
+    with pytest.raises(ResultError, match=str(tmp_path / "nothing")):
+        load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (torch.tensor(2.5), 2.5),
+        (torch.tensor([7]), 7),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        ((1, np.int32(2)), [1, 2]),
+        (math.nan, None),
+        (Path("a/b"), "a/b"),
+    ],
+)
+def test_values_are_stored_plain(tmp_path, value, stored):
+    write_result(tmp_path, {"x": value})
+    found = json.loads((tmp_path / "result.json").read_text())["metrics"]["x"]
+    assert found == stored and type(found) is type(stored)
+
+
+def test_an_infinite_metric_survives(tmp_path):
+    write_point(tmp_path / "a", 0, "x", metrics={"psnr": math.inf, "gain": -math.inf})
+    assert load(tmp_path)[["psnr", "gain"]].iloc[0].tolist() == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2, 3), np.zeros(5), object()])
+def test_what_cannot_be_stored_is_named_and_leaves_the_old_result(tmp_path, value):
+    write_result(tmp_path, {"psnr": 20.5})
+    before = (tmp_path / "result.json").read_bytes()
+
+    with pytest.raises(ResultError, match=r"metrics\.curves\.loss is a"):
+        write_result(tmp_path, {"curves": {"loss": value}})
+    assert (tmp_path / "result.json").read_bytes() == before
+
+
+def test_a_notebook_opened_by_hand_has_no_folder_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_result("", {"psnr": 20.5})
+    write_progress("", "stage 1", 1, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_are_written_for_machines_in_full_and_for_people_rounded(tmp_path):
+    table = pd.DataFrame({"label": ["a | b"], "psnr": [20.123456], "own": [None], "folder": ["/somewhere"]})
+    csv, markdown = save(table, tmp_path)
+
+    assert pd.read_csv(csv)["psnr"][0] == 20.123456
+    lines = markdown.read_text().splitlines()
+    assert lines[0] == "| label | psnr, dB | own |"
+    assert lines[2] == "| a \\| b | 20.12 |  |"
+    assert any(line.startswith("- `psnr`: peak signal") for line in lines)
+    assert "/somewhere" not in markdown.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("psnr", 20.123456, "20.12"),
+        ("seconds", 12345.6, "12346"),
+        ("fid_lab", 0.000012345, "1.234e-05"),
+        ("unknown", 0.5, "0.5"),
+        ("stage1_steps", 600.0, "600"),
+        ("flag", True, "True"),
+        ("psnr", math.nan, ""),
+        ("psnr", math.inf, "inf"),
+        ("why", "two\nlines", "two lines"),
+        ("why", None, ""),
+    ],
+)
+def test_cells_are_printed_for_people(name, value, text):
+    assert as_text(name, value) == text
+
+
+@given(value=st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_a_printed_number_is_the_number_to_its_digits(value):
+    assert float(as_text("unknown", value)) == pytest.approx(value, rel=1e-3)
+
+
+def test_every_markdown_row_has_as_many_cells_as_the_heading():
+    table = pd.DataFrame({name: ["x"] for name in COLUMNS})
+    lines = to_markdown(table).splitlines()
+    assert {line.count(" | ") for line in lines[:3]} == {len(COLUMNS) - 1}
+    assert heading("psnr") == "psnr, dB" and heading("seed") == "seed"
+
+
+def test_parameters_can_be_told_from_metrics(tmp_path):
+    write_point(tmp_path / "a", 0, "x", metrics={"psnr": 20.5}, mask_ratio=0.5)
+    write_point(tmp_path / "b", 1, "y", metrics={"psnr": 20.5}, **{"demask.layers": 2})
+    assert results.parameter_names(tmp_path) == ["mask_ratio", "demask.layers"]

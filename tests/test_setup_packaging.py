@@ -1,0 +1,216 @@
+"""pyproject.toml, environment.yml, constraints.txt, the Makefile and the code tell one story."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import mvqlab
+from mvqlab import doctor
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+EXTRAS = PROJECT["optional-dependencies"]
+PINS = [
+    line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")
+]
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def requirements_of(*groups: list[str]) -> dict[str, Requirement]:
+    found = [Requirement(line) for group in groups for line in group]
+    return {canonicalize_name(each.name): each for each in found if each.name != "mvqlab"}
+
+
+RUNTIME = requirements_of(PROJECT["dependencies"])
+DIRECT = requirements_of(PROJECT["dependencies"], *EXTRAS.values())
+CUDA = ("nvidia-", "cuda-", "triton")  # torch's CUDA builds pin theirs themselves
+PINNED = {canonicalize_name(pin.partition("==")[0]): pin.partition("==")[2] for pin in PINS}
+
+
+def test_every_pin_is_one_exact_version() -> None:
+    """A build tag ("+cpu") would shut out every other build; a name twice would hide one of its versions."""
+    for pin in PINS:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+", pin), pin
+    assert len(PINNED) == len(PINS)
+    assert not [name for name in PINNED if name.startswith(CUDA)]
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_pin_lies_within_the_bounds(name: str) -> None:
+    assert name in PINNED, f"{name} is in pyproject.toml but not in constraints.txt"
+    assert DIRECT[name].specifier.contains(PINNED[name])
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_dependencies_have_a_lower_bound_and_no_cap(name: str) -> None:
+    assert [specifier.operator for specifier in DIRECT[name].specifier] == [">="]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11),
+    reason="pins are made on Linux with Python 3.11",
+)
+def test_pins_are_just_what_the_dependencies_pull_in() -> None:
+    """Unpinned, a fresh install changes from one day to the next; pinned for nobody, a line misleads."""
+    pulled_in: set[str] = set()
+    waiting = list(DIRECT.values())
+    seen = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        extras = frozenset({"", *requirement.extras})
+        if (name, extras) in seen or name.startswith(CUDA):
+            continue
+        seen.add((name, extras))
+        pulled_in.add(name)
+        waiting += [each for each in installed_requirements(name) if applies(each, extras)]
+    assert pulled_in - set(PINNED) == set(), "pulled in, but not pinned in constraints.txt"
+    assert set(PINNED) - pulled_in == set(), "pinned in constraints.txt, but pulled in by nothing"
+
+
+def installed_requirements(name: str) -> list[Requirement]:
+    try:
+        return [Requirement(line) for line in requires(name) or ()]
+    except PackageNotFoundError:
+        pytest.fail(f"{name} is not installed; install with: pip install -c constraints.txt -e '.[dev]'")
+
+
+def applies(requirement: Requirement, extras: frozenset[str]) -> bool:
+    if requirement.marker is None:
+        return True
+    return any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+
+
+def test_environment_installs_the_pinned_packages() -> None:
+    *conda, pip = ENVIRONMENT["dependencies"]
+    assert ENVIRONMENT["name"] == "mvqlab"
+    assert "pip" in conda
+    constraint, editable = pip["pip"]
+    assert constraint == "-c constraints.txt"
+    assert (ROOT / constraint.removeprefix("-c ")).is_file()
+    extra = re.fullmatch(r"-e \.\[(\w+)\]", editable)
+    assert extra, editable
+    assert extra.group(1) in EXTRAS
+
+
+def test_the_oldest_python_is_the_same_everywhere() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    major, minor = map(int, oldest.split("."))
+    [conda] = [each for each in ENVIRONMENT["dependencies"] if str(each).startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(conda.removeprefix("python="))
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == f"py{major}{minor}"
+    assert (major, minor) == doctor.OLDEST_PYTHON
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"sys.version_info < ({major}, {minor})" in makefile
+    assert f"needs Python {oldest}" in makefile
+
+
+def test_doctor_looks_at_every_dependency() -> None:
+    assert set(doctor.NEEDED_PACKAGES) == set(RUNTIME)
+    optional = {name: extra for extra in EXTRAS if extra != "dev" for name in requirements_of(EXTRAS[extra])}
+    assert optional == doctor.EXTRAS
+    assert set(doctor.OPTIONAL_PACKAGES) == set(optional)
+
+
+def test_what_the_package_imports_is_declared() -> None:
+    """An import that only works because something else happens to bring the package breaks one day."""
+    providers = packages_distributions()
+    declared = set(RUNTIME) | set(requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"]))
+    for path in sorted((ROOT / "mvqlab").rglob("*.py")):
+        for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab"}:
+            names = {canonicalize_name(name) for name in providers.get(module, [module])}
+            assert names & declared, f"{path.relative_to(ROOT)} imports {module}, which pyproject.toml lacks"
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_data_file_of_the_package_is_packaged() -> None:
+    """A preset or a network that stays behind is missed only by those who install without -e."""
+    folder = ROOT / "mvqlab"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["mvqlab"]
+    packaged = {path for pattern in patterns for path in folder.glob(pattern)}
+    there = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert there - packaged == set()
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """setuptools leaves out a folder without __init__.py."""
+    folders = {path.parent for path in (ROOT / "mvqlab").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, mvqlab, mvqlab.doctor, mvqlab.files, mvqlab.pretrained, mvqlab.torchvision_guard\n"
+        "print(*{'torch', 'torchvision', 'pandas', 'matplotlib', 'lpips'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
+
+
+def test_version_is_one_that_pip_can_order() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", mvqlab.__version__)
+
+
+def test_ci_script_can_be_executed() -> None:
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@needs_make
+def test_make_lists_its_targets() -> None:
+    listed = make().stdout
+    for target in ("demo", "test", "lint", "bench", "clean"):
+        assert re.search(rf"^  {target} ", listed, flags=re.MULTILINE), listed
+
+
+@needs_make
+def test_make_says_when_python_is_too_old(tmp_path: Path) -> None:
+    python = tmp_path / "python3.9"
+    python.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.18 && exit 0\nexit 1\n')
+    python.chmod(0o755)
+    ran = make("lint", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+    assert ran.returncode != 0
+    assert "mvqlab needs Python 3.11 or newer, and" in ran.stdout
+    assert "is Python 3.9.18" in ran.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+@needs_make
+def test_make_installs_again_only_when_the_dependencies_change(tmp_path: Path) -> None:
+    for stamp in (".made", ".installed", ".installed-dev"):
+        (tmp_path / stamp).touch()
+    assert "pip" not in make("--dry-run", "lint", f"VENV={tmp_path}").stdout
+    for changed in ("pyproject.toml", "constraints.txt"):
+        for target in ("lint", "demo"):
+            planned = make("--dry-run", f"--what-if={changed}", target, f"VENV={tmp_path}").stdout
+            assert "-m pip" in planned, f"{target} overlooks a change of {changed}"
+            assert "-m venv" not in planned
