@@ -77,6 +77,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     one = commands.add_parser("run-one", help="run one point in this process (what a scheduler calls)")
     one.add_argument("file", type=Path, help="the grid file")
     one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
+    one.add_argument("--expect", default="", metavar="ID", help="refuse if the point's identity is not this")
     one.add_argument("--fresh", action="store_true", help="run it even if it is done")
     one.set_defaults(command=_grid_run_one)
 
@@ -113,14 +114,14 @@ def _grid_run(options: argparse.Namespace) -> int:
 
 def _grid_run_one(options: argparse.Namespace) -> int:
     from mvqlab.grid.execute import run_point
-    from mvqlab.grid.points import build_points
+    from mvqlab.grid.points import build_points, choose
     from mvqlab.grid.process import terminate_like_interrupt
-    from mvqlab.grid.runner import BUSY, choose
+    from mvqlab.grid.runner import BUSY
     from mvqlab.grid.spec import read_grid
     from mvqlab.grid.status import PointBusyError
 
     grid = read_grid(options.file)
-    (point,) = choose(build_points(grid), [options.index])
+    (point,) = choose(build_points(grid), [options.index], options.expect)
     with terminate_like_interrupt():
         try:
             return 0 if run_point(grid, point, fresh=options.fresh) else 1

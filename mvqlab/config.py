@@ -75,6 +75,7 @@ class BackboneConfig(Section):
     feature_dim: Count = 64  # d: channels of the feature map Z
     norm_groups: Count = 32  # groups of every GroupNorm (published: 32)
     dropout: Ratio = 0.0
+    zero_init: bool = False  # residual branches start at zero (published: off); small models train sooner
 
     @property
     def downsampling(self) -> int:
@@ -124,10 +125,11 @@ class DemaskConfig(Section):
 
 
 class LossConfig(Section):
-    """Stage 1's loss: L1 + perceptual + adversarial + quantiser."""
+    """Stage 1's loss: L1 (and squared error, if asked) + perceptual + adversarial + quantiser."""
 
     perceptual: Perceptual = "none"  # LPIPS backbone; `random` is an untrained one: not a perceptual score
     perceptual_weight: Weight = 1.0
+    squared_weight: Weight = 0.0  # of the mean squared error (published: 0); colours are learned sooner
     adversarial_weight: Weight = 0.0  # `disc_weight` of the released code (published: 0.75); 0 is off
     adversarial_cap: Positive = 1.0  # ceiling of the gradient ratio (published: 1)
     adversarial_start: NonNegative = 0  # step at which the discriminator enters (released code: 0)

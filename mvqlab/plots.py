@@ -171,7 +171,7 @@ def _all_curves(done: pd.DataFrame, stage: str) -> pd.DataFrame:
 METRICS = {
     "psnr": "PSNR, dB (higher is better)",
     "codebook_perplexity": "codebook perplexity",
-    "importance_auc": "AUC, score against true mask",
+    "score_auc": "AUC, score against true mask",
     "fid_lab": "FID, lab features (lower is better)",
 }
 

@@ -12,7 +12,7 @@ from grid_files import attempts, read_points, run_grid_process, start_grid, wait
 
 from mvqlab.grid.runner import run_grid
 from mvqlab.grid.spec import GridError
-from mvqlab.grid.status import hold_point, read_status, state_of
+from mvqlab.grid.status import Status, hold_point, read_status, state_of, write_status
 
 
 def folders_of(tmp_path, **entries):
@@ -101,7 +101,7 @@ def test_a_point_whose_process_is_killed_is_failed(tmp_path):
 
     assert engine.returncode == 1
     assert state_of(folder) == "failed"
-    assert read_status(folder).why == "the point's process ended early: killed by SIGKILL"
+    assert read_status(folder).why.startswith("killed by SIGKILL")
     wait_until(lambda: all(map(kernel_is_gone, attempts(folder))))
 
 
@@ -142,3 +142,29 @@ def test_a_point_held_elsewhere_is_no_failure_of_this_grid(tmp_path):
     assert code == 0
     assert "another process is running it" in stream.getvalue()
     assert os.listdir(folder) and read_status(folder) is None
+
+
+@pytest.mark.slow
+def test_a_grid_file_edited_while_its_grid_runs_does_not_run_another_point_under_the_old_name(tmp_path):
+    """The engine names points by index: after the edit, index 1 would be another point."""
+    first, second = folders_of(tmp_path, seeds=[0, 1], base={"steps": 1})
+    engine = start_grid(tmp_path / "toy_grid.yaml")
+    wait_until(lambda: bool(attempts(first)))
+    (edited,) = folders_of(tmp_path, seeds=[7, 8], base={"steps": 1})[1:]
+    words, _ = engine.communicate(timeout=60)
+
+    assert engine.returncode == 1
+    assert "point 1 is not what it was when the grid started" in words
+    assert (state_of(first), state_of(second)) == ("done", "failed")
+    assert attempts(second) == attempts(edited) == []
+
+
+@pytest.mark.slow
+def test_the_engine_never_writes_over_a_point_that_another_process_runs(tmp_path, monkeypatch):
+    (folder,) = folders_of(tmp_path, seeds=[0])
+    running = Status("running", started="now")
+    monkeypatch.setattr("mvqlab.grid.runner.BUSY", -1)  # any way in which a child ends beside a held point
+    with hold_point(folder):
+        write_status(folder, running)
+        assert run_grid(tmp_path / "toy_grid.yaml", stream=io.StringIO()) == 1
+        assert read_status(folder) == running

@@ -17,7 +17,7 @@ import yaml
 from mvqlab import __version__
 from mvqlab.config import ConfigError, load_config
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, Notebook, read_notebook
-from mvqlab.grid.spec import Grid, GridFile, Parameters, did_you_mean, report_faults
+from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 
 LABEL = "label"
 
@@ -61,6 +61,26 @@ def build_points(grid: Grid) -> list[Point]:
     between = [] if listed else _faults_between(points)
     report_faults(grid.path, _faults_of_exclude(grid.content, everything) + listed + between)
     return points
+
+
+def choose(points: Sequence[Point], only: Sequence[int], expected_id: str = "") -> list[Point]:
+    """The points whose index is in `only`, or all.
+
+    Raises GridError for an index that there is not, and where a chosen point is not `expected_id`: a grid
+    file, notebook or preset that is edited while its grid runs changes what an index stands for.
+    """
+    missing = sorted(set(only) - {point.index for point in points})
+    if missing:
+        absent = ", ".join(map(str, missing))
+        raise GridError(f"there is no point {absent}: indices go from 0 to {len(points) - 1}")
+    chosen = [point for point in points if not only or point.index in only]
+    for point in chosen:
+        if expected_id not in ("", point.id):
+            raise GridError(
+                f"point {point.index} is not what it was when the grid started: its grid file, notebook, "
+                "preset or mvqlab itself has changed since. Start the grid again"
+            )
+    return chosen
 
 
 def _faults_of_layout(content: GridFile) -> list[str]:

@@ -13,14 +13,16 @@ from types import FrameType
 
 import psutil
 
+from mvqlab.grid.points import Point
 from mvqlab.progress import QUIET_VARIABLE
 
 GRACE = 10.0  # seconds between the request to stop and the kill
 
 
-def start_point(grid_file: Path, index: int, log: Path, *, fresh: bool = False) -> subprocess.Popen[bytes]:
-    """Start ``mvqlab grid run-one`` for a point, in a process group of its own, its words going to `log`."""
-    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(grid_file), "--index", str(index)]
+def start_point(grid_file: Path, point: Point, log: Path, *, fresh: bool = False) -> subprocess.Popen[bytes]:
+    """Start ``mvqlab grid run-one`` for `point`, in a process group of its own, its words going to `log`."""
+    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(grid_file)]
+    command += ["--index", str(point.index), "--expect", point.id]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as words:
         return subprocess.Popen(

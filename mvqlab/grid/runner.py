@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-from mvqlab.grid.points import Point, build_points
+from mvqlab.grid.points import Point, build_points, choose
 from mvqlab.grid.process import exit_in_words, start_point, stop, terminate_like_interrupt
-from mvqlab.grid.spec import Grid, GridError, read_grid
+from mvqlab.grid.spec import Grid, read_grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
     LOG_FILE,
@@ -46,14 +46,10 @@ def run_grid(
         return run.run()
 
 
-def choose(points: Sequence[Point], only: Sequence[int]) -> list[Point]:
-    """The points whose index is in `only`, or all. Raises GridError for an index that there is not."""
-    missing = sorted(set(only) - {point.index for point in points})
-    if missing:
-        raise GridError(
-            f"there is no point {', '.join(map(str, missing))}: indices go from 0 to {len(points) - 1}"
-        )
-    return [point for point in points if not only or point.index in only]
+def last_line(log: Path) -> str:
+    """The last line of a log that says anything."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class _GridRun:
@@ -85,17 +81,18 @@ class _GridRun:
         """Run one point to whatever end, and say which."""
         folder = self._folder(point)
         began, started = time.monotonic(), now()
-        process = start_point(self.grid.path, point.index, folder / LOG_FILE, fresh=self.fresh)
+        process = start_point(self.grid.path, point, folder / LOG_FILE, fresh=self.fresh)
         why = self._watch(process, folder, began)
         elapsed = time.monotonic() - began
         if process.returncode == BUSY:
             self.line.say("    another process is running it: left to that one")
             return
-        if not self._has_ended(process, folder) or why:
-            # the process could not say how it ended: it was killed, or died before its first word
-            why = why or f"the point's process ended early: {exit_in_words(process.returncode)}"
+        if not why and not self._has_ended(process, folder):
+            # it could not say how it ended: it was killed, refused to start, or died before its first word
+            why = f"{exit_in_words(process.returncode)}: {last_line(folder / LOG_FILE)}".rstrip(": ")
+        if why and state_of(folder) != "running":
             write_status(folder, Status("failed", why, started, round(elapsed, 2), process.returncode))
-        self._report(point, elapsed)
+        self._report(point, elapsed, why)
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path, began: float) -> str:
         """Wait for `process`; returns why it was stopped, or nothing. Stops it on KeyboardInterrupt."""
@@ -123,15 +120,15 @@ class _GridRun:
         expected = {0: "done", 1: "failed"}.get(process.returncode)
         return status is not None and status.state == expected
 
-    def _report(self, point: Point, elapsed: float) -> None:
+    def _report(self, point: Point, elapsed: float, why: str) -> None:
         folder = self._folder(point)
-        status = read_status(folder) or Status("failed", "its status cannot be read")
-        if status.state == "done":
+        status = read_status(folder) or Status("failed")
+        if status.state == "done" and not why:
             self.seconds.append(elapsed)
             self.line.say(f"    done in {duration(elapsed)}")
             return
-        self.failed.append((point, status.why))
-        self.line.say(f"    FAILED after {duration(elapsed)}: {status.why}")
+        self.failed.append((point, why or status.why))
+        self.line.say(f"    FAILED after {duration(elapsed)}: {why or status.why}")
         self.line.say(f"    see {folder / EXECUTED_FILE} and {LOG_FILE} beside it")
 
     def _expectation(self) -> str:

@@ -83,6 +83,19 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
+def silence_branches(model: nn.Module) -> None:
+    """Start every residual branch in `model` at zero, so that at first the trunk is linear.
+
+    With torch's default start, branches drown what the trunk carries: a small model then takes thousands
+    of steps to find out that images have colours.
+    """
+    for module in model.modules():
+        if isinstance(module, ResidualBlock):
+            nn.init.zeros_(module.conv2.weight)
+        elif isinstance(module, SelfAttention):
+            nn.init.zeros_(module.out.weight)
+
+
 class Middle(nn.Sequential):
     """Residual block, self-attention, residual block at the grid's resolution."""
 

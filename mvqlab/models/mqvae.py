@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mvqlab.config import Config
-from mvqlab.models.backbone import Decoder, Encoder
+from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import DemaskModule
 from mvqlab.models.masking import KeptRegions, build_mask
 from mvqlab.models.pairs import Pairs
@@ -165,4 +165,7 @@ class PlainVQ(TokenModel):
 
 def build_stage1(config: Config) -> MQVAE | PlainVQ:
     """The stage-1 model that `config.mask.kind` names, freshly initialised from torch's global seed."""
-    return PlainVQ(config) if config.mask.kind == "none" else MQVAE(config)
+    model = PlainVQ(config) if config.mask.kind == "none" else MQVAE(config)
+    if config.backbone.zero_init:
+        silence_branches(model)
+    return model

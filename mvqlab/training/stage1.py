@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -74,9 +75,9 @@ def generator_loss(
     gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
     """
     nothing = images.new_zeros(())
-    l1 = (made.images - images).abs().mean()
+    l1, squared = F.l1_loss(made.images, images), F.mse_loss(made.images, images)
     perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else nothing
-    reconstruction = l1 + config.perceptual_weight * perceptual
+    reconstruction = l1 + config.squared_weight * squared + config.perceptual_weight * perceptual
     adversarial, weight = nothing, nothing
     if judges.discriminator is not None and ramp > 0.0:
         adversarial = hinge_generator_loss(judges.discriminator(made.images))
