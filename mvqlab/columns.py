@@ -20,7 +20,7 @@ COLUMNS: dict[str, Column] = {
     "status": Column("", "done, failed, running or waiting"),
     "why": Column("", "what ended a failed point"),
     "seed": Column("", "seed of weights, batches and random masks"),
-    "mask": Column("", "which regions are quantised: adaptive, random, true, or none (the plain VQ model)"),
+    "mask": Column("", "which regions are quantised: adaptive, random, truth, or none (the plain VQ model)"),
     "mask_ratio": Column("", "share of the regions that is dropped"),
     "psnr": Column("dB", "peak signal-to-noise ratio of held-out reconstructions, higher is better", 4, True),
     "ssim": Column("", "structural similarity of held-out reconstructions, 1 is exact", 3, True),

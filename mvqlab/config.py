@@ -27,7 +27,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
-MaskKind = Literal["adaptive", "random", "true", "none"]
+MaskKind = Literal["adaptive", "random", "truth", "none"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -86,7 +86,7 @@ class BackboneConfig(Section):
 class MaskConfig(Section):
     """Which regions are quantised (section 3.1 of the paper)."""
 
-    kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `true` takes the data's object masks
+    kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `truth` takes the data's object masks
     mask_ratio: Ratio = 0.5  # share of the regions that is dropped
     scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
@@ -251,8 +251,8 @@ class Config(Section):
                 f"data.resolution ({self.data.resolution}) must be a multiple of "
                 f"{self.backbone.downsampling}, the down-sampling of {n_levels} levels"
             )
-        if self.mask.kind == "true" and self.data.name != "shapes":
-            raise ValueError("mask.kind 'true' needs true object masks, which only data.name 'shapes' has")
+        if self.mask.kind == "truth" and self.data.name != "shapes":
+            raise ValueError("mask.kind 'truth' needs true object masks, which only data.name 'shapes' has")
         return self
 
     @property

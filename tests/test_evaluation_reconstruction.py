@@ -202,7 +202,7 @@ COLUMNS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "n_kept"), [("adaptive", 32), ("random", 32), ("true", 32), ("none", 64)])
+@pytest.mark.parametrize(("kind", "n_kept"), [("adaptive", 32), ("random", 32), ("truth", 32), ("none", 64)])
 def test_every_kind_of_model_fills_the_same_row(kind: str, n_kept: int) -> None:
     config = tiny_config(kind)
     splits, model = build_splits(config.data), build_stage1(config)
@@ -213,7 +213,7 @@ def test_every_kind_of_model_fills_the_same_row(kind: str, n_kept: int) -> None:
     assert row["codebook_n_features"] == 9 * n_kept
     assert row["codebook_n_codes"] == pytest.approx(row["codebook_used_share"] * 7)
     assert math.isnan(row["score_auc"]) == (kind == "none")
-    if kind == "true":  # what is kept by the truth agrees with it as well as can be
+    if kind == "truth":  # what is kept by the truth agrees with it as well as can be
         assert row["kept_iou"] == pytest.approx(row["kept_iou_best"])
         assert row["score_auc"] == 1.0
 

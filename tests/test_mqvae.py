@@ -35,7 +35,7 @@ def tiny(**sections: dict) -> Config:
 PLAIN = {"kind": "none", "mask_ratio": 0.0}
 
 
-@pytest.mark.parametrize("mask", [{}, {"kind": "random"}, {"kind": "true"}, {"scorer": "conv"}, PLAIN])
+@pytest.mark.parametrize("mask", [{}, {"kind": "random"}, {"kind": "truth"}, {"scorer": "conv"}, PLAIN])
 def test_one_interface_for_every_model(mask: dict) -> None:
     torch.manual_seed(0)
     model = build_stage1(tiny(mask=mask)).eval()

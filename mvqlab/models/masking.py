@@ -169,7 +169,7 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
     n = n_kept(config.mask_ratio, n_positions)
     if config.kind == "random":
         return RandomMask(backbone.feature_dim, code_dim, n)
-    if config.kind == "true":
+    if config.kind == "truth":
         return TrueMask(backbone.feature_dim, code_dim, n)
     if config.kind == "adaptive":
         scorer = (

@@ -1,0 +1,226 @@
+"""Both stages trained for a few steps on drawn shapes: they learn, resume exactly and load again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mvqlab.config import Config, load_config
+from mvqlab.data import Splits, build_splits
+from mvqlab.models.mqvae import build_stage1
+from mvqlab.sampling import sample_images
+from mvqlab.training import (
+    CheckpointError,
+    load_stage1,
+    load_stage2,
+    tokenise,
+    train_stage1,
+    train_stage2,
+)
+from mvqlab.training.stage1 import Judges, generator_loss
+
+TINY = [
+    "data.resolution=16",
+    "data.train_size=96",
+    "data.validation_size=24",
+    "backbone.base_channels=8",
+    "backbone.channel_multipliers=[1, 2]",
+    "backbone.feature_dim=16",
+    "backbone.norm_groups=4",
+    "quantizer.codebook_size=16",
+    "quantizer.code_dim=8",
+    "quantizer.start_step=3",
+    "demask.layers=1",
+    "loss.perceptual=none",
+    "discriminator.base_channels=8",
+    "discriminator.layers=2",
+    "stage1.batch_size=8",
+    "stage1.steps=8",
+    "stage1.log_every=1",
+    "transformer.width=24",
+    "transformer.heads=3",
+    "transformer.code_layers=1",
+    "transformer.position_layers=1",
+    "stage2.steps=8",
+    "stage2.batch_size=8",
+    "stage2.log_every=1",
+    "evaluation.batch_size=16",
+    "evaluation.samples=10",
+]
+
+
+def tiny(*overrides: str) -> Config:
+    return load_config("shapes32", [*TINY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return build_splits(tiny().data)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same(model: nn.Module, other: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "random", "truth", "none"])
+def test_stage1_learns_and_comes_back_from_disk(kind: str, tmp_path: Path, splits: Splits) -> None:
+    ratio = 0.0 if kind == "none" else 0.5
+    config = tiny(f"mask.kind={kind}", f"mask.mask_ratio={ratio}", "stage1.steps=40", "quantizer.start_step=5")
+    model = train_stage1(config, tmp_path, splits=splits)
+    curve = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")["l1"]
+    assert curve.tail(5).mean() < 0.8 * curve.iloc[0]
+    assert not model.training
+    assert_same(model, load_stage1(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [[], ["loss.adversarial_weight=0.5", "loss.adversarial_start=2", "mask.kind=random"], ["stage1.accumulate=2"]],
+    ids=["plain", "adversarial and random mask", "accumulated"],
+)
+def test_a_resumed_stage1_equals_an_unbroken_one(extra: list[str], tmp_path: Path, splits: Splits) -> None:
+    """Weights, optimisers, codebook, random numbers and place in the data all go on where they were."""
+    whole = train_stage1(tiny(*extra), tmp_path / "whole", splits=splits)
+
+    def stop_at_five(step: int, values: dict[str, float]) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    broken = tiny(*extra, "stage1.checkpoint_every=5")
+    with pytest.raises(KeyboardInterrupt):
+        train_stage1(broken, tmp_path / "broken", splits=splits, on_step=stop_at_five)
+    torch.manual_seed(99)
+    resumed = train_stage1(broken, tmp_path / "broken", splits=splits, resume=True)
+    assert_same(whole, resumed)
+    steps = pd.read_csv(tmp_path / "broken" / "curves.csv").query("split == 'train'")["step"]
+    assert steps.tolist() == list(range(1, 9))
+
+
+def test_a_seed_gives_the_same_weights(tmp_path: Path, splits: Splits) -> None:
+    first = train_stage1(tiny(), tmp_path / "a", splits=splits)
+    assert_same(first, train_stage1(tiny(), tmp_path / "b", splits=splits))
+    other = train_stage1(tiny("seed=1"), tmp_path / "c", splits=splits)
+    assert not torch.equal(first.encoder.conv_in.weight, other.encoder.conv_in.weight)
+
+
+def test_one_forward_pass_and_one_codebook_update_a_step(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The released code runs both twice, once for each optimiser."""
+    from mvqlab.models.quantizer import Codebook
+
+    updates = []
+    update = Codebook.update
+    monkeypatch.setattr(Codebook, "update", lambda self, *args: (updates.append(1), update(self, *args))[1])
+    train_stage1(tiny("loss.adversarial_weight=0.5", "quantizer.start_step=0"), tmp_path, splits=splits)
+    assert len(updates) == 8
+
+
+def test_nothing_is_quantised_before_the_start_step(tmp_path: Path, splits: Splits) -> None:
+    train_stage1(tiny("quantizer.start_step=4"), tmp_path, splits=splits)
+    quantiser = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")["quantizer"].tolist()
+    assert quantiser[:4] == [0.0] * 4 and min(quantiser[4:]) > 0.0
+
+
+def test_the_discriminator_enters_at_its_step_and_ramps(tmp_path: Path, splits: Splits) -> None:
+    config = tiny(
+        "loss.adversarial_weight=0.5", "loss.adversarial_start=3", "loss.adversarial_ramp=2"
+    )
+    train_stage1(config, tmp_path, splits=splits)
+    curve = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")
+    assert (curve["adversarial_weight"].to_numpy() > 0).tolist() == [False] * 3 + [True] * 5
+    assert curve["discriminator"].isna().tolist() == [True] * 3 + [False] * 5
+
+
+def test_the_discriminator_does_not_learn_from_the_generators_loss(splits: Splits) -> None:
+    config = tiny("loss.adversarial_weight=0.5")
+    model = build_stage1(config)
+    from mvqlab.models.discriminator import PatchDiscriminator
+
+    discriminator = PatchDiscriminator(config.discriminator).requires_grad_(False)
+    images = torch.stack([splits.train[index]["image"] for index in range(4)])
+    loss = generator_loss(
+        config.loss, Judges(None, discriminator), model(images), images, model.decoder.last_layer, ramp=1.0
+    )
+    assert loss.adversarial_weight > 0
+    loss.total.backward()
+    assert all(p.grad is None for p in discriminator.parameters())
+    assert model.encoder.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_stage1_loss_is_the_sum_of_its_terms(splits: Splits) -> None:
+    config = tiny("loss.squared_weight=3")
+    model = build_stage1(config)
+    images = torch.stack([splits.train[index]["image"] for index in range(4)])
+    made = model(images)
+    loss = generator_loss(config.loss, Judges(None, None), made, images, model.decoder.last_layer, ramp=1.0)
+    error = made.images - images
+    expected = error.abs().mean() + 3 * error.square().mean() + made.quantizer_loss
+    torch.testing.assert_close(loss.total, expected)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["transformer.first=code"],
+        ["transformer.first=position"],
+        ["transformer.order=score"],
+        ["transformer.class_conditional=true"],
+        ["transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0"],
+    ],
+    ids=["code first", "position first", "score order", "classes", "raster"],
+)
+def test_stage2_trains_resumes_samples_and_loads(
+    overrides: list[str], tmp_path: Path, splits: Splits
+) -> None:
+    config = tiny(*overrides, "stage2.checkpoint_every=5")
+    stage1 = build_stage1(config).eval()
+    whole = train_stage2(config, stage1, tmp_path / "whole", splits=splits)
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage2(config, stage1, tmp_path / "broken", splits=splits, on_step=stop)
+    assert_same(whole, train_stage2(config, stage1, tmp_path / "broken", splits=splits, resume=True))
+    assert_same(whole, load_stage2(tmp_path / "whole", stage1, splits.n_classes))
+    labels = torch.arange(10) % splits.n_classes if config.transformer.class_conditional else None
+    samples = sample_images(whole, stage1, config, labels)
+    assert samples.images.shape == (10, 3, 16, 16)
+    again = sample_images(whole, stage1, config, labels)
+    assert torch.equal(samples.images, again.images)
+
+
+def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> None:
+    model = build_stage1(tiny()).eval()
+    tokens = tokenise(model, splits.validation, batch_size=7)
+    images = torch.stack([splits.validation[index]["image"] for index in range(len(splits.validation))])
+    encoding = model.encode(images)
+    assert torch.equal(tokens.pairs.codes, encoding.codes)
+    assert torch.equal(tokens.pairs.positions, encoding.positions)
+    assert tokens.labels.tolist() == [splits.validation[i]["label"] for i in range(len(tokens))]
+    by_score = tokenise(model, splits.validation, order="score").pairs
+    scores = encoding.scores.gather(1, by_score.positions)
+    assert (scores.diff(dim=1) <= 0).all()
+    assert torch.equal(by_score.in_raster_order().codes, encoding.codes)
+
+
+def test_resuming_nothing_says_so(tmp_path: Path, splits: Splits) -> None:
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train_stage1(tiny(), tmp_path, splits=splits, resume=True)
+
+
+def test_tensorboard_logs_are_written_when_asked_for(tmp_path: Path, splits: Splits) -> None:
+    pytest.importorskip("tensorboard")
+    train_stage1(tiny("stage1.tensorboard=true"), tmp_path, splits=splits)
+    assert list((tmp_path / "tensorboard").glob("events*"))
