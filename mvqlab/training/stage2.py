@@ -115,8 +115,9 @@ class _Run:
         self.step = 0
         self.bare = model.to(fabric.device)
         groups = weight_decay_groups(model, options.weight_decay)
+        fused = options.precision != "16-mixed"  # the fused form cannot unscale fp16 gradients for clipping
         self.model, self.optimiser = fabric.setup(
-            self.bare, torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas)
+            self.bare, torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=fused)
         )
         self.model.mark_forward_method("loss")
 
