@@ -3,4 +3,8 @@
 Importing the package is quick: torch and what stands on it are loaded by the modules that need them.
 """
 
+from mvqlab.torchvision_guard import guard_torchvision
+
 __version__ = "0.1.0"
+
+guard_torchvision()

@@ -64,7 +64,8 @@ def test_draw_all_draws_what_a_table_has(tmp_path: Path) -> None:
     for index, label in enumerate(["plain VQ", "adaptive 50 %", "photographs"]):
         folder = tmp_path / str(index)
         some_pictures(seed=0 if index < 2 else 1, samples=4 if index == 1 else 0).save(folder)
-        curve = pd.DataFrame({"step": [1, 2, 2], "split": ["train", "train", "validation"], "l1": [3.0, 2, 2]})
+        splits = ["train", "train", "validation"]
+        curve = pd.DataFrame({"step": [1, 2, 2], "split": splits, "l1": [3.0, 2, 2]})
         (folder / "stage1").mkdir()
         curve.to_csv(folder / "stage1" / "curves.csv", index=False)
         rows.append({"label": label, "status": "done", "folder": str(folder), "psnr": 20.0 + index})

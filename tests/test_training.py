@@ -74,7 +74,8 @@ def assert_same(model: nn.Module, other: nn.Module) -> None:
 @pytest.mark.parametrize("kind", ["adaptive", "random", "truth", "none"])
 def test_stage1_learns_and_comes_back_from_disk(kind: str, tmp_path: Path, splits: Splits) -> None:
     ratio = 0.0 if kind == "none" else 0.5
-    config = tiny(f"mask.kind={kind}", f"mask.mask_ratio={ratio}", "stage1.steps=40", "quantizer.start_step=5")
+    mask = [f"mask.kind={kind}", f"mask.mask_ratio={ratio}"]
+    config = tiny(*mask, "stage1.steps=40", "quantizer.start_step=5")
     model = train_stage1(config, tmp_path, splits=splits)
     curve = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")["l1"]
     assert curve.tail(5).mean() < 0.8 * curve.iloc[0]
@@ -84,7 +85,11 @@ def test_stage1_learns_and_comes_back_from_disk(kind: str, tmp_path: Path, split
 
 @pytest.mark.parametrize(
     "extra",
-    [[], ["loss.adversarial_weight=0.5", "loss.adversarial_start=2", "mask.kind=random"], ["stage1.accumulate=2"]],
+    [
+        [],
+        ["loss.adversarial_weight=0.5", "loss.adversarial_start=2", "mask.kind=random"],
+        ["stage1.accumulate=2"],
+    ],
     ids=["plain", "adversarial and random mask", "accumulated"],
 )
 def test_a_resumed_stage1_equals_an_unbroken_one(extra: list[str], tmp_path: Path, splits: Splits) -> None:
@@ -132,9 +137,7 @@ def test_nothing_is_quantised_before_the_start_step(tmp_path: Path, splits: Spli
 
 
 def test_the_discriminator_enters_at_its_step_and_ramps(tmp_path: Path, splits: Splits) -> None:
-    config = tiny(
-        "loss.adversarial_weight=0.5", "loss.adversarial_start=3", "loss.adversarial_ramp=2"
-    )
+    config = tiny("loss.adversarial_weight=0.5", "loss.adversarial_start=3", "loss.adversarial_ramp=2")
     train_stage1(config, tmp_path, splits=splits)
     curve = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")
     assert (curve["adversarial_weight"].to_numpy() > 0).tolist() == [False] * 3 + [True] * 5
