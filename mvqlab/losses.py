@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab import pretrained
+from mvqlab.config import LossConfig
+from mvqlab.models.mqvae import Reconstruction
 from mvqlab.torchvision_guard import import_torchvision
 
 SMALLEST_SIDE = 32  # pixels: below it AlexNet and SqueezeNet pool their feature maps away
@@ -130,3 +133,47 @@ def _pretrained_lpips(net: str) -> nn.Module:
     own_names = network.net.state_dict()
     network.net.load_state_dict({name: weights[f"features.{name.split('.', 1)[1]}"] for name in own_names})
     return network
+
+
+class Stage1Loss(NamedTuple):
+    """The terms of stage 1's loss, each (). `total` is what is minimised."""
+
+    total: Tensor
+    l1: Tensor
+    perceptual: Tensor
+    quantizer: Tensor
+    adversarial: Tensor
+    adversarial_weight: Tensor
+
+
+class Judges(NamedTuple):
+    """The networks that look at reconstructions; either may be missing."""
+
+    perceptual: PerceptualLoss | None
+    discriminator: nn.Module | None
+
+
+def generator_loss(
+    config: LossConfig,
+    judges: Judges,
+    made: Reconstruction,
+    images: Tensor,
+    last_layer: Tensor,
+    ramp: float,
+) -> Stage1Loss:
+    """Stage 1's loss for the encoder, mask, de-mask module and decoder.
+
+    images (B, 3, H, W): the originals. last_layer: the decoder's last weight, at which the adversarial
+    gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
+    """
+    nothing = images.new_zeros(())
+    l1, squared = F.l1_loss(made.images, images), F.mse_loss(made.images, images)
+    perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else nothing
+    reconstruction = l1 + config.squared_weight * squared + config.perceptual_weight * perceptual
+    adversarial, weight = nothing, nothing
+    if judges.discriminator is not None and ramp > 0.0:
+        adversarial = hinge_generator_loss(judges.discriminator(made.images))
+        balance = adaptive_weight(reconstruction, adversarial, last_layer, config.adversarial_cap)
+        weight = config.adversarial_weight * ramp * balance
+    total = reconstruction + weight * adversarial + made.quantizer_loss
+    return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight)

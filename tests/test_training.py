@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, load_config
 from mvqlab.data import Splits, build_splits
+from mvqlab.losses import Judges, generator_loss
+from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.quantizer import Codebook
 from mvqlab.sampling import sample_images
 from mvqlab.training import (
     CheckpointError,
@@ -21,7 +24,6 @@ from mvqlab.training import (
     train_stage1,
     train_stage2,
 )
-from mvqlab.training.stage1 import Judges, generator_loss
 
 TINY = [
     "data.resolution=16",
@@ -121,8 +123,6 @@ def test_one_forward_pass_and_one_codebook_update_a_step(
     tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The released code runs both twice, once for each optimiser."""
-    from mvqlab.models.quantizer import Codebook
-
     updates = []
     update = Codebook.update
     monkeypatch.setattr(Codebook, "update", lambda self, *args: (updates.append(1), update(self, *args))[1])
@@ -147,8 +147,6 @@ def test_the_discriminator_enters_at_its_step_and_ramps(tmp_path: Path, splits: 
 def test_the_discriminator_does_not_learn_from_the_generators_loss(splits: Splits) -> None:
     config = tiny("loss.adversarial_weight=0.5")
     model = build_stage1(config)
-    from mvqlab.models.discriminator import PatchDiscriminator
-
     discriminator = PatchDiscriminator(config.discriminator).requires_grad_(False)
     images = torch.stack([splits.train[index]["image"] for index in range(4)])
     loss = generator_loss(

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
-from mvqlab.config import Config, LossConfig, OptimiserConfig
+from mvqlab.config import Config, OptimiserConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.losses import (
+    Judges,
     PerceptualLoss,
-    adaptive_weight,
     adversarial_ramp,
+    generator_loss,
     hinge_discriminator_loss,
-    hinge_generator_loss,
 )
 from mvqlab.models.discriminator import PatchDiscriminator
-from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1
+from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.training.checkpoint import (
     load_settings,
     load_state,
@@ -41,50 +40,6 @@ from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnStep, run_steps
 from mvqlab.training.schedule import learning_rate, set_learning_rate
-
-
-class Stage1Loss(NamedTuple):
-    """The terms of stage 1's loss, each (). `total` is what is minimised."""
-
-    total: Tensor
-    l1: Tensor
-    perceptual: Tensor
-    quantizer: Tensor
-    adversarial: Tensor
-    adversarial_weight: Tensor
-
-
-class Judges(NamedTuple):
-    """The networks that look at reconstructions; either may be missing."""
-
-    perceptual: PerceptualLoss | None
-    discriminator: nn.Module | None
-
-
-def generator_loss(
-    config: LossConfig,
-    judges: Judges,
-    made: Reconstruction,
-    images: Tensor,
-    last_layer: Tensor,
-    ramp: float,
-) -> Stage1Loss:
-    """Stage 1's loss for the encoder, mask, de-mask module and decoder.
-
-    images (B, 3, H, W): the originals. last_layer: the decoder's last weight, at which the adversarial
-    gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
-    """
-    nothing = images.new_zeros(())
-    l1, squared = F.l1_loss(made.images, images), F.mse_loss(made.images, images)
-    perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else nothing
-    reconstruction = l1 + config.squared_weight * squared + config.perceptual_weight * perceptual
-    adversarial, weight = nothing, nothing
-    if judges.discriminator is not None and ramp > 0.0:
-        adversarial = hinge_generator_loss(judges.discriminator(made.images))
-        balance = adaptive_weight(reconstruction, adversarial, last_layer, config.adversarial_cap)
-        weight = config.adversarial_weight * ramp * balance
-    total = reconstruction + weight * adversarial + made.quantizer_loss
-    return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight)
 
 
 def train_stage1(
