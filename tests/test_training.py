@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -200,6 +203,37 @@ def test_stage2_trains_resumes_samples_and_loads(
     assert samples.images.shape == (10, 3, 16, 16)
     again = sample_images(whole, stage1, config, labels)
     assert torch.equal(samples.images, again.images)
+
+
+def test_both_stages_train_under_bfloat16_autocast(tmp_path: Path, splits: Splits) -> None:
+    """Autocast rebuilds what goes in and out of a model; weights and codebook stay in float32."""
+    config = tiny("stage1.precision=bf16-mixed", "stage2.precision=bf16-mixed", "loss.adversarial_weight=0.5")
+    stage1 = train_stage1(config, tmp_path / "stage1", splits=splits)
+    assert stage1.codebook.dtype == stage1.encoder.conv_in.weight.dtype == torch.float32
+    train_stage2(config, stage1, tmp_path / "stage2", splits=splits)
+    for stage in ("stage1", "stage2"):
+        curve = pd.read_csv(tmp_path / stage / "curves.csv").query("split == 'train'")["loss"]
+        assert len(curve) == 8 and curve.notna().all()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """`torchrun` with two CPU processes: both stages end, with one codebook and one set of weights."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "mvqlab.cli", "train", "--preset", "shapes32", "--stage", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MVQLAB_QUIET": "1"}
+    ran = subprocess.run(
+        [*command, "--out", str(tmp_path), *TINY],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    whole = train_stage1(tiny("stage1.batch_size=16"), tmp_path / "whole")
+    for name, tensor in load_stage1(tmp_path).state_dict().items():
+        torch.testing.assert_close(tensor, whole.state_dict()[name], atol=2e-3, rtol=1e-2, msg=name)
 
 
 def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> None:
