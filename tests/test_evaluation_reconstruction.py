@@ -199,6 +199,7 @@ COLUMNS = [
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
     *("codebook_near_duplicate_share", "codebook_n_codes"),
     *("score_auc", "kept_iou", "kept_iou_chance", "kept_iou_best", "importance_images"),
+    *("lpips_network", "extractor"),
 ]
 
 
@@ -208,6 +209,7 @@ def test_every_kind_of_model_fills_the_same_row(kind: str, n_kept: int) -> None:
     splits, model = build_splits(config.data), build_stage1(config)
     row = evaluate_stage1(model, splits, config, Colours())
     assert list(row) == COLUMNS
+    assert (row.pop("lpips_network"), row.pop("extractor")) == ("random (untrained squeeze)", "colours")
     assert all(isinstance(value, (int, float)) for value in row.values())
     assert row["held_out_images"] == 9
     assert row["codebook_n_features"] == 9 * n_kept

@@ -52,9 +52,14 @@ def evaluate_stage1(
 
 
 def training_speed(curves: pd.DataFrame) -> float:
-    """Seconds of a training step: the median over the logged stretches of a run's `curves.csv`."""
+    """Seconds of a training step: the median over the logged stretches of a run's `curves.csv`.
+
+    A run that logged only once has but its start to be measured on.
+    """
     train = curves[curves["split"] == "train"]
-    return float((train["seconds"].diff() / train["step"].diff()).median())
+    first = train.iloc[0]
+    stretches = (train["seconds"].diff() / train["step"].diff()).fillna(first["seconds"] / first["step"])
+    return float(stretches.iloc[min(1, len(train) - 1) :].median())
 
 
 def evaluate_generation(

@@ -13,19 +13,20 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
-from mvqlab.config import Config, OptimiserConfig
+from mvqlab.config import Config, LossConfig, OptimiserConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.losses import (
     Judges,
     PerceptualLoss,
+    Stage1Loss,
     adversarial_ramp,
     generator_loss,
     hinge_discriminator_loss,
 )
 from mvqlab.models.discriminator import PatchDiscriminator
-from mvqlab.models.mqvae import TokenModel, build_stage1
+from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1
 from mvqlab.training.checkpoint import (
     load_settings,
     load_state,
@@ -95,6 +96,26 @@ def _on(fabric: Fabric, model: nn.Module) -> nn.Module:
     return model.to(fabric.device, memory_format=torch.channels_last)
 
 
+class _Judged(nn.Module):
+    """A model with its loss.
+
+    Fabric's wrapper must hold both: it forbids what the adversarial weight needs, gradients of single
+    losses, to pass out of the module that it wraps. The judges are no part of the module tree.
+    """
+
+    def __init__(self, model: TokenModel, judges: Judges, config: LossConfig) -> None:
+        super().__init__()
+        self.model, self.judges, self.config = model, judges, config
+
+    def forward(
+        self, images: Tensor, importance: Tensor | None, ramp: float
+    ) -> tuple[Reconstruction, Stage1Loss]:
+        """Reconstruct `images` (B, 3, H, W); see `generator_loss` for `ramp`."""
+        made = self.model(images, importance)
+        last_layer = self.model.decoder.last_layer
+        return made, generator_loss(self.config, self.judges, made, images, last_layer, ramp)
+
+
 class _Run:
     """The state of one training run: models, optimisers, step and curves."""
 
@@ -105,14 +126,16 @@ class _Run:
         self.bare = _on(fabric, build_stage1(config))
         self.bare_discriminator = _on(fabric, PatchDiscriminator(config.discriminator))
         self.is_adversarial = config.loss.adversarial_weight > 0.0
-        self.model, self.optimiser = fabric.setup(self.bare, adam(self.bare, options))
-        self.discriminator, self.discriminator_optimiser = fabric.setup(
-            self.bare_discriminator, adam(self.bare_discriminator, options)
-        )
         perceptual = None
         if config.loss.perceptual != "none":
             perceptual = PerceptualLoss(config.loss.perceptual).to(fabric.device)
         self.judges = Judges(perceptual, self.bare_discriminator if self.is_adversarial else None)
+        self.judged, self.optimiser = fabric.setup(
+            _Judged(self.bare, self.judges, config.loss), adam(self.bare, options)
+        )
+        self.discriminator, self.discriminator_optimiser = fabric.setup(
+            self.bare_discriminator, adam(self.bare_discriminator, options)
+        )
 
     def start(self) -> None:
         """Begin afresh: settings on disk."""
@@ -187,7 +210,7 @@ class _Run:
         for micro in range(options.accumulate):
             batch = next(stream).to(self.fabric.device)
             terms = self._backward(batch, ramp, is_last=micro == options.accumulate - 1)
-        self._update(self.model, self.optimiser)
+        self._update(self.judged, self.optimiser)
         if self.is_adversarial and ramp > 0.0:
             self._update(self.discriminator, self.discriminator_optimiser)
         return terms
@@ -209,13 +232,9 @@ class _Run:
 
     def _backward(self, batch: Batch, ramp: float, is_last: bool) -> Losses:
         share = 1.0 / self.config.stage1.accumulate
-        with self.fabric.no_backward_sync(self.model, enabled=not is_last):
-            made = self.model(batch.images, batch.importance)
+        with self.fabric.no_backward_sync(self.judged, enabled=not is_last):
             self.bare_discriminator.requires_grad_(False)
-            with self.fabric.autocast():
-                terms = generator_loss(
-                    self.config.loss, self.judges, made, batch.images, self.bare.decoder.last_layer, ramp
-                )
+            made, terms = self.judged(batch.images, batch.importance, ramp)
             self.bare_discriminator.requires_grad_(True)
             self.fabric.backward(share * terms.total)
         logged = {"loss": terms.total, **terms._asdict()}
