@@ -51,6 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_grid(commands.add_parser("grid", help="run the points of an ablation and collect their results"))
     _add_train(commands.add_parser("train", help="train one model without a notebook"))
 
+    _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
+
     presets = commands.add_parser("presets", help="list the presets")
     presets.set_defaults(command=_presets)
     doctor = commands.add_parser("doctor", help="check the installation and the weights it can use")
@@ -97,6 +99,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on where the run in the folder stopped")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="a file written by the authors' training script")
+    parser.add_argument("out", type=Path, help="receives stage1/ and stage2/, whichever the file holds")
+    parser.add_argument("--mask-ratio", type=float, default=0.75, help="share dropped; default: 0.75")
+    parser.add_argument("--resolution", type=int, help="side of the images, pixels; default: told, or 256")
+    parser.add_argument("--heads", type=int, help="of stage 2; default: one for each 64 channels")
+    parser.add_argument("--first", choices=("code", "position"), default="code", help="default: code")
+    parser.add_argument("--classes", type=int, help="of stage 2; default: told by the stage 1 inside")
+    parser.add_argument("--strip", action="store_true", help="pass over objects that could run code")
+    parser.set_defaults(command=_import_official)
 
 
 def _grid_plan(options: argparse.Namespace) -> int:
@@ -158,6 +172,24 @@ def _train(options: argparse.Namespace) -> int:
         stage1 = load_stage1(options.stage1 or runs / "stage1")
         train_stage2(config, stage1, folder, resume=options.resume)
     print(f"trained: {folder}")
+    return 0
+
+
+def _import_official(options: argparse.Namespace) -> int:
+    from mvqlab.interop import holds_stage2, read_state_dict, strip_checkpoint
+    from mvqlab.training.official import import_official
+
+    read = strip_checkpoint if options.strip else read_state_dict
+    tensors = read(options.checkpoint)
+    stage2 = {"heads": options.heads, "first": options.first, "n_classes": options.classes}
+    folders = import_official(
+        tensors,
+        options.out,
+        mask_ratio=options.mask_ratio,
+        resolution=options.resolution,
+        **(stage2 if holds_stage2(tensors) else {}),
+    )
+    print(f"written: {', '.join(map(str, folders))}")
     return 0
 
 

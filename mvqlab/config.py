@@ -185,6 +185,8 @@ class TransformerConfig(Section):
     class_conditional: bool = False
     match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
     position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss
+    block_size: NonNegative = 0  # Stackformer: place embeddings that it has; 0: one a pair
+    start_codes: Count = 1  # Stackformer: rows beyond K in code table and head (released: one a class)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TransformerConfig:
@@ -253,6 +255,12 @@ class Config(Section):
             )
         if self.mask.kind == "truth" and self.data.name != "shapes":
             raise ValueError("mask.kind 'truth' needs true object masks, which only data.name 'shapes' has")
+        if self.transformer.model == "raster" and self.mask.mask_ratio > 0.0:
+            raise ValueError(
+                f"transformer.model 'raster' reads a code at every region, but mask.mask_ratio "
+                f"({self.mask.mask_ratio}) drops some: set mask.mask_ratio=0 (or mask.kind=none), or "
+                "transformer.model=stackformer"
+            )
         return self
 
     @property

@@ -92,14 +92,28 @@ def needed_by(config: Config) -> list[PretrainedFile]:
     return files
 
 
+def require_all(config: Config) -> None:
+    """Check that every file which `config` will ask for is there, before the long part starts.
+
+    Raises MissingWeightsError, naming all that are missing.
+    """
+    missing = [_what_to_fetch(file) for file in needed_by(config) if not file.is_there]
+    if missing:
+        raise MissingWeightsError("\n".join(missing))
+
+
 def require(file: PretrainedFile) -> Path:
     """The path of `file`. Raises MissingWeightsError if it is not there."""
     if not file.is_there:
-        raise MissingWeightsError(
-            f"{file.name} ({file.used_for}) needs {file.filename}, which is not in {file.folder}. "
-            f"Fetch {file.url} and put it there."
-        )
+        raise MissingWeightsError(_what_to_fetch(file))
     return file.path
+
+
+def _what_to_fetch(file: PretrainedFile) -> str:
+    return (
+        f"{file.name} ({file.used_for}) needs {file.filename}, which is not in {file.folder}. "
+        f"Fetch {file.url} and put it there."
+    )
 
 
 def load(file: PretrainedFile) -> dict[str, Tensor]:

@@ -213,11 +213,14 @@ def sample_images(
 ) -> Samples:
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 
-    labels (M,): classes, one an image; a class-conditional model needs them.
+    labels (M,): classes, one an image. A class-conditional model that is given none draws each class in
+    turn.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(config.seed)
     size, n_images = config.evaluation.batch_size, config.evaluation.samples
+    if labels is None and model.start.classes is not None:
+        labels = torch.arange(n_images) % model.start.classes.num_embeddings
     pairs, images = [], []
     began = time.perf_counter()
     batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)]

@@ -7,48 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from official_names import NO_INFORMATION, to_ours
+from official_names import listed_tensors
 from safetensors.torch import load_file
 
-from mvqlab.config import Config, config_from_dict, load_config
+from mvqlab.config import load_config
+from mvqlab.interop import load_official_mqvae, stage1_settings
 from mvqlab.models.mqvae import MQVAE, build_stage1
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def settings_of(facts: dict) -> Config:
-    return config_from_dict(
-        {
-            "data": {"resolution": facts["resolution"]},
-            "backbone": {
-                "base_channels": facts["base_channels"],
-                "channel_multipliers": facts["channel_multipliers"],
-                "residual_blocks": facts["residual_blocks"],
-                "attention_resolutions": facts["attention_resolutions"],
-                "feature_dim": facts["features"],
-            },
-            "mask": {"mask_ratio": 1 - facts["kept_share"], "scorer": facts["scorer"]},
-            "quantizer": {"codebook_size": facts["codebook_size"], "code_dim": facts["code_dim"]},
-            "demask": {"layers": facts["demask_layers"], "initial_trust": facts["mask_init"]},
-        }
-    )
-
-
-def attention_levels(config: Config) -> set[int]:
-    sides = [config.data.resolution // 2**level for level in range(len(config.backbone.channel_multipliers))]
-    return {level for level, side in enumerate(sides) if side in config.backbone.attention_resolutions}
-
-
 @pytest.fixture(params=["conv", "mlp"])
 def case(request: pytest.FixtureRequest) -> tuple[MQVAE, dict[str, torch.Tensor]]:
-    stem = f"mqvae_{request.param}_scorer"
-    config = settings_of(json.loads((FIXTURES / f"{stem}.json").read_text()))
-    model = build_stage1(config).eval()
-    weights = load_file(FIXTURES / f"{stem}.weights.safetensors")
-    ours = to_ours(weights, request.param, attention_levels(config))
-    ours["quantizer.codebook.restart.steps_unused"] = torch.zeros(model.codebook_size)
-    model.load_state_dict(ours)
-    return model, load_file(FIXTURES / f"{stem}.tensors.safetensors")
+    stem = FIXTURES / f"mqvae_{request.param}_scorer"
+    facts = json.loads(stem.with_suffix(".json").read_text())
+    model = load_official_mqvae(
+        f"{stem}.weights.safetensors", mask_ratio=1 - facts["kept_share"], resolution=facts["resolution"]
+    )
+    return model, load_file(f"{stem}.tensors.safetensors")
 
 
 @torch.no_grad()
@@ -90,18 +66,16 @@ def test_published_parameter_counts() -> None:
     assert model.codebook.shape == (1024, 256)
 
 
-def test_published_shapes_are_the_authors() -> None:
-    """Every tensor of the published checkpoint has its place, in its shape, in our model."""
-    theirs = {}
-    for line in (FIXTURES / "mqvae_state_dict.tsv").read_text().splitlines():
-        name, shape = line.split("\t")
-        sizes = [int(size) for size in shape.strip("()").split(",") if size.strip()]
-        theirs[name] = torch.empty(sizes, device="meta")
-    config = load_config("ffhq256")
+def test_published_checkpoint_is_the_published_preset() -> None:
+    """Every tensor of the published checkpoint has its place, and the sizes read off it are the preset's."""
+    theirs = listed_tensors("mqvae_state_dict.tsv")
+    preset = load_config("ffhq256")
     with torch.device("meta"):
-        model = build_stage1(config)
-    ours = to_ours(theirs, "conv", attention_levels(config))
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    expected.pop("quantizer.codebook.restart.steps_unused")
-    assert {name: tensor.shape for name, tensor in ours.items()} == expected
-    assert any(NO_INFORMATION.search(name) for name in theirs)
+        model = load_official_mqvae(theirs)
+        expected = build_stage1(preset)
+    restart = "quantizer.codebook.restart.steps_unused"
+    shapes = {name: tensor.shape for name, tensor in expected.state_dict().items() if name != restart}
+    assert {name: tensor.shape for name, tensor in model.state_dict().items()} == shapes
+    settings = stage1_settings(theirs)
+    assert settings.backbone == preset.backbone and settings.mask == preset.mask
+    assert settings.grid_side == 32 and settings.demask == preset.demask

@@ -36,30 +36,26 @@ class Stackformer(PairModel):
         side: int,
         n_pairs: int,
         n_classes: int = 0,
-        block_size: int | None = None,
-        n_start_codes: int = 1,
     ) -> None:
         """Build for `codebook_size` codes K on a grid of L = side * side places, `n_pairs` pairs an image.
 
-        n_classes: classes to condition on; 0 is unconditional. block_size: the longest sequence that has
-        place embeddings (`n_pairs` if not given). n_start_codes: rows that code embedding and code head
-        have beyond K (the released class-conditional models keep one a class there).
+        n_classes: classes to condition on; 0 is unconditional.
         """
         super().__init__()
         width = config.width
         self.predicts = ("code", "position") if config.first == "code" else ("position", "code")
         self.side, self.n_pairs, self.codebook_size = side, n_pairs, codebook_size
         self.order, self.position_weight = config.order, config.position_weight
-        self.code_embedding = nn.Embedding(codebook_size + n_start_codes, width)
+        self.code_embedding = nn.Embedding(codebook_size + config.start_codes, width)
         self.position_embedding = nn.Embedding(side**2 + 1, width)
-        self.place_embedding = nn.Parameter(torch.zeros(block_size or n_pairs, width))
+        self.place_embedding = nn.Parameter(torch.zeros(config.block_size or n_pairs, width))
         self.start = StartPair(n_classes, width)
         self.dropout = nn.Dropout(config.dropout)
         self.code_transformer = CausalTransformer(config.code_layers, width, config.heads, config.dropout)
         self.position_transformer = CausalTransformer(
             config.position_layers, width, config.heads, config.dropout
         )
-        self.code_head = Head(width, codebook_size + n_start_codes)
+        self.code_head = Head(width, codebook_size + config.start_codes)
         self.position_head = Head(width, side**2 + 1)
         self.apply(initialise)
 

@@ -21,12 +21,16 @@ def build_stage2(
     The raster baseline reads every place whatever `n_pairs` is; with `config.match_parameters` its width
     is chosen so that it has as many parameters as the Stackformer that `config` describes.
 
-    Raises ValueError if the model is none, class-conditional without classes, or if the raster baseline
-    is to read images that have no code at some places.
+    Raises ValueError if the model is none, class-conditional without classes, if the raster baseline
+    is to read images that have no code at some places, or if the sequences are longer than `block_size`.
     """
     if config.class_conditional and n_classes == 0:
         raise ValueError("transformer.class_conditional is set, but the data has no classes")
     n_classes = n_classes if config.class_conditional else 0
+    if 0 < config.block_size < n_pairs:
+        raise ValueError(
+            f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
+        )
     if config.model == "stackformer":
         return Stackformer(
             config, codebook_size=codebook_size, side=side, n_pairs=n_pairs, n_classes=n_classes
