@@ -57,6 +57,7 @@ class DataConfig(Section):
     flip: bool = True  # mirror training images at random (`photos`, `folder`)
     seed: int = 0  # which images are drawn, and the split
     workers: NonNegative = 0  # loader processes; batches do not depend on it
+    cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
 
     @model_validator(mode="after")
     def _folder_needs_root(self) -> DataConfig:
@@ -156,6 +157,8 @@ class OptimiserConfig(Section):
     gradient_clip: Weight = 0.0  # largest gradient norm; 0 is off
     accumulate: Count = 1  # batches whose gradients are summed before a step
     precision: Precision = "32-true"
+    weight_average: Ratio = 0.0  # decay of the moving average of weights, which is what is kept; 0 is off
+    compile: bool = False  # torch.compile: minutes at the start, faster steps after
     log_every: Count = 10  # steps between two rows of the curves
     validate_every: NonNegative = 0  # steps between two held-out losses; 0: only at the end
     checkpoint_every: NonNegative = 0  # steps between two training states on disk; 0: only at the end
@@ -182,6 +185,7 @@ class TransformerConfig(Section):
     width: Count = 128
     heads: Count = 4
     dropout: Ratio = 0.1
+    activation_checkpointing: bool = False  # compute activations twice, to hold fewer: for large models
     class_conditional: bool = False
     match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
     position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss

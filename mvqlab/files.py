@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CACHE_VARIABLE = "MVQLAB_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: $MVQLAB_CACHE, else ~/.cache/mvqlab."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvqlab")
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:

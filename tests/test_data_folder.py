@@ -16,6 +16,7 @@ from PIL import Image
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, batches, build_splits, checking
 from mvqlab.data.listing import held_out_names
+from mvqlab.files import CACHE_VARIABLE
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -266,7 +267,7 @@ def test_a_large_folder_is_checked_once_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards the memory of checks: it must save the second reading, and never hide a file that changed."""
-    monkeypatch.setenv(checking.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(checking, "MANY", 3)
     monkeypatch.setenv("MVQLAB_QUIET", "1")
     root = fill(tmp_path / "images", "1.png", "2.png", "3.png", "4.png")
@@ -291,7 +292,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "occupied").write_text("a file where the cache folder should be")
-    monkeypatch.setenv(checking.CACHE_VARIABLE, str(tmp_path / "occupied"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "occupied"))
     monkeypatch.setattr(checking, "MANY", 1)
     monkeypatch.setenv("MVQLAB_QUIET", "1")
     assert build_splits(config(fill(tmp_path / "images", "1.png", "2.png"))).skipped == []

@@ -110,3 +110,14 @@ def test_a_config_names_the_files_that_it_needs(
         {"loss": {"perceptual": loss}, "evaluation": {"lpips": column, "extractor": extractor}}
     )
     assert [file.name for file in pretrained.needed_by(config)] == expected
+
+
+def test_all_missing_files_are_named_before_anything_starts(torch_home: Path) -> None:
+    config = config_from_dict({"loss": {"perceptual": "vgg"}, "evaluation": {"extractor": "inception"}})
+    with pytest.raises(MissingWeightsError) as caught:
+        pretrained.require_all(config)
+    assert "vgg16" in str(caught.value) and "weights-inception" in str(caught.value)
+    for file in pretrained.needed_by(config):
+        file.folder.mkdir(parents=True, exist_ok=True)
+        file.path.touch()
+    pretrained.require_all(config)

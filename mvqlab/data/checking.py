@@ -15,10 +15,9 @@ from PIL import Image
 from mvqlab.data.images import check_image
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import short_hash
-from mvqlab.files import write_text_whole
+from mvqlab.files import cache_folder, write_text_whole
 from mvqlab.progress import Progress
 
-CACHE_VARIABLE = "MVQLAB_CACHE"  # folder that remembers which folders were checked (else ~/.cache/mvqlab)
 MANY = 1000  # files whose check takes long enough to show progress and to remember the outcome
 THREADS = min(16, (os.cpu_count() or 1) + 4)  # more than processors: half of the time goes to the disk
 
@@ -75,5 +74,4 @@ def _with_progress(found: Iterable[str | None], total: int) -> Iterator[str | No
 
 
 def _memory_file(name: str) -> Path:
-    folder = os.environ.get(CACHE_VARIABLE)
-    return (Path(folder) if folder else Path.home() / ".cache" / "mvqlab") / "checked" / f"{name}.json"
+    return cache_folder() / "checked" / f"{name}.json"

@@ -76,6 +76,12 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 def _load(dataset: PictureDataset, numbers: Iterable[list[int]], workers: int) -> Iterator[Batch]:
     # a generator of its own: the loader draws a seed when it starts, which must not move the global one
     own = torch.Generator().manual_seed(0)
-    return iter(
-        DataLoader(dataset, batch_sampler=numbers, collate_fn=collate, num_workers=workers, generator=own)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=numbers,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=own,
     )
+    return iter(loader)

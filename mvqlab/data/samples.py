@@ -106,8 +106,14 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        importance = None if self.importance is None else self.importance.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), self.captions, importance)
+        move = {"device": device, "non_blocking": True}  # from pinned memory, a GPU copies while it computes
+        importance = None if self.importance is None else self.importance.to(**move)
+        return Batch(self.images.to(**move), self.labels.to(**move), self.captions, importance)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory; the loader calls it where there is a GPU."""
+        importance = None if self.importance is None else self.importance.pin_memory()
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.captions, importance)
 
     def mirrored(self, rows: Tensor) -> Batch:
         """The batch with left and right swapped where `rows` (B,) bool is True."""

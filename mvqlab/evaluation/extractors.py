@@ -28,10 +28,9 @@ from mvqlab.evaluation.lab_network import (
     measure_accuracy,
     train_lab_network,
 )
-from mvqlab.files import whole_file
+from mvqlab.files import CACHE_VARIABLE, cache_folder, whole_file
 from mvqlab.torchvision_guard import import_torchvision
 
-CACHE_VARIABLE = "MVQLAB_CACHE"
 LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
 
 
@@ -143,11 +142,6 @@ def lab_extractor(
         accuracy = measure_accuracy(network, splits, task, seed)
         _write(path, network, accuracy)
     return LabExtractor(network, resolution, task, accuracy)
-
-
-def cache_folder() -> Path:
-    """Where trained extractors are kept: $MVQLAB_CACHE, else ~/.cache/mvqlab."""
-    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvqlab")
 
 
 def _writable(folder: Path) -> Path:

@@ -32,7 +32,9 @@ class RasterTransformer(PairModel):
         self.start = StartPair(n_classes, config.width)
         self.dropout = nn.Dropout(config.dropout)
         layers = config.code_layers + config.position_layers
-        self.transformer = CausalTransformer(layers, config.width, config.heads, config.dropout)
+        self.transformer = CausalTransformer(
+            layers, config.width, config.heads, config.dropout, config.activation_checkpointing
+        )
         self.code_head = Head(config.width, codebook_size + 1)
         self.apply(initialise)
 

@@ -51,10 +51,9 @@ class Stackformer(PairModel):
         self.place_embedding = nn.Parameter(torch.zeros(config.block_size or n_pairs, width))
         self.start = StartPair(n_classes, width)
         self.dropout = nn.Dropout(config.dropout)
-        self.code_transformer = CausalTransformer(config.code_layers, width, config.heads, config.dropout)
-        self.position_transformer = CausalTransformer(
-            config.position_layers, width, config.heads, config.dropout
-        )
+        shape = (width, config.heads, config.dropout, config.activation_checkpointing)
+        self.code_transformer = CausalTransformer(config.code_layers, *shape)
+        self.position_transformer = CausalTransformer(config.position_layers, *shape)
         self.code_head = Head(width, codebook_size + config.start_codes)
         self.position_head = Head(width, side**2 + 1)
         self.apply(initialise)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class KeyValueCache:
@@ -78,14 +79,21 @@ class Block(nn.Module):
 class CausalTransformer(nn.Module):
     """A stack of blocks: (B, T, width) to (B, T, width)."""
 
-    def __init__(self, layers: int, width: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self, layers: int, width: int, heads: int, dropout: float, activation_checkpointing: bool = False
+    ) -> None:
+        """With `activation_checkpointing` a training step holds one block's activations at a time."""
         super().__init__()
+        self.activation_checkpointing = activation_checkpointing
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
 
     def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """Read a whole sequence or, with a cache, its newest place (B, 1, width)."""
         for layer, block in enumerate(self.blocks):
-            x = block(x, layer, cache)
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x, layer, cache)
         if cache is not None:
             cache.n_read += 1
         return x

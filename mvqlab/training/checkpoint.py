@@ -3,6 +3,7 @@
     folder/config.yaml           the settings, complete
     folder/weights.safetensors   the model's weights
     folder/state.pt              the training state, plain containers only
+    folder/state.previous.pt     the one before it, in case the newest is damaged
     folder/curves.csv            the curves
 
 Nothing that could run code is ever loaded: weights are safetensors, and the state is read with
@@ -12,6 +13,8 @@ Nothing that could run code is ever loaded: weights are safetensors, and the sta
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,10 @@ from mvqlab.files import whole_file
 
 class CheckpointError(RuntimeError):
     """A checkpoint is missing, damaged or of another model. The message names the file."""
+
+
+class DamagedStateWarning(UserWarning):
+    """The newest training state cannot be read, so the one before it is used."""
 
 
 def save_weights(model: nn.Module, path: Path, **notes: Any) -> None:
@@ -77,17 +84,40 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a training state: nested dicts and lists of tensors and numbers."""
+    """Write a training state, nested dicts and lists of tensors and numbers; the one there is kept beside."""
     with whole_file(path) as temporary:
         torch.save(state, temporary)
+        if path.exists():
+            os.replace(path, _previous(path))
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state. Raises CheckpointError if it is missing, damaged or not plain."""
-    if not path.exists():
+    """Read a training state or, where that is damaged, the one before it, with a DamagedStateWarning.
+
+    Raises CheckpointError if there is none, or none that can be read.
+    """
+    previous = _previous(path)
+    if not path.exists() and not previous.exists():
         raise CheckpointError(f"nothing to resume: there is no training state at {path}")
+    try:
+        return _read_state(path if path.exists() else previous)
+    except CheckpointError as error:
+        if not (path.exists() and previous.exists()):
+            raise
+        # out of the way, or the next save would put it in the place of the good one
+        damaged = path.rename(path.with_name(f"{path.stem}.damaged{path.suffix}"))
+        words = f"{error}; it is now {damaged.name}, and the run goes on from {previous}"
+        warnings.warn(words, DamagedStateWarning, stacklevel=2)
+        return _read_state(previous)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _read_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # A truncated file surfaces as one of half a dozen exception types, none of which names it.
+        # a truncated file surfaces as one of half a dozen exception types, none of which names it
         raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from error

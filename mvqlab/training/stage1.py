@@ -27,6 +27,7 @@ from mvqlab.losses import (
 )
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1
+from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     load_settings,
     load_state,
@@ -70,7 +71,7 @@ def train_stage1(
     else:
         run.start()
     run.train(on_step)
-    return run.bare.eval()
+    return run.average.model.eval()
 
 
 def load_stage1(folder: Path | str) -> TokenModel:
@@ -124,6 +125,9 @@ class _Run:
         options = config.stage1
         self.step = 0
         self.bare = _on(fabric, build_stage1(config))
+        self.average = WeightAverage(self.bare, options.weight_average)
+        if options.compile:
+            self.bare.compile()
         self.bare_discriminator = _on(fabric, PatchDiscriminator(config.discriminator))
         self.is_adversarial = config.loss.adversarial_weight > 0.0
         perceptual = None
@@ -147,6 +151,7 @@ class _Run:
         state = load_state(self.folder / "state.pt")
         self.step = state["step"]
         self.bare.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
         self.bare_discriminator.load_state_dict(state["discriminator"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
@@ -157,11 +162,12 @@ class _Run:
         """Write weights, state and curves after `step` steps."""
         if not self.fabric.is_global_zero:
             return
-        save_weights(self.bare, self.folder / "weights.safetensors", step=step, stage=1)
+        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=1)
         save_state(
             {
                 "step": step,
                 "model": self.bare.state_dict(),
+                "average": self.average.state_dict(),
                 "discriminator": self.bare_discriminator.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
@@ -211,6 +217,7 @@ class _Run:
             batch = next(stream).to(self.fabric.device)
             terms = self._backward(batch, ramp, is_last=micro == options.accumulate - 1)
         self._update(self.judged, self.optimiser)
+        self.average.update()
         if self.is_adversarial and ramp > 0.0:
             self._update(self.discriminator, self.discriminator_optimiser)
         return terms
@@ -258,7 +265,7 @@ class _Run:
     @torch.no_grad()
     def _validate(self) -> Losses:
         """Losses without the adversarial one over the held-out images, the codebook left alone."""
-        self.bare.eval()
+        model = self.average.model.eval()
         generator = torch.Generator().manual_seed(self.config.seed)
         evaluation = self.config.evaluation
         sums: Losses = {}
@@ -266,9 +273,9 @@ class _Run:
         for batch in batches_in_order(self.splits.validation, evaluation.batch_size, evaluation.images):
             batch = batch.to(self.fabric.device)
             with self.fabric.autocast():
-                made = self.bare(batch.images, batch.importance, generator)
+                made = model(batch.images, batch.importance, generator)
                 terms = generator_loss(
-                    self.config.loss, self.judges, made, batch.images, self.bare.decoder.last_layer, 0.0
+                    self.config.loss, self.judges, made, batch.images, model.decoder.last_layer, 0.0
                 )
             n_images += len(batch.images)
             for name, value in (("loss", terms.total), ("l1", terms.l1), ("perceptual", terms.perceptual)):

@@ -6,6 +6,7 @@ loss = cross-entropy of the codes + position_weight * cross-entropy of the posit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from mvqlab.config import Config
-from mvqlab.data import Splits, batch_indices, build_splits
+from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
+from mvqlab.files import cache_folder
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.models.transformer import weight_decay_groups
+from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     load_settings,
     load_state,
@@ -33,7 +36,7 @@ from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnStep, run_steps
 from mvqlab.training.schedule import learning_rate, set_learning_rate
-from mvqlab.training.tokens import TokenSet, tokenise
+from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key
 
 
 def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
@@ -67,7 +70,7 @@ def train_stage2(
     folder = Path(folder)
     fabric = make_fabric(config.stage2.precision)
     splits = splits or build_splits(config.data)
-    tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits)
+    tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
     seed_everything(config.seed)
     run = _Run(config, build_transformer(config, stage1, splits.n_classes), tokens, folder, fabric)
     if resume:
@@ -75,7 +78,7 @@ def train_stage2(
     else:
         run.start()
     run.train(on_step)
-    return run.bare.eval()
+    return run.average.model.eval()
 
 
 def load_stage2(folder: Path | str, stage1: TokenModel, n_classes: int = 0) -> PairModel:
@@ -93,15 +96,29 @@ class Tokens(NamedTuple):
     validation: TokenSet
 
 
-def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits) -> Tokens:
-    """Encode the training images and the held-out ones that evaluation uses."""
-    common = {
-        "order": config.transformer.order,
-        "batch_size": config.evaluation.batch_size,
-        "seed": config.seed,
-    }
-    train = tokenise(stage1, splits.train, **common)
-    return Tokens(train, tokenise(stage1, splits.validation, limit=config.evaluation.images, **common))
+def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: Fabric) -> Tokens:
+    """Encode the training images and the held-out ones that evaluation uses.
+
+    With `data.cache_tokens` they are kept in the cache folder, under the hashes of stage 1's weights and
+    of the data, and read from there: a machine's first process encodes, for all and for later runs.
+    """
+    order, seed, images = config.transformer.order, config.seed, config.evaluation.images
+    common = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
+
+    def encode(dataset: PictureDataset, limit: int | None) -> TokenSet:
+        return tokenise(stage1, dataset, limit=limit, workers=config.data.workers, **common)
+
+    wanted = {"train": (splits.train, None), "validation": (splits.validation, images)}
+    if not config.data.cache_tokens:
+        return Tokens(**{name: encode(*what) for name, what in wanted.items()})
+    tokens = {}
+    for name, (dataset, limit) in wanted.items():
+        key = tokens_key(stage1, splits.data_hash, name, limit, order, seed)
+        path = cache_folder() / f"tokens-{key}.safetensors"
+        with fabric.rank_zero_first(local=True):
+            is_writer = fabric.local_rank == 0
+            tokens[name] = cached_tokens(path, partial(encode, dataset, limit), is_writer=is_writer)
+    return Tokens(**tokens)
 
 
 class _Run:
@@ -114,6 +131,9 @@ class _Run:
         options = config.stage2
         self.step = 0
         self.bare = model.to(fabric.device)
+        self.average = WeightAverage(self.bare, options.weight_average)
+        if options.compile:
+            self.bare.compile()
         groups = weight_decay_groups(model, options.weight_decay)
         fused = options.precision != "16-mixed"  # the fused form cannot unscale fp16 gradients for clipping
         self.model, self.optimiser = fabric.setup(
@@ -131,6 +151,7 @@ class _Run:
         state = load_state(self.folder / "state.pt")
         self.step = state["step"]
         self.bare.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
         set_random_state(state["random"])
@@ -139,10 +160,11 @@ class _Run:
         """Write weights, state and curves after `step` steps."""
         if not self.fabric.is_global_zero:
             return
-        save_weights(self.bare, self.folder / "weights.safetensors", step=step, stage=2)
+        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
         state = {
             "step": step,
             "model": self.bare.state_dict(),
+            "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "random": random_state(),
         }
@@ -190,18 +212,19 @@ class _Run:
             )
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        self.average.update()
         return losses
 
     @torch.no_grad()
     def _validate(self) -> Losses:
         """Mean losses over all held-out pairs, dropout off."""
-        self.bare.eval()
+        model = self.average.model.eval()
         held_out, size = self.tokens.validation, self.config.stage2.batch_size
         sums: Losses = {}
         for first in range(0, len(held_out), size):
             batch = held_out[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():
-                losses = _named(self.bare.loss(batch.pairs, self._labels(batch)))
+                losses = _named(model.loss(batch.pairs, self._labels(batch)))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
         self.bare.train()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from mvqlab.data import batches_in_order
+from mvqlab.data.seeds import short_hash
+from mvqlab.files import whole_file
 from mvqlab.models.mqvae import Encoding, TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.progress import Progress
@@ -29,8 +36,10 @@ class TokenSet:
         return TokenSet(self.pairs[rows], self.labels[rows])
 
     def to(self, device: torch.device | str) -> TokenSet:
-        """The same tokens on another device."""
-        return TokenSet(self.pairs.to(device), self.labels.to(device))
+        """The same tokens on another device, as the int64 that embeddings and losses take."""
+        pairs = self.pairs.to(device)
+        pairs = Pairs(pairs.codes.long(), pairs.positions.long(), pairs.side)
+        return TokenSet(pairs, self.labels.to(device))
 
 
 def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
@@ -49,20 +58,68 @@ def tokenise(
     batch_size: int = 64,
     seed: int = 0,
     limit: int | None = None,
+    workers: int = 0,
 ) -> TokenSet:
     """Encode `dataset` (its first `limit` images) with a trained stage-1 model; the result is on the CPU.
 
-    `seed` is what a random mask is drawn from.
+    `seed` is what a random mask is drawn from. See `cached_tokens` for sets that are worth keeping.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     n_images = min(len(dataset), limit or len(dataset))
     pairs, labels = [], []
     with Progress("encoding", -(-n_images // batch_size)) as progress:
-        for batch in batches_in_order(dataset, batch_size, limit):
+        for batch in batches_in_order(dataset, batch_size, limit, workers):
             on_device = batch.to(device)
             encoding = model.encode(on_device.images, on_device.importance, generator)
             pairs.append(order_pairs(encoding, order).to("cpu"))
             labels.append(batch.labels)
             progress.advance()
     return TokenSet(concatenate(pairs), torch.cat(labels))
+
+
+def cached_tokens(path: Path, encode: Callable[[], TokenSet], *, is_writer: bool = True) -> TokenSet:
+    """The tokens in the file at `path`, memory-mapped; without one that can be read, `encode` them first.
+
+    Of several processes only the writer encodes; the others must call this when it is done.
+    """
+    if is_writer and not _is_readable(path):
+        _write(encode(), path)
+    with safe_open(path, framework="pt") as file:
+        side = int(file.metadata()["side"])
+    stored = load_file(path)
+    return TokenSet(Pairs(stored["codes"], stored["positions"], side), stored["labels"])
+
+
+def tokens_key(model: TokenModel, *of_the_data: object) -> str:
+    """Names tokens by all that decides them: the weights of `model`, and what is said of the data."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return short_hash(digest.hexdigest(), *of_the_data)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "side" in file.metadata()
+    except (OSError, SafetensorError):
+        return False
+
+
+def _write(tokens: TokenSet, path: Path) -> None:
+    pairs = tokens.pairs
+    stored = {
+        "codes": _narrow(pairs.codes),
+        "positions": _narrow(pairs.positions),
+        "labels": tokens.labels.contiguous(),
+    }
+    with whole_file(path) as temporary:
+        save_file(stored, temporary, metadata={"side": str(pairs.side)})
+
+
+def _narrow(numbers: Tensor) -> Tensor:
+    """`numbers` in 16 bits where they fit, else in 32: a million images then take one gigabyte, not four."""
+    fits = int(numbers.max()) <= torch.iinfo(torch.int16).max
+    return numbers.to(torch.int16 if fits else torch.int32).contiguous()

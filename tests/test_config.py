@@ -1,0 +1,102 @@
+"""Settings: every fault at once, in words that help; presets that load; overrides that reach their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mvqlab.config import (
+    ConfigError,
+    config_from_dict,
+    known_keys,
+    load_config,
+    parse_override,
+    preset_names,
+    save_config,
+)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_complete_and_come_back_from_disk(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    assert config.preset == name
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_all_faults_are_listed_at_once_with_the_nearest_known_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(
+            "shapes32", ["mask.mask_ration=0.5", "stage1.steps=0", "stage2.learnig_rate=1", "seeed=1"]
+        )
+    words = str(caught.value)
+    assert "did you mean 'mask.mask_ratio'?" in words
+    assert "did you mean 'stage2.learning_rate'?" in words
+    assert "did you mean 'seed'?" in words
+    assert "stage1.steps" in words and "(got 0)" in words
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'shapes32'"):
+        load_config("shape32")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["mask.kind=none"], r"mask_ratio must be 0, not 0.5"),
+        (["transformer.model=raster"], r"set mask.mask_ratio=0"),
+        (["data.name=folder"], r"data.root must name the folder"),
+        (["data.name=photos", "mask.kind=truth"], r"which only data.name 'shapes' has"),
+        (["data.resolution=30"], r"must be a multiple of 4"),
+        (["transformer.heads=3"], r"heads \(3\) must divide transformer.width \(128\)"),
+        (["mask.mask_ratio=1"], r"less than 1 \(got 1\)"),
+        (["mask"], r"must read key=value"),
+        (["preset.x=1"], r"preset is a single value"),
+    ],
+)
+def test_what_cannot_go_together_says_what_to_do(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_config("shapes32", overrides)
+
+
+def test_a_file_that_is_no_preset_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    for name, words in [
+        ("list", "must hold sections"),
+        ("broken", "not valid YAML"),
+        ("absent", "no preset file"),
+    ]:
+        with pytest.raises(ConfigError, match=words):
+            load_config(tmp_path / f"{name}.yaml")
+
+
+def test_overrides_reach_their_place_and_leave_the_rest() -> None:
+    before, after = load_config("shapes32"), load_config("shapes32", {"backbone.channel_multipliers": [1, 2]})
+    assert after.backbone.channel_multipliers == (1, 2) and after.grid_side == 2 * before.grid_side
+    assert after.stage1 == before.stage1 and after.preset == "shapes32"
+
+
+def test_every_known_key_can_be_set_to_what_it_is() -> None:
+    config = load_config("shapes32")
+    values = {}
+    for key in known_keys():
+        value = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        values[key] = value
+    assert config_from_dict(config.model_dump()) == load_config("shapes32", values) == config
+
+
+@given(st.floats(0, 0.99), st.integers(0, 2**31))
+def test_an_override_is_read_as_the_number_it_shows(ratio: float, seed: int) -> None:
+    config = load_config("shapes32", [f"mask.mask_ratio={ratio!r}", f"seed={seed}"])
+    assert (config.mask.mask_ratio, config.seed) == (ratio, seed)
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    assert parse_override("data.root=a=b") == ("data.root", "a=b")
