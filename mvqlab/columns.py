@@ -61,6 +61,7 @@ COLUMNS: dict[str, Column] = {
     "samples_per_second": Column("images/s", "sampling speed, decoding included", 3, True),
     "stage1_seconds_per_step": Column("s", "a training step of stage 1, median", 3),
     "stage2_seconds_per_step": Column("s", "a training step of stage 2, median", 3),
+    "stage1_parameters": Column("", "weights of the stage-1 model, the codebook aside"),
     "stage2_parameters": Column("", "weights of the transformer"),
     "lpips_network": Column("", "network behind the LPIPS column"),
     "extractor": Column("", "network behind the FID and KID columns"),

@@ -92,6 +92,22 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     return figure
 
 
+def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:
+    """A benchmark's table: how many times faster each way is than its reference, on a log axis."""
+    names = table["work"] + ": " + table["way"]
+    figure = Figure(figsize=(10, 0.3 * len(table) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    sns.barplot(
+        x=table["times_faster"], y=names, hue=table["work"], palette="colorblind", ax=axis, legend=False
+    )
+    for bars in axis.containers:
+        axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+    axis.axvline(1.0, color="0.4", linewidth=1)
+    axis.set(xlabel="times faster than the reference (bar at 1)", ylabel="", title=title, xscale="log")
+    axis.margins(x=0.15)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write `figure` as a PNG, whole, and return its path."""
     with whole_file(path) as temporary:

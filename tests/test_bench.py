@@ -9,11 +9,46 @@ import pytest
 import torch
 
 from mvqlab import bench
-from mvqlab.models.demasking import DirectionConstrainedAttention
+from mvqlab.bench import timing
+from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedDemaskModule
+from mvqlab.bench.sampling import bytes_read_for_a_pair
+from mvqlab.config import BackboneConfig, DemaskConfig, TransformerConfig
+from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
+from mvqlab.models.stage2 import build_stage2
+
+
+def test_the_transcribed_module_computes_what_ours_does() -> None:
+    sizes = (DemaskConfig(layers=2), BackboneConfig(feature_dim=32), 5, 4)
+    transcribed, ours = TranscribedDemaskModule(*sizes), DemaskModule(*sizes)
+    ours.load_state_dict(transcribed.state_dict())
+    regions, positions = torch.randn(3, 6, 5), torch.rand(3, 16).argsort(1)[:, :6].sort(1).values
+    torch.testing.assert_close(
+        transcribed(regions, positions), ours(regions, positions), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_memory_of_fused_attention_grows_with_the_positions_not_their_square() -> None:
+    held = {}
+    for kind in (DirectionConstrainedAttention, NaiveDirectionConstrainedAttention):
+        layer = kind(32)
+        for side in (8, 16, 32):
+            x, trust = torch.randn(1, 32, side, side, requires_grad=True), torch.rand(1, side * side)
+            held[kind, side] = timing.bytes_for_backward(lambda layer=layer, x=x, t=trust: layer(x, t))
+    fused = [held[DirectionConstrainedAttention, side] for side in (8, 16, 32)]
+    naive = [held[NaiveDirectionConstrainedAttention, side] for side in (8, 16, 32)]
+    assert fused[2] < 4.5 * fused[1] and naive[2] > 8 * naive[1]
+
+
+def test_a_pair_reads_all_weights_but_the_tables() -> None:
+    config = TransformerConfig(code_layers=1, position_layers=1, width=8, heads=2)
+    model = build_stage2(config, codebook_size=5, side=3, n_pairs=4)
+    block = 12 * 8 * 8 + 13 * 8  # four linear layers, their biases, two norms
+    heads = (6 + 10) * 8 + 2 * 2 * 8
+    assert bytes_read_for_a_pair(model) == 4 * (2 * block + heads)
 
 
 def test_fused_and_naive_attention_agree() -> None:
-    naive = bench.NaiveDirectionConstrainedAttention(32)
+    naive = NaiveDirectionConstrainedAttention(32)
     fused = DirectionConstrainedAttention(32)
     fused.load_state_dict(naive.state_dict())
     x, trust = torch.randn(2, 32, 3, 5), torch.rand(2, 15)
@@ -22,10 +57,11 @@ def test_fused_and_naive_attention_agree() -> None:
 
 def test_a_table_has_ratios_to_the_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 4.0, 4.0, 6.0])
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(ticks))
-    cases = [bench.Case("w", "slow", "slow", lambda: None), bench.Case("w", "fast", "slow", lambda: None)]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(ticks))
+    bound = bench.Case("w", "bound", "slow", seconds=0.5)
+    cases = [bench.Case("w", "slow", "slow"), bench.Case("w", "fast", "slow"), bound]
     table = bench.measure(cases, repeats=1, device=torch.device("cpu"))
-    assert table["times_faster"].tolist() == [1.0, 2.0]
+    assert table["times_faster"].tolist() == [1.0, 2.0, 8.0]
 
 
 def test_results_are_written_with_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+FEW_ROWS = range(2, 17)  # where W x^T is the quicker order; a single row is a matrix-vector product anyhow
+
 
 class KeyValueCache:
     """Keys and values of the places that a stack of blocks has read, kept for the places to come.
@@ -34,14 +36,32 @@ class KeyValueCache:
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
+class Linear(nn.Linear):
+    """A linear layer that is quick for the few rows of a sampling step, too.
+
+    W x^T instead of x W^T: for a handful of rows, CPU libraries then read the weights about twice as fast.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        n_rows = x.numel() // self.in_features
+        if x.device.type != "cpu" or n_rows not in FEW_ROWS or torch.is_grad_enabled():
+            return super().forward(x)
+        columns = x.reshape(n_rows, self.in_features).t()
+        if self.bias is None:
+            y = self.weight @ columns
+        else:
+            y = torch.addmm(self.bias.unsqueeze(1), self.weight, columns)
+        return y.t().contiguous().view(*x.shape[:-1], self.out_features)
+
+
 class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a place hears itself and the places before it."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.query_key_value = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, layer: int = 0, cache: KeyValueCache | None = None) -> Tensor:
         """(B, T, width) to the same. With a cache, T is 1 and x is the newest place."""
@@ -68,7 +88,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = CausalSelfAttention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, layer: int = 0, cache: KeyValueCache | None = None) -> Tensor:
@@ -103,7 +123,7 @@ class Head(nn.Sequential):
     """LayerNorm, then a linear layer without bias: states (..., width) to logits (..., n)."""
 
     def __init__(self, width: int, n: int) -> None:
-        super().__init__(nn.LayerNorm(width), nn.Linear(width, n, bias=False))
+        super().__init__(nn.LayerNorm(width), Linear(width, n, bias=False))
 
 
 def initialise(module: nn.Module) -> None:

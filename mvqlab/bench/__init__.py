@@ -1,0 +1,69 @@
+"""Speed, as ratios measured in one run: each way of doing a thing beside the way it is compared with.
+
+    mvqlab bench                    all suites
+    mvqlab bench demask sampling    some of them
+
+    demask      the de-mask module: fused against naive, batched against looped, memory over positions
+    sampling    cached against uncached, against the memory's bandwidth, against transformers' generate
+    train_step  MQ-VAE against the plain VQ model, module by module; stage 2 over mask ratios
+    grid        what a point of a grid costs beside its notebook's own work
+
+Results go to `results/bench/<machine>.csv`, with a figure beside it.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mvqlab.bench.demask import demask_cases
+from mvqlab.bench.grid import grid_cases
+from mvqlab.bench.sampling import sampling_cases
+from mvqlab.bench.timing import Case, machine, measure
+from mvqlab.bench.train_step import train_step_cases
+from mvqlab.files import whole_file
+from mvqlab.plots import ratio_bars, save_figure
+
+__all__ = ["SUITES", "Case", "main", "measure"]
+
+SUITES: dict[str, Callable[[torch.device], list[Case]]] = {
+    "demask": demask_cases,
+    "sampling": sampling_cases,
+    "train_step": train_step_cases,
+    "grid": grid_cases,
+}
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def main(suites: Sequence[str] = (), folder: Path = Path("results/bench"), repeats: int = 3) -> pd.DataFrame:
+    """Run `suites` (all if none is named), print the table and write it and its figure under `folder`.
+
+    Raises ValueError for a suite that does not exist.
+    """
+    unknown = set(suites) - set(SUITES)
+    if unknown:
+        raise ValueError(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    device = best_device()
+    tables = []
+    for name in suites or SUITES:
+        print(f"suite {name} on {device}, {torch.get_num_threads()} threads", flush=True)
+        tables.append(measure(SUITES[name](device), repeats, device).assign(suite=name))
+    table = pd.concat(tables, ignore_index=True).assign(**machine(device))
+    path = Path(folder) / f"{platform.node() or 'machine'}.csv"
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+    shown = table[["work", "way", "seconds", "times_faster", "memory_mib"]]
+    print(shown.to_string(index=False, float_format="%.3g", na_rep=""))
+    figure = save_figure(
+        ratio_bars(table, f"{device.type}, {torch.get_num_threads()} threads"), path.with_suffix(".png")
+    )
+    print(f"written to {path} and {figure}")
+    return table

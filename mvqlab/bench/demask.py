@@ -1,0 +1,112 @@
+"""The de-mask module against the equation as it stands, and against a loop over the images of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.bench.timing import Case, bytes_for_backward
+from mvqlab.config import BackboneConfig, DemaskConfig
+from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
+
+WIDTH, LAYERS = 256, 8
+
+
+class NaiveDirectionConstrainedAttention(DirectionConstrainedAttention):
+    """The equation as it stands: the L x L matrix in memory, its key columns scaled after the softmax."""
+
+    def forward(self, x: Tensor, trust: Tensor | None = None) -> Tensor:
+        query, key, value = self.project(x)
+        attention = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        if trust is not None:
+            attention = attention * trust[:, None, None, :]
+        return self.add(x, attention @ value)
+
+
+class TranscribedDemaskModule(DemaskModule):
+    """The module in the manner of the released code: a grid filled image by image, place by place."""
+
+    def __init__(self, config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int) -> None:
+        super().__init__(config, backbone, code_dim, side)
+        self.attentions = nn.ModuleList(
+            NaiveDirectionConstrainedAttention(backbone.feature_dim, backbone.norm_groups)
+            for _ in range(config.layers)
+        )
+
+    def forward(self, regions: Tensor, positions: Tensor) -> Tensor:
+        grids, trusts = [], []
+        for image, places in zip(regions, positions.tolist(), strict=True):
+            grid = [self.mask_token] * self.side**2
+            trust = [self.config.initial_trust] * self.side**2
+            for region, place in zip(image, places, strict=True):
+                grid[place], trust[place] = region, 1.0
+            grids.append(torch.stack(grid))
+            trusts.append(torch.tensor(trust, device=regions.device))
+        x = torch.stack(grids).transpose(1, 2).unflatten(2, (self.side, self.side))
+        x, trust = self.conv_in(self.project(x)), torch.stack(trusts)
+        for residual_block, attention in zip(self.residual_blocks, self.attentions, strict=True):
+            x = attention(residual_block(x), trust)
+            trust = trust.sqrt()
+        return self.residual_block_out(x)
+
+
+def demask_cases(device: torch.device) -> list[Case]:
+    """Attention layers alone at 1024 and 4096 positions, with their memory; the whole module at 1024."""
+    return [*_attention_cases(device, 32), *_attention_cases(device, 64), *_module_cases(device, 32)]
+
+
+def _attention_cases(device: torch.device, side: int) -> list[Case]:
+    x = torch.randn(1, WIDTH, side, side, device=device, requires_grad=True)
+    trust = torch.rand(1, side * side, device=device).clamp_min(0.02)
+    work = f"de-mask attention, {side * side} positions, {LAYERS} layers, forward + backward"
+    cases = []
+    for way, kind in (
+        ("naive", NaiveDirectionConstrainedAttention),
+        ("fused", DirectionConstrainedAttention),
+    ):
+        layers = nn.ModuleList(kind(WIDTH) for _ in range(LAYERS)).to(device)
+        forward = _through(layers, x, trust)
+        memory = _bytes(forward)
+        cases.append(Case(work, way, "naive", _with_backward(forward), memory=memory))
+    return cases
+
+
+def _module_cases(device: torch.device, side: int) -> list[Case]:
+    n_images, n_kept = 2, side * side // 4
+    regions = torch.randn(n_images, n_kept, WIDTH, device=device, requires_grad=True)
+    places = torch.rand(n_images, side * side, device=device).argsort(1)[:, :n_kept].sort(1).values
+    work = f"de-mask module, {side * side} positions, {n_images} images, forward + backward"
+    cases = []
+    for way, kind in (("transcribed", TranscribedDemaskModule), ("ours", DemaskModule)):
+        module = kind(DemaskConfig(layers=LAYERS), BackboneConfig(feature_dim=WIDTH), WIDTH, side).to(device)
+
+        def forward(module: nn.Module = module) -> Tensor:
+            return module(regions, places)
+
+        cases.append(Case(work, way, "transcribed", _with_backward(forward), memory=_bytes(forward)))
+    return cases
+
+
+def _through(layers: nn.ModuleList, x: Tensor, trust: Tensor) -> Callable[[], Tensor]:
+    def forward() -> Tensor:
+        y = x
+        for layer in layers:
+            y = layer(y, trust)
+        return y
+
+    return forward
+
+
+def _with_backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
+    def run() -> None:
+        y = forward()
+        F.mse_loss(y, torch.zeros_like(y)).backward()
+
+    return run
+
+
+def _bytes(forward: Callable[[], Tensor]) -> Callable[[], int]:
+    return lambda: bytes_for_backward(forward)

@@ -1,0 +1,114 @@
+"""Sampling with and without a cache, beside what the memory allows and beside transformers' `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+
+from mvqlab.bench.timing import Case, read_bandwidth
+from mvqlab.config import SamplingConfig, TransformerConfig
+from mvqlab.models.stage2 import PairModel, build_stage2
+from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+
+N_IMAGES, CODEBOOK_SIZE, WIDTH, HEADS, LAYERS = 4, 1024, 256, 8, 4
+BOUND = "bandwidth bound"
+
+
+def sampling_cases(device: torch.device) -> list[Case]:
+    """4 + 4 layers, width 256, 4 images: 256 and 768 pairs; 256 codes in raster order against GPT-2."""
+    bandwidth = read_bandwidth(device)
+    return [
+        *_cached_cases(device, 256, bandwidth),
+        *_cached_cases(device, 768, bandwidth),
+        *_generate_cases(device, 256),
+    ]
+
+
+def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[Case]:
+    model = _model("stackformer", 32, n_pairs).to(device)
+    work = f"sampling {N_IMAGES} images of {n_pairs} pairs"
+    bound = n_pairs * bytes_read_for_a_pair(model) / bandwidth
+    uncached = _sampler(sample_pairs_uncached, model, device)
+    return [
+        Case(work, "uncached", "uncached", uncached, once=n_pairs > 256),
+        Case(work, "cached", "uncached", _sampler(sample_pairs, model, device)),
+        Case(work, BOUND, "uncached", seconds=bound),
+    ]
+
+
+def bytes_read_for_a_pair(model: PairModel) -> int:
+    """Bytes of the weights that every pair must read: all but the embeddings, of which a pair reads rows."""
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    embeddings.add(id(model.place_embedding))
+    return sum(p.nbytes for p in model.parameters() if id(p) not in embeddings)
+
+
+def _generate_cases(device: torch.device, n_codes: int) -> list[Case]:
+    """Nothing where transformers is not installed."""
+    if find_spec("transformers") is None:
+        print(
+            "  (transformers is not installed: no comparison with its generate; pip install 'mvqlab[bench]')"
+        )
+        return []
+    raster = _model("raster", round(n_codes**0.5), n_codes).to(device)
+    work = f"sampling {N_IMAGES} images of {n_codes} codes in raster order"
+    return [
+        Case(work, "transformers generate", "transformers generate", _generator(n_codes, device)),
+        Case(work, "ours", "transformers generate", _sampler(sample_pairs, raster, device)),
+    ]
+
+
+def _model(kind: str, side: int, n_pairs: int) -> PairModel:
+    config = TransformerConfig(
+        model=kind,
+        code_layers=LAYERS,
+        position_layers=LAYERS,
+        width=WIDTH,
+        heads=HEADS,
+        dropout=0.0,
+        match_parameters=False,
+    )
+    torch.manual_seed(0)
+    return build_stage2(config, codebook_size=CODEBOOK_SIZE, side=side, n_pairs=n_pairs).eval()
+
+
+def _sampler(sample: Callable, model: PairModel, device: torch.device) -> Callable[[], object]:
+    def run() -> object:
+        generator = torch.Generator(device).manual_seed(0)
+        return sample(model, N_IMAGES, SamplingConfig(), generator=generator)
+
+    return run
+
+
+def _generator(n_codes: int, device: torch.device) -> Callable[[], object]:
+    """GPT-2 of the raster transformer's size, drawing as many codes with the same filters."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=CODEBOOK_SIZE + 1,
+        n_positions=n_codes + 1,
+        n_embd=WIDTH,
+        n_layer=2 * LAYERS,
+        n_head=HEADS,
+        bos_token_id=CODEBOOK_SIZE,
+        eos_token_id=None,
+        pad_token_id=CODEBOOK_SIZE,
+    )
+    model = GPT2LMHeadModel(config).to(device).eval()
+    start = torch.full((N_IMAGES, 1), CODEBOOK_SIZE, device=device)
+
+    def run() -> object:
+        return model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            min_new_tokens=n_codes,
+            max_new_tokens=n_codes,
+            do_sample=True,
+            top_k=100,
+            top_p=0.95,
+        )
+
+    return run
