@@ -46,8 +46,16 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "seaborn": "seaborn",
     "tqdm": "tqdm",
 }
-OPTIONAL_PACKAGES = {"tensorboard": "tensorboard", "torch-fidelity": "torch_fidelity"}
-EXTRAS = {"tensorboard": "tensorboard", "torch-fidelity": "inception"}  # which extra brings which
+OPTIONAL_PACKAGES = {
+    "tensorboard": "tensorboard",
+    "torch-fidelity": "torch_fidelity",
+    "transformers": "transformers",
+}
+EXTRAS = {
+    "tensorboard": "tensorboard",
+    "torch-fidelity": "inception",
+    "transformers": "bench",
+}  # which extra brings which
 
 
 @dataclass(frozen=True)

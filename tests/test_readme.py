@@ -47,7 +47,7 @@ def test_every_file_it_names_is_there() -> None:
 
 
 def test_every_command_it_names_is_one() -> None:
-    commands = set(re.findall(r"`mvqlab ([a-z]+)", README))
+    commands = set(re.findall(r"`mvqlab ([a-z-]+)", README))
     assert {"grid", "train", "bench", "doctor"} <= commands
     known = build_parser().format_help()
     for command in commands:

@@ -132,7 +132,9 @@ def test_doctor_looks_at_every_dependency() -> None:
 def test_what_the_package_imports_is_declared() -> None:
     """An import that only works because something else happens to bring the package breaks one day."""
     providers = packages_distributions()
-    declared = set(RUNTIME) | set(requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"]))
+    declared = set(RUNTIME) | set(
+        requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"])
+    )
     for path in sorted((ROOT / "mvqlab").rglob("*.py")):
         for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab"}:
             names = {canonicalize_name(name) for name in providers.get(module, [module])}
