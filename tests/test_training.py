@@ -95,6 +95,7 @@ def test_stage1_learns_and_comes_back_from_disk(kind: str, tmp_path: Path, split
     assert_same(model, load_stage1(tmp_path))
 
 
+@pytest.mark.parametrize("stop_after", [2, 5], ids=["in the warm-up", "after it"])
 @pytest.mark.parametrize(
     "extra",
     [
@@ -104,17 +105,19 @@ def test_stage1_learns_and_comes_back_from_disk(kind: str, tmp_path: Path, split
     ],
     ids=["plain", "adversarial and random mask", "accumulated and averaged"],
 )
-def test_a_resumed_stage1_equals_an_unbroken_one(extra: list[str], tmp_path: Path, splits: Splits) -> None:
+def test_a_resumed_stage1_equals_an_unbroken_one(
+    extra: list[str], stop_after: int, tmp_path: Path, splits: Splits
+) -> None:
     """Weights, optimisers, codebook, random numbers and place in the data all go on where they were."""
     whole = train_stage1(tiny(*extra), tmp_path / "whole", splits=splits)
 
-    def stop_at_five(step: int, values: dict[str, float]) -> None:
-        if step == 6:
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == stop_after + 1:
             raise KeyboardInterrupt
 
-    broken = tiny(*extra, "stage1.checkpoint_every=5")
+    broken = tiny(*extra, f"stage1.checkpoint_every={stop_after}")
     with pytest.raises(KeyboardInterrupt):
-        train_stage1(broken, tmp_path / "broken", splits=splits, on_step=stop_at_five)
+        train_stage1(broken, tmp_path / "broken", splits=splits, on_step=stop)
     torch.manual_seed(99)
     resumed = train_stage1(broken, tmp_path / "broken", splits=splits, resume=True)
     assert_same(whole, resumed)

@@ -179,7 +179,7 @@ class _Run:
 
     def train(self, on_step: OnStep | None) -> None:
         """From the current step to the last."""
-        stream = self._batches()
+        stream = self._batches(self.step)
         self.bare.train()
         run_steps(
             "stage 1",
@@ -193,13 +193,14 @@ class _Run:
             on_step=on_step,
         )
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, step: int) -> Iterator[Batch]:
+        """This process's batches from `step` on."""
         options = self.config.stage1
         return batches(
             self.splits.train,
             options.batch_size,
             seed=self.config.seed,
-            start=self.step * options.accumulate,
+            start=step * options.accumulate,
             workers=self.config.data.workers,
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
@@ -229,7 +230,7 @@ class _Run:
         if step != start:
             return
         n_images = -(-2 * self.bare.codebook_size // self.bare.n_kept)  # two features a code, or more
-        stream = self._batches()
+        stream = self._batches(step)
         drawn = [next(stream) for _ in range(-(-n_images // self.config.stage1.batch_size))]
         images = torch.cat([batch.images for batch in drawn]).to(self.fabric.device)
         importance = None
