@@ -97,6 +97,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of the run; default: results/<preset>/stage<N>")
     parser.add_argument("--stage1", type=Path, help="stage 2: the trained stage 1; default as for --out")
     parser.add_argument("--resume", action="store_true", help="go on where the run in the folder stopped")
+    parser.add_argument("--fresh", action="store_true", help="train anew over the run in the folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
 
@@ -164,6 +165,11 @@ def _train(options: argparse.Namespace) -> int:
     config = load_config(options.preset, options.overrides)
     runs = Path("results") / Path(options.preset).stem
     folder = options.out or runs / f"stage{options.stage}"
+    if (folder / "weights.safetensors").exists() and not (options.resume or options.fresh):
+        raise UsageError(
+            f"{folder} holds a trained model: --resume goes on with it, --fresh trains over it, "
+            "--out FOLDER trains elsewhere"
+        )
     from mvqlab.training import load_stage1, train_stage1, train_stage2
 
     if options.stage == 1:

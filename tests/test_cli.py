@@ -95,3 +95,10 @@ def test_train_hands_settings_folders_and_resume_on(tmp_path, monkeypatch):
     cli.main(["train", "--stage", "2", "--out", str(tmp_path / "run"), "--resume", "stage2.steps=17"])
 
     assert calls == [(17, "model of results/shapes32/stage1", tmp_path / "run", True)]
+
+
+def test_train_never_writes_over_a_trained_model_unasked(tmp_path, capsys):
+    (tmp_path / "weights.safetensors").write_bytes(b"a day of work")
+    assert cli.main(["train", "--stage", "1", "--out", str(tmp_path)]) == 2
+    assert "--resume goes on with it, --fresh trains over it" in capsys.readouterr().err
+    assert (tmp_path / "weights.safetensors").read_bytes() == b"a day of work"

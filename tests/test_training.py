@@ -378,6 +378,27 @@ def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> Non
     assert torch.equal(by_score.in_raster_order().codes, encoding.codes)
 
 
+def test_resuming_under_other_settings_names_them(tmp_path: Path, splits: Splits) -> None:
+    train_stage1(tiny(), tmp_path, splits=splits)
+    changed = tiny("quantizer.codebook_size=32", "seed=3", "stage1.log_every=2", "transformer.width=12")
+    with pytest.raises(CheckpointError) as caught:
+        train_stage1(changed, tmp_path, splits=splits, resume=True)
+    words = str(caught.value)
+    assert "quantizer.codebook_size: was 16, now 32" in words and "seed: was 0, now 3" in words
+    assert "log_every" not in words and "transformer" not in words
+
+
+def test_a_new_run_that_is_cut_short_leaves_the_finished_one_whole(tmp_path: Path, splits: Splits) -> None:
+    finished = train_stage1(tiny(), tmp_path, splits=splits)
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage1(tiny("quantizer.codebook_size=32"), tmp_path, splits=splits, on_step=stop)
+    assert_same(finished, load_stage1(tmp_path))
+
+
 def test_resuming_nothing_says_so(tmp_path: Path, splits: Splits) -> None:
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train_stage1(tiny(), tmp_path, splits=splits, resume=True)

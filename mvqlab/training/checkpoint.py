@@ -70,6 +70,37 @@ def load_settings(folder: Path) -> Config:
     return load_config(path)
 
 
+FREE = {"preset", "evaluation", "sampling", "workers", "cache_tokens", "root", "captions", "skip_bad"}
+FREE |= {"log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "steps", "precision"}
+
+
+def check_same_run(config: Config, folder: Path, stage: str) -> None:
+    """Check that the run of `stage` ("stage1", "stage2") in `folder` can go on under `config`.
+
+    Settings that change neither the model nor what it has learned so far may differ. Raises
+    CheckpointError, naming each that does and may not.
+    """
+    if not (folder / "config.yaml").exists():
+        return
+    later = {"stage1": ["stage2", "transformer"], "stage2": ["stage1", "loss", "discriminator"]}[stage]
+    before, now = _flat(load_settings(folder), skip=later), _flat(config, skip=later)
+    changed = [f"  {key}: was {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
+    if changed:
+        raise CheckpointError(
+            f"the run in {folder} was started with other settings; resume it with those, or train in "
+            "another folder:\n" + "\n".join(changed)
+        )
+
+
+def _flat(config: Config, skip: list[str]) -> dict[str, Any]:
+    sections = config.model_dump(mode="json", exclude=FREE | set(skip))
+    flat: dict[str, Any] = {}
+    for name, section in sections.items():
+        inside = section.items() if isinstance(section, dict) else [("", section)]
+        flat |= {f"{name}.{key}".rstrip("."): value for key, value in inside if key not in FREE}
+    return flat
+
+
 def random_state() -> dict[str, Any]:
     """The state of torch's generators."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -29,6 +29,7 @@ from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
+    check_same_run,
     load_settings,
     load_state,
     load_weights,
@@ -142,12 +143,12 @@ class _Run:
         )
 
     def start(self) -> None:
-        """Begin afresh: settings on disk."""
-        save_settings(self.config, self.folder)
+        """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
         self.curves = Curves(self.folder, tensorboard=self.config.stage1.tensorboard)
 
     def load(self) -> None:
         """Go on from the state in the folder."""
+        check_same_run(self.config, self.folder, "stage1")
         state = load_state(self.folder / "state.pt")
         self.step = state["step"]
         self.bare.load_state_dict(state["model"])
@@ -162,6 +163,7 @@ class _Run:
         """Write weights, state and curves after `step` steps."""
         if not self.fabric.is_global_zero:
             return
+        save_settings(self.config, self.folder)
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=1)
         save_state(
             {
