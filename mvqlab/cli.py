@@ -170,8 +170,10 @@ def _train(options: argparse.Namespace) -> int:
             f"{folder} holds a trained model: --resume goes on with it, --fresh trains over it, "
             "--out FOLDER trains elsewhere"
         )
+    from mvqlab.pretrained import require_all
     from mvqlab.training import load_stage1, train_stage1, train_stage2
 
+    require_all(config)
     if options.stage == 1:
         train_stage1(config, folder, resume=options.resume)
     else:

@@ -341,6 +341,22 @@ def _pairs_of(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, A
     return [parse_override(override) for override in overrides]
 
 
+SHORT_NAMES = {  # a notebook's parameters, and the settings that they stand for
+    "seed": "seed",
+    "mask": "mask.kind",
+    "mask_ratio": "mask.mask_ratio",
+    "transformer": "transformer.model",
+    "stage1_steps": "stage1.steps",
+    "stage2_steps": "stage2.steps",
+}
+
+
+def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
+    """Overrides for those of a notebook's `parameters` that stand for settings; 0 steps leave the preset's."""
+    chosen = {key: parameters[name] for name, key in SHORT_NAMES.items() if name in parameters}
+    return [f"{key}={value}" for key, value in chosen.items() if not (key.endswith(".steps") and value == 0)]
+
+
 def parse_override(override: str) -> tuple[str, Any]:
     """Split ``"mask.mask_ratio=0.5"`` into its key and its YAML value. Raises ConfigError."""
     key, equals, value = override.partition("=")

@@ -222,3 +222,32 @@ def test_results_lie_under_the_project_and_notebooks_are_found_from_the_grid_fil
 
     assert grid.notebook == (tmp_path / "toy.ipynb").resolve()
     assert grid.results == tmp_path.resolve() / "results" / "toy_grid"
+
+
+ABLATION_POINT = NOTEBOOKS.parent.parent / "notebooks" / "ablation_point.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ({"mask_ratio": 1.5}, "less than 1"),
+        ({"mask": "foo"}, "mask.kind"),
+        ({"mask": "none", "mask_ratio": 0.5}, "mask_ratio must be 0"),
+        ({"transformer": "raster", "mask_ratio": 0.5}, "reads a code at every region"),
+        ({"mask_ratio": 0.5, "mask.mask_ratio": 0.25}, "is the notebook's parameter 'mask_ratio'"),
+    ],
+)
+def test_a_parameters_value_is_checked_before_anything_runs(tmp_path, point, words):
+    """The notebook would refuse it too, but only when the point's turn has come."""
+    with pytest.raises(GridError, match=words):
+        read_points(tmp_path, notebook=str(ABLATION_POINT), points=[{"mask_ratio": 0.5}, point])
+    read_points(
+        tmp_path,
+        notebook=str(ABLATION_POINT),
+        points=[{"mask": "none", "mask_ratio": 0.0, "transformer": "raster"}],
+    )
+
+
+def test_a_grid_whose_exclude_leaves_nothing_is_refused(tmp_path):
+    with pytest.raises(GridError, match="leaves no point"):
+        read_points(tmp_path, seeds=[0], exclude=[{"seed": 0}])

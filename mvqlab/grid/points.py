@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mvqlab import __version__
-from mvqlab.config import ConfigError, load_config
+from mvqlab.config import SHORT_NAMES, ConfigError, load_config, overrides_of
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 
@@ -60,6 +60,7 @@ def build_points(grid: Grid) -> list[Point]:
     listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
     between = [] if listed else _faults_between(points)
     report_faults(grid.path, _faults_of_exclude(grid.content, everything) + listed + between)
+    report_faults(grid.path, [] if points else ["exclude: leaves no point"])
     return points
 
 
@@ -167,6 +168,11 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
         except ValueError as error:
             faults.append(f"'{name}' {error}")
     dotted = [as_override(name, value) for name, value in settings.items() if "." in name]
+    faults += [
+        f"'{name}' is the notebook's parameter '{short}': give it by that name"
+        for short, name in SHORT_NAMES.items()
+        if name in settings and name != short and short in notebook.parameters
+    ]
     takes_settings = OVERRIDES in notebook.parameters
     if dotted and takes_settings:
         given[OVERRIDES] = [*given.get(OVERRIDES, []), *dotted]
@@ -223,7 +229,7 @@ def _config(parameters: Parameters, notebook: Notebook) -> Parameters:
     preset = parameters.get("preset") or "shapes32"
     if Path(preset).suffix in {".yaml", ".yml"}:
         preset = notebook.path.parent / preset
-    config = load_config(preset, parameters.get(OVERRIDES) or [])
+    config = load_config(preset, [*overrides_of(parameters), *(parameters.get(OVERRIDES) or [])])
     return config.model_dump(mode="json")
 
 
