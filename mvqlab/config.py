@@ -352,7 +352,7 @@ SHORT_NAMES = {  # a notebook's parameters, and the settings that they stand for
 
 
 def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
-    """Overrides for those of a notebook's `parameters` that stand for settings; 0 steps leave the preset's."""
+    """Overrides for a notebook's `parameters` that stand for settings; 0 steps leave the preset's."""
     chosen = {key: parameters[name] for name, key in SHORT_NAMES.items() if name in parameters}
     return [f"{key}={value}" for key, value in chosen.items() if not (key.endswith(".steps") and value == 0)]
 
