@@ -59,10 +59,11 @@ def stage1_tensors(tensors: Tensors) -> dict[str, Tensor]:
     scorer_rules = CONV_SCORER_RULES if scorer(tensors) == "conv" else MLP_SCORER_RULES
     n_levels = count(tensors, r"encoder\.down\.(\d+)\.")
     n_blocks = count(tensors, r"encoder\.down\.0\.block\.(\d+)\.")
+    attended = attended_levels(tensors)
     ours = {}
     for name, tensor in tensors.items():
         if not SKIPPED.search(name):
-            placed = _in_level(name, n_levels, n_blocks, attended_levels(tensors))
+            placed = _in_level(name, n_levels, n_blocks, attended)
             ours[_renamed(placed, [*scorer_rules, *STAGE1_RULES])] = tensor
     ours = _fused(ours, ("q", "k", "v"))
     if "demask.mask_token" in ours:

@@ -71,7 +71,8 @@ def train_stage2(
     folder = Path(folder)
     fabric = make_fabric(config.stage2.precision)
     splits = splits or build_splits(config.data)
-    build_transformer(config, stage1, splits.n_classes)  # what does not fit is said before the encoding
+    with torch.device("meta"):  # what does not fit is said before the encoding
+        build_transformer(config, stage1, splits.n_classes)
     tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
     seed_everything(config.seed)
     run = _Run(config, build_transformer(config, stage1, splits.n_classes), tokens, folder, fabric)
