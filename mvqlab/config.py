@@ -218,6 +218,7 @@ class SamplingConfig(Section):
     position_top_k: NonNegative = 10
     position_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
+    cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet tried on a GPU
 
 
 class EvaluationConfig(Section):

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config, SamplingConfig
+from mvqlab.cuda_graph import ReplayedStep
+from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.models.pair_model import NextPair, PairModel
+from mvqlab.models.pair_model import NextPair, PairCache, PairModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.progress import Progress
 
@@ -66,7 +68,7 @@ def choose(
     return draw(top_p(top_k(logits / temperature, k), p), generator)
 
 
-def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int, n_pairs: int) -> Tensor:
+def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int | Tensor, n_pairs: int) -> Tensor:
     """Where pair number `n_drawn` (from 0) of `n_pairs` may go: (B, L) bool.
 
     is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
@@ -91,7 +93,7 @@ class _Chooser:
         device = generator.device
         self.is_taken = torch.zeros(n_images, model.side**2, dtype=torch.bool, device=device)
         self.last = torch.full((n_images,), -1, device=device)
-        self.n_drawn = 0
+        self.n_drawn = torch.zeros(1, dtype=torch.long, device=device)
         self.draw = {"code": self.code, "position": self.position}
 
     def code(self, logits: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ class _Chooser:
 
     def note(self, pair: NextPair) -> None:
         self.is_taken.scatter_(1, pair.positions.unsqueeze(1), True)
-        self.last = pair.positions
+        self.last.copy_(pair.positions)
         self.n_drawn += 1
 
 
@@ -130,16 +132,39 @@ def sample_pairs(
     generator: on the model's device. labels (B,): classes, if the model has them. progress: called after
     every pair. The model's training mode is left as it was.
     """
-    chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
+    settings = settings or SamplingConfig()
+    chooser = _Chooser(model, n_images, settings, _on_device(generator, model))
+    use_graph = settings.cuda_graph and generator.device.type == "cuda"
     drawn: list[NextPair] = []
-    with _Evaluating(model):
-        cache = model.begin(n_images, labels)
+    with _Evaluating(model), packed_linears(model, n_images):
+        cache = model.begin(n_images, labels, static=use_graph)
+        step = _Step(model, cache, chooser)
+        go_on = ReplayedStep(step, generator) if use_graph else step
         for _ in range(model.n_pairs):
-            drawn.append(model.next_pair(cache, drawn[-1] if drawn else None, chooser.draw))
-            chooser.note(drawn[-1])
+            if drawn:
+                go_on()
+            drawn.append(step.copy_of_newest())
             if progress is not None:
                 progress()
     return _stack(drawn, model.side)
+
+
+class _Step:
+    """Draws one pair more at every call. What it keeps is written in place, so that a GPU can replay it."""
+
+    def __init__(self, model: PairModel, cache: PairCache, chooser: _Chooser) -> None:
+        self.model, self.cache, self.chooser = model, cache, chooser
+        self.newest = model.next_pair(cache, None, chooser.draw)
+        chooser.note(self.newest)
+
+    def __call__(self) -> None:
+        pair = self.model.next_pair(self.cache, self.newest, self.chooser.draw)
+        self.chooser.note(pair)
+        self.newest.codes.copy_(pair.codes)
+        self.newest.positions.copy_(pair.positions)
+
+    def copy_of_newest(self) -> NextPair:
+        return NextPair(self.newest.codes.clone(), self.newest.positions.clone())
 
 
 @torch.no_grad()

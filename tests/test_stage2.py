@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
-from mvqlab.models.pair_model import NextPair, PairModel
+from mvqlab.models.linear import Linear, packed_linears
+from mvqlab.models.pair_model import Draw, NextPair, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2, match_parameters, n_parameters
 from mvqlab.models.transformer import Block, weight_decay_groups
@@ -246,6 +248,50 @@ def test_draw_follows_the_probabilities_left() -> None:
     drawn = draw(likeliest, torch.Generator().manual_seed(0))
     shares = [(drawn == index).float().mean().item() for index in (7, 2, 5)]
     assert shares == pytest.approx([0.6, 0.3, 0.1], abs=0.015)
+
+
+def test_packed_linears_compute_the_same_and_are_unpacked_afterwards() -> None:
+    model = small("code_first")
+    states = torch.randn(B, 1, 24)
+    mlp = model.code_transformer.blocks[0].mlp
+    with torch.no_grad():
+        plain = mlp(states)
+        with pytest.raises(KeyboardInterrupt), packed_linears(model, B):
+            torch.testing.assert_close(mlp(states), plain, atol=1e-5, rtol=1e-5)
+            raise KeyboardInterrupt
+    assert all(module.packed is None for module in model.modules() if isinstance(module, Linear))
+
+
+def test_a_static_cache_says_what_a_growing_one_says(model: PairModel) -> None:
+    pairs = random_pairs(model)
+    said: dict[bool, list[Tensor]] = {False: [], True: []}
+    for static, logits in said.items():
+        cache, previous = model.begin(B, static=static), None
+        for n in range(model.n_pairs):
+            truth = {"code": pairs.codes[:, n], "position": pairs.positions[:, n]}
+
+            def tell(part: str, kept: list[Tensor] = logits, truth: dict[str, Tensor] = truth) -> Draw:
+                return lambda said: kept.append(said) or truth[part]
+
+            with torch.no_grad():
+                previous = model.next_pair(cache, previous, {part: tell(part) for part in truth})
+    for growing, fixed in zip(said[False], said[True], strict=True):
+        torch.testing.assert_close(growing, fixed, atol=1e-5, rtol=1e-4)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for its device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_for_the_device(model: PairModel) -> None:
+    with NoWaiting():
+        sample_pairs(model, B, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), NoWaiting():
+        torch.ones(1).item()
 
 
 def test_allowed_positions_leave_room() -> None:

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.bench.timing import Case, bytes_for_backward
+from mvqlab.bench.timing import Case, bytes_for_backward, product_rate
 from mvqlab.config import BackboneConfig, DemaskConfig
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
 
 WIDTH, LAYERS = 256, 8
+BOUND = "its matrix products alone"
 
 
 class NaiveDirectionConstrainedAttention(DirectionConstrainedAttention):
@@ -71,7 +72,18 @@ def _attention_cases(device: torch.device, side: int) -> list[Case]:
         forward = _through(layers, x, trust)
         memory = _bytes(forward)
         cases.append(Case(work, way, "naive", _with_backward(forward), memory=memory))
-    return cases
+    bound = LAYERS * operations(side * side) / product_rate(device)
+    return [*cases, Case(work, BOUND, "naive", seconds=bound)]
+
+
+def operations(n_positions: int, width: int = WIDTH) -> int:
+    """Floating-point operations of the matrix products of one attention layer, forward and backward.
+
+    Both forms of attention need them: Q K^T and A V, four linear maps, and twice as many to go back.
+    """
+    attention = 2 * 2 * n_positions**2 * width
+    projections = 4 * 2 * n_positions * width**2
+    return 3 * (attention + projections)
 
 
 def _module_cases(device: torch.device, side: int) -> list[Case]:

@@ -14,15 +14,17 @@ from mvqlab.models.stage2 import PairModel, build_stage2
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
 
 N_IMAGES, CODEBOOK_SIZE, WIDTH, HEADS, LAYERS = 4, 1024, 256, 8, 4
+PUBLISHED_WIDTH, PUBLISHED_HEADS = 1024, 16
 BOUND = "bandwidth bound"
 
 
 def sampling_cases(device: torch.device) -> list[Case]:
-    """4 + 4 layers, width 256, 4 images: 256 and 768 pairs; 256 codes in raster order against GPT-2."""
+    """4 + 4 layers, 4 images: 256 and 768 pairs at width 256, 64 at the published one; GPT-2's `generate`."""
     bandwidth = read_bandwidth(device)
     return [
         *_cached_cases(device, 256, bandwidth),
         *_cached_cases(device, 768, bandwidth),
+        *_published_width_cases(device, 64, bandwidth),
         *_generate_cases(device, 256),
     ]
 
@@ -37,6 +39,15 @@ def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[
         Case(work, "cached", "uncached", _sampler(sample_pairs, model, device)),
         Case(work, BOUND, "uncached", seconds=bound),
     ]
+
+
+def _published_width_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[Case]:
+    """The published width at a third of the layers, where reading the weights is nearly all there is."""
+    model = _model("stackformer", 32, n_pairs, PUBLISHED_WIDTH, PUBLISHED_HEADS).to(device)
+    work = f"sampling {N_IMAGES} images of {n_pairs} pairs, width {PUBLISHED_WIDTH}"
+    bound = n_pairs * bytes_read_for_a_pair(model) / bandwidth
+    cached = _sampler(sample_pairs, model, device)
+    return [Case(work, "cached", "cached", cached), Case(work, BOUND, "cached", seconds=bound)]
 
 
 def bytes_read_for_a_pair(model: PairModel) -> int:
@@ -61,13 +72,13 @@ def _generate_cases(device: torch.device, n_codes: int) -> list[Case]:
     ]
 
 
-def _model(kind: str, side: int, n_pairs: int) -> PairModel:
+def _model(kind: str, side: int, n_pairs: int, width: int = WIDTH, heads: int = HEADS) -> PairModel:
     config = TransformerConfig(
         model=kind,
         code_layers=LAYERS,
         position_layers=LAYERS,
-        width=WIDTH,
-        heads=HEADS,
+        width=width,
+        heads=heads,
         dropout=0.0,
         match_parameters=False,
     )

@@ -98,6 +98,13 @@ def read_bandwidth(device: torch.device, n_bytes: int = 2**28, repeats: int = 7)
     return matrix.nbytes / statistics.median(times)
 
 
+def product_rate(device: torch.device, side: int = 1024, repeats: int = 7) -> float:
+    """Floating-point operations a second of `device` in products of two matrices of `side` x `side`."""
+    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+    times = seconds_of(lambda: a @ b, repeats, device)
+    return 2 * side**3 / statistics.median(times)
+
+
 def machine(device: torch.device) -> dict[str, object]:
     """What a timing depends on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.transformer import KeyValueCache
+from mvqlab.models.transformer import CausalTransformer, KeyValueCache, StaticKeyValueCache
 
 Part = Literal["code", "position"]
 Draw = Callable[[Tensor], Tensor]  # logits (B, n) to indices (B,)
@@ -67,8 +67,18 @@ class PairModel(nn.Module):
         """Logits of all pairs, each given the ones before. labels (B,): classes, if the model has them."""
         raise NotImplementedError
 
-    def begin(self, n_images: int, labels: Tensor | None = None) -> PairCache:
-        """Caches for drawing `n_images` sequences."""
+    def begin(self, n_images: int, labels: Tensor | None = None, static: bool = False) -> PairCache:
+        """Caches for drawing `n_images` sequences; `static` ones keep their shapes from pair to pair."""
+        kind = StaticKeyValueCache if static else KeyValueCache
+        caches = tuple(kind(stack, n_images, self.n_pairs) for stack in self.stacks())
+        return PairCache(self.start_pair(n_images, labels), caches)
+
+    def stacks(self) -> tuple[CausalTransformer, ...]:
+        """The transformers that read a pair, in their order."""
+        raise NotImplementedError
+
+    def start_pair(self, n_images: int, labels: Tensor | None) -> Tensor:
+        """What a sequence starts with (B, width)."""
         raise NotImplementedError
 
     def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:

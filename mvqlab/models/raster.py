@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mvqlab.config import TransformerConfig
 from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, StartPair
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.transformer import CausalTransformer, Head, KeyValueCache, initialise
+from mvqlab.models.transformer import CausalTransformer, Head, initialise
 
 
 class RasterTransformer(PairModel):
@@ -40,22 +40,20 @@ class RasterTransformer(PairModel):
 
     def forward(self, pairs: Pairs, labels: Tensor | None = None) -> PairLogits:
         """As in `PairModel`. The pairs must be in raster order, which is not looked at."""
-        start = self._start(len(pairs), labels).unsqueeze(1)
+        start = self.start_pair(len(pairs), labels).unsqueeze(1)
         read = torch.cat([start, self.code_embedding(pairs.codes[:, :-1])], dim=1)
         read = read + self.place_embedding[: read.shape[1]]
         return PairLogits(self.code_head(self.transformer(self.dropout(read))), None)
-
-    def begin(self, n_images: int, labels: Tensor | None = None) -> PairCache:
-        return PairCache(
-            self._start(n_images, labels), (KeyValueCache(self.transformer, n_images, self.n_pairs),)
-        )
 
     def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         place = cache.stacks[0].n_read
         read = cache.start if previous is None else self.code_embedding(previous.codes)
         state = self.transformer((read + self.place_embedding[place]).unsqueeze(1), cache.stacks[0])
         codes = draw["code"](self.code_head(state[:, 0]))
-        return NextPair(codes, torch.full_like(codes, place))
+        return NextPair(codes, torch.zeros_like(codes) + place)
 
-    def _start(self, n_images: int, labels: Tensor | None) -> Tensor:
+    def stacks(self) -> tuple[CausalTransformer, ...]:
+        return (self.transformer,)
+
+    def start_pair(self, n_images: int, labels: Tensor | None) -> Tensor:
         return self.start(self.code_embedding.weight[self.codebook_size], n_images, labels)

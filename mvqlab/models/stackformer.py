@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mvqlab.config import TransformerConfig
 from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, StartPair
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.transformer import CausalTransformer, Head, KeyValueCache, initialise
+from mvqlab.models.transformer import CausalTransformer, Head, initialise
 
 
 class Stackformer(PairModel):
@@ -59,37 +59,36 @@ class Stackformer(PairModel):
         self.apply(initialise)
 
     def forward(self, pairs: Pairs, labels: Tensor | None = None) -> PairLogits:
-        read = torch.cat([self._start(len(pairs), labels).unsqueeze(1), self._embed(pairs[:, :-1])], dim=1)
+        read = torch.cat(
+            [self.start_pair(len(pairs), labels).unsqueeze(1), self._embed(pairs[:, :-1])], dim=1
+        )
         first, second = self.predicts
         truth = {"code": pairs.codes, "position": pairs.positions}
-        states = {first: self._stack(first)(self._at_places(read, 0))}
+        states = {first: self._stack(first)(self.dropout(read + self.place_embedding[: read.shape[1]]))}
         states[second] = self._stack(second)(states[first] + self._embedding(first)(truth[first]))
         return PairLogits(self.code_head(states["code"]), self.position_head(states["position"]))
-
-    def begin(self, n_images: int, labels: Tensor | None = None) -> PairCache:
-        stacks = tuple(KeyValueCache(self._stack(part), n_images, self.n_pairs) for part in self.predicts)
-        return PairCache(self._start(n_images, labels), stacks)
 
     def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         first, second = self.predicts
         read = cache.start if previous is None else self._embed(previous)
         place = cache.stacks[0].n_read
-        state = self._stack(first)(self._at_places(read.unsqueeze(1), place), cache.stacks[0])
+        read = (read + self.place_embedding[place]).unsqueeze(1)
+        state = self._stack(first)(read, cache.stacks[0])
         drawn = {first: draw[first](self._head(first)(state[:, 0]))}
         state = state + self._embedding(first)(drawn[first]).unsqueeze(1)
         state = self._stack(second)(state, cache.stacks[1])
         drawn[second] = draw[second](self._head(second)(state[:, 0]))
         return NextPair(drawn["code"], drawn["position"])
 
-    def _start(self, n_images: int, labels: Tensor | None) -> Tensor:
+    def stacks(self) -> tuple[CausalTransformer, ...]:
+        return tuple(self._stack(part) for part in self.predicts)
+
+    def start_pair(self, n_images: int, labels: Tensor | None) -> Tensor:
         start_code = self.code_embedding.weight[self.codebook_size]
         return self.start(start_code, n_images, labels) + self.position_embedding.weight[self.side**2]
 
     def _embed(self, pairs: Pairs | NextPair) -> Tensor:
         return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)
-
-    def _at_places(self, read: Tensor, first_place: int) -> Tensor:
-        return self.dropout(read + self.place_embedding[first_place : first_place + read.shape[1]])
 
     def _stack(self, part: Part) -> CausalTransformer:
         return self.code_transformer if part == "code" else self.position_transformer

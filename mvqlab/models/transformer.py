@@ -9,49 +9,49 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-FEW_ROWS = range(2, 17)  # where W x^T is the quicker order; a single row is a matrix-vector product anyhow
+from mvqlab.models.linear import Linear
 
 
 class KeyValueCache:
     """Keys and values of the places that a stack of blocks has read, kept for the places to come.
 
-    keys, values (layers, B, heads, length, head_width), allocated once for `length` places. `n_read`
-    counts the places that are filled.
+    keys, values: one tensor (B, heads, length, head_width) a layer, allocated once for `length` places.
+    `n_read` counts the places that are filled.
     """
 
     def __init__(self, stack: CausalTransformer, n_images: int, length: int) -> None:
         block = stack.blocks[0]
         weight = block.attention.query_key_value.weight
         heads = block.attention.heads
-        shape = (len(stack.blocks), n_images, heads, length, weight.shape[1] // heads)
-        self.keys = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
-        self.values = torch.zeros_like(self.keys)
-        self.n_read = 0
+        shape = (n_images, heads, length, weight.shape[1] // heads)
+        self.keys = [weight.new_zeros(shape) for _ in stack.blocks]
+        self.values = [weight.new_zeros(shape) for _ in stack.blocks]
+        self.n_read: int | Tensor = 0
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the newest place's key and value (B, heads, 1, head_width); all up to it come back."""
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Write the newest place's key and value (B, heads, 1, head_width).
+
+        Returns keys and values, and which of their places may be heard (None: all).
+        """
         end = self.n_read + 1
-        self.keys[layer, :, :, self.n_read : end] = key
-        self.values[layer, :, :, self.n_read : end] = value
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        self.keys[layer][:, :, self.n_read : end] = key
+        self.values[layer][:, :, self.n_read : end] = value
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end], None
 
 
-class Linear(nn.Linear):
-    """A linear layer that is quick for the few rows of a sampling step, too.
+class StaticKeyValueCache(KeyValueCache):
+    """The same in shapes that never change, so that a GPU can replay a step; places to come are masked."""
 
-    W x^T instead of x W^T: for a handful of rows, CPU libraries then read the weights about twice as fast.
-    """
+    def __init__(self, stack: CausalTransformer, n_images: int, length: int) -> None:
+        super().__init__(stack, n_images, length)
+        self.n_read = torch.zeros(1, dtype=torch.long, device=self.keys[0].device)
+        self.places = torch.arange(length, device=self.keys[0].device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        n_rows = x.numel() // self.in_features
-        if x.device.type != "cpu" or n_rows not in FEW_ROWS or torch.is_grad_enabled():
-            return super().forward(x)
-        columns = x.reshape(n_rows, self.in_features).t()
-        if self.bias is None:
-            y = self.weight @ columns
-        else:
-            y = torch.addmm(self.bias.unsqueeze(1), self.weight, columns)
-        return y.t().contiguous().view(*x.shape[:-1], self.out_features)
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        self.keys[layer].index_copy_(2, self.n_read, key)
+        self.values[layer].index_copy_(2, self.n_read, value)
+        heard = (self.places <= self.n_read).view(1, 1, 1, -1)
+        return self.keys[layer], self.values[layer], heard
 
 
 class CausalSelfAttention(nn.Module):
@@ -68,12 +68,14 @@ class CausalSelfAttention(nn.Module):
         B, T, C = x.shape
         heads = self.query_key_value(x).view(B, T, 3, self.heads, C // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, head_width)
+        heard = None
         if cache is not None:
-            key, value = cache.extend(layer, key, value)
+            key, value, heard = cache.extend(layer, key, value)
         attended = F.scaled_dot_product_attention(
             query,
             key,
             value,
+            attn_mask=heard,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=cache is None,
         )
