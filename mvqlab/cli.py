@@ -22,7 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Errors that mvqlab raises for people are printed as one message; others keep their traceback.
     """
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        # argparse takes settings on one side of the options only
+        if not hasattr(options, "overrides") or any(word.startswith("-") for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.overrides = [*options.overrides, *rest]
     try:
         return options.command(options)
     except KeyboardInterrupt:
@@ -38,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def is_for_people(error: Exception) -> bool:
     """Whether the error's message says what to do, so that a traceback would only hide it."""
     # a loss that is not finite is reported with Python's own exception
-    return type(error).__module__.split(".")[0] == "mvqlab" or isinstance(error, FloatingPointError)
+    is_ours = type(error).__module__.split(".")[0] == "mvqlab"
+    # the system's refusals name the file and the reason: a full disk, a folder that may not be written
+    is_refusal = isinstance(error, OSError) and error.filename is not None
+    return is_ours or is_refusal or isinstance(error, FloatingPointError)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -174,10 +183,14 @@ def _train(options: argparse.Namespace) -> int:
     from mvqlab.training import load_stage1, train_stage1, train_stage2
 
     require_all(config)
+    folder.mkdir(parents=True, exist_ok=True)  # says now, not after the training, that it cannot be
     if options.stage == 1:
         train_stage1(config, folder, resume=options.resume)
     else:
-        stage1 = load_stage1(options.stage1 or runs / "stage1")
+        source = options.stage1 or runs / "stage1"
+        if source.resolve() == folder.resolve():
+            raise UsageError(f"--out and --stage1 both name {folder}: stage 2 needs a folder of its own")
+        stage1 = load_stage1(source)
         train_stage2(config, stage1, folder, resume=options.resume)
     print(f"trained: {folder}")
     return 0

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mvqlab.yaml_files import YamlFileError, read_yaml
+
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -26,6 +28,9 @@ Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
+Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
+Multipliers = Annotated[tuple[Count, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
@@ -39,7 +44,7 @@ class ConfigError(ValueError):
 class Section(BaseModel):
     """A group of settings: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -55,7 +60,7 @@ class DataConfig(Section):
     skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
     max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
     flip: bool = True  # mirror training images at random (`photos`, `folder`)
-    seed: int = 0  # which images are drawn, and the split
+    seed: Seed = 0  # which images are drawn, and the split
     workers: NonNegative = 0  # loader processes; batches do not depend on it
     cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
 
@@ -63,6 +68,12 @@ class DataConfig(Section):
     def _folder_needs_root(self) -> DataConfig:
         if self.name == "folder" and self.root is None:
             raise ValueError("data.name is 'folder', so data.root must name the folder of images")
+        for name in ("root", "captions"):
+            if self.name != "folder" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"data.{name} is given, but data.name is '{self.name}', which does not read it: "
+                    "set data.name=folder"
+                )
         return self
 
 
@@ -70,7 +81,7 @@ class BackboneConfig(Section):
     """The VQGAN encoder and decoder (published: f8, 128 channels, multipliers 1, 1, 2, 2)."""
 
     base_channels: Count = 32  # channels at full resolution
-    channel_multipliers: tuple[Count, ...] = (1, 2, 2)  # one a level; each level but the last halves the side
+    channel_multipliers: Multipliers = (1, 2, 2)  # one a level; each level but the last halves the side
     residual_blocks: Count = 1  # a level (the decoder has one more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
     feature_dim: Count = 64  # d: channels of the feature map Z
@@ -150,7 +161,7 @@ class OptimiserConfig(Section):
     steps: Count
     batch_size: Count  # images of one process in one step, before accumulation
     learning_rate: Positive
-    betas: tuple[float, float]
+    betas: tuple[Momentum, Momentum]
     weight_decay: Weight = 0.0
     warmup_steps: NonNegative = 0  # linear, from 0
     cosine: bool = True  # then cosine decay to 0
@@ -171,7 +182,7 @@ class Stage1Config(OptimiserConfig):
     steps: Count = 1000
     batch_size: Count = 32
     learning_rate: Positive = 1e-3
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: tuple[Momentum, Momentum] = (0.5, 0.9)
 
 
 class TransformerConfig(Section):
@@ -205,7 +216,7 @@ class Stage2Config(OptimiserConfig):
     steps: Count = 1000
     batch_size: Count = 32
     learning_rate: Positive = 5e-4
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     weight_decay: Weight = 0.01  # on linear weights only
 
 
@@ -236,7 +247,7 @@ class Config(Section):
     """Everything that describes a run."""
 
     preset: str = "default"  # where the settings came from; overrides do not change it
-    seed: int = 0
+    seed: Seed = 0
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
     mask: MaskConfig = MaskConfig()
@@ -257,6 +268,18 @@ class Config(Section):
             raise ValueError(
                 f"data.resolution ({self.data.resolution}) must be a multiple of "
                 f"{self.backbone.downsampling}, the down-sampling of {n_levels} levels"
+            )
+        sides = [self.data.resolution // 2**level for level in range(len(self.backbone.channel_multipliers))]
+        strange = sorted(set(self.backbone.attention_resolutions) - set(sides))
+        if strange:
+            raise ValueError(
+                f"backbone.attention_resolutions names {strange}, but feature maps have sides {sides}"
+            )
+        smallest = 3 * 2**self.discriminator.layers
+        if self.loss.adversarial_weight > 0.0 and self.data.resolution < smallest:
+            raise ValueError(
+                f"a discriminator of {self.discriminator.layers} layers needs images of {smallest} pixels, "
+                f"data.resolution is {self.data.resolution}: set fewer discriminator.layers"
             )
         if self.mask.kind == "truth" and self.data.name != "shapes":
             raise ValueError("mask.kind 'truth' needs true object masks, which only data.name 'shapes' has")
@@ -326,11 +349,9 @@ def _read_preset(preset: str | Path) -> dict[str, Any]:
             hint = _nearest(str(preset), preset_names())
             raise ConfigError(f"no preset named '{preset}'{hint}; known: {', '.join(preset_names())}")
     try:
-        settings = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"no preset file at {path}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        settings = read_yaml(path, "preset file")
+    except YamlFileError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(settings, dict):
         raise ConfigError(f"{path} must hold sections of settings, found {type(settings).__name__}")
     return {"preset": path.stem, **settings}
@@ -360,7 +381,7 @@ def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
 
 def parse_override(override: str) -> tuple[str, Any]:
     """Split ``"mask.mask_ratio=0.5"`` into its key and its YAML value. Raises ConfigError."""
-    key, equals, value = override.partition("=")
+    key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
     if not equals or not key.strip():
         raise ConfigError(f"override '{override}' must read key=value, for example mask.mask_ratio=0.5")
     try:

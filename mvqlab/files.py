@@ -33,6 +33,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
+        temporary.chmod(_usual_mode())  # some writers leave files that only their owner can read
         _flush_to_disk(temporary)
         os.replace(temporary, path)
     finally:
@@ -48,6 +49,13 @@ def write_bytes_whole(path: str | Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all. Raises as `whole_file` does."""
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _usual_mode() -> int:
+    """The mode that a new file gets from `open`."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -102,3 +102,25 @@ def test_train_never_writes_over_a_trained_model_unasked(tmp_path, capsys):
     assert cli.main(["train", "--stage", "1", "--out", str(tmp_path)]) == 2
     assert "--resume goes on with it, --fresh trains over it" in capsys.readouterr().err
     assert (tmp_path / "weights.safetensors").read_bytes() == b"a day of work"
+
+
+def test_settings_may_stand_on_both_sides_of_an_option(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(
+        "mvqlab.training.train_stage1",
+        lambda config, folder, **_: said.append((config.seed, config.stage1.steps)),
+    )
+    cli.main(["train", "--stage", "1", "seed=3", "--out", str(tmp_path / "run"), "stage1.steps=17"])
+    assert said == [(3, 17)]
+
+
+def test_stage2_never_trains_into_its_stage1(tmp_path, capsys):
+    folder = str(tmp_path)
+    assert cli.main(["train", "--stage", "2", "--out", folder, "--stage1", folder]) == 2
+    assert "stage 2 needs a folder of its own" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(["train", "--stage", "1", "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "Not a directory" in capsys.readouterr().err

@@ -56,6 +56,14 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["mask.mask_ratio=1"], r"less than 1 \(got 1\)"),
         (["mask"], r"must read key=value"),
         (["preset.x=1"], r"preset is a single value"),
+        (["data.root=images"], r"data.root is given, but data.name is 'shapes'"),
+        (["backbone.attention_resolutions=[7]"], r"names \[7\], but feature maps have sides \[32, 16, 8\]"),
+        (["backbone.channel_multipliers=[]"], r"at least 1 item"),
+        (["loss.adversarial_weight=1", "discriminator.layers=4"], r"needs images of 48 pixels"),
+        (["stage1.betas=[0.9, 1.0]"], r"stage1.betas: .*less than 1"),
+        (["stage1.learning_rate=.inf"], r"finite number"),
+        (["seed=4294967296"], r"seed: .*less than 4294967296"),
+        ([5], r"override '5' must read key=value"),
     ],
 )
 def test_what_cannot_go_together_says_what_to_do(overrides: list[str], words: str) -> None:
@@ -66,10 +74,18 @@ def test_what_cannot_go_together_says_what_to_do(overrides: list[str], words: st
 def test_a_file_that_is_no_preset_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1")
     (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "twice.yaml").write_text("stage1: {steps: 5}\nstage1: {steps: 6}")
+    (tmp_path / "list_as_key.yaml").write_text("? [a, b]\n: 1")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder.yaml").mkdir()
     for name, words in [
         ("list", "must hold sections"),
         ("broken", "not valid YAML"),
         ("absent", "no preset file"),
+        ("twice", "'stage1' is given twice"),
+        ("list_as_key", "a key must be a single value"),
+        ("binary", "cannot be read"),
+        ("folder", "cannot be read"),
     ]:
         with pytest.raises(ConfigError, match=words):
             load_config(tmp_path / f"{name}.yaml")

@@ -103,8 +103,15 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "half.ckpt").write_bytes(whole.read_bytes()[:1000])
     (tmp_path / "words.ckpt").write_text("these are no weights")
     for name in ("half.ckpt", "words.ckpt"):
-        with pytest.raises(OfficialCheckpointError, match=name):
-            read_state_dict(tmp_path / name)
+        for read in (read_state_dict, strip_checkpoint):
+            with pytest.raises(OfficialCheckpointError, match=name):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize("inside", [None, 5, [torch.ones(1)], {1: torch.ones(1)}])
+def test_a_state_dict_that_is_none_is_refused(inside: object) -> None:
+    with pytest.raises(OfficialCheckpointError, match="does not map names to tensors"):
+        read_state_dict({"state_dict": inside})
 
 
 class Callback:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvqlab.config import Config, load_config
+from mvqlab.config import Config, ConfigError, load_config
 from mvqlab.data import Splits, build_splits
 from mvqlab.files import CACHE_VARIABLE
 from mvqlab.losses import Judges, generator_loss
@@ -295,7 +296,7 @@ def test_a_damaged_state_is_named_and_the_one_before_is_used(tmp_path: Path, spl
     whole = train_stage1(config, tmp_path, splits=splits)
     newest = tmp_path / "state.pt"
     newest.write_bytes(newest.read_bytes()[:5000])
-    with pytest.warns(DamagedStateWarning, match=r"state\.pt cannot be read.*goes on from .*previous"):
+    with pytest.warns(DamagedStateWarning, match=r"state\.pt is no training state.*goes on from .*previous"):
         resumed = train_stage1(config, tmp_path, splits=splits, resume=True)
     assert_same(whole, resumed)
     assert (tmp_path / "state.damaged.pt").exists()
@@ -355,10 +356,10 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) 
         torch.testing.assert_close(tensor, one.state_dict()[name], atol=1e-4, rtol=1e-3, msg=name)
 
     stages = ["--stage1", str(tmp_path / "two" / "stage1"), "--out", str(tmp_path / "two" / "stage2")]
-    process = run_train("--stage", "2", *stages, *TINY, "transformer.dropout=0", processes=2)
+    process = run_train("--stage", "2", *stages, *TINY, *exact, "transformer.dropout=0", processes=2)
     words, _ = process.communicate(timeout=240)
     assert process.returncode == 0, words
-    config = tiny("stage2.batch_size=16", "transformer.dropout=0")
+    config = tiny(*exact, "stage2.batch_size=16", "transformer.dropout=0")
     expected = train_stage2(config, two, tmp_path / "one-stage2").state_dict()
     for name, tensor in load_stage2(tmp_path / "two" / "stage2", two).state_dict().items():
         torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3, msg=name)
@@ -408,3 +409,31 @@ def test_tensorboard_logs_are_written_when_asked_for(tmp_path: Path, splits: Spl
     pytest.importorskip("tensorboard")
     train_stage1(tiny("stage1.tensorboard=true"), tmp_path, splits=splits)
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
+    """Neither settings that the stage 1 given was not trained with, nor going on with another's codes."""
+    stage1 = build_stage1(tiny()).eval()
+    with pytest.raises(ConfigError, match=r"trained with mask\.mask_ratio=0\.5.* give stage 2 the same"):
+        train_stage2(tiny("mask.mask_ratio=0.75"), stage1, tmp_path, splits=splits)
+    train_stage2(tiny(), stage1, tmp_path, splits=splits)
+    other = build_stage1(tiny()).eval()
+    with pytest.raises(CheckpointError, match="the codes of another stage 1"):
+        train_stage2(tiny(), other, tmp_path, splits=splits, resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # torch compiles with parts of its own that it deprecates
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_training_learns_what_plain_training_learns(tmp_path: Path, splits: Splits) -> None:
+    steps = ["stage1.steps=3", "stage2.steps=3"]
+    models = {}
+    for compiled in ("false", "true"):
+        config = tiny(*steps, f"stage1.compile={compiled}", f"stage2.compile={compiled}")
+        stage1 = train_stage1(config, tmp_path / compiled / "1", splits=splits)
+        models[compiled] = stage1, train_stage2(config, stage1, tmp_path / compiled / "2", splits=splits)
+    for plain, compiled in zip(models["false"], models["true"], strict=True):
+        for name, tensor in plain.state_dict().items():
+            torch.testing.assert_close(compiled.state_dict()[name], tensor, atol=1e-3, rtol=1e-3, msg=name)

@@ -18,7 +18,7 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
 )
-from mvqlab.training.curves import Curves
+from mvqlab.training.curves import Curves, DamagedCurvesWarning
 from mvqlab.training.loop import is_due, run_steps
 from mvqlab.training.schedule import learning_rate
 
@@ -104,14 +104,42 @@ class Payload:
 
 
 def test_a_state_with_code_in_it_is_refused(tmp_path: Path) -> None:
-    save_state({"step": 1, "tensor": torch.ones(2)}, tmp_path / "state.pt")
-    assert load_state(tmp_path / "state.pt")["step"] == 1
-    torch.save({"step": Payload()}, tmp_path / "hostile.pt")
-    with pytest.raises(CheckpointError, match=r"hostile\.pt cannot be read"):
-        load_state(tmp_path / "hostile.pt")
+    save_state({"stage": 1, "step": 1, "tensor": torch.ones(2)}, tmp_path / "state.pt")
+    assert load_state(tmp_path / "state.pt", stage=1, last_step=1)["step"] == 1
+    torch.save({"stage": 1, "step": Payload()}, tmp_path / "hostile.pt")
+    with pytest.raises(CheckpointError, match=r"hostile\.pt is no training state"):
+        load_state(tmp_path / "hostile.pt", stage=1, last_step=1)
     (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:100])
-    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read"):
-        load_state(tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match=r"state\.pt is no training state"):
+        load_state(tmp_path / "state.pt", stage=1, last_step=1)
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"step": 2}, "of stage 1"),
+        ({"stage": 2, "step": 2}, "of stage 1"),
+        ({"stage": 1, "step": 9}, "gone 9 steps, more than the 5"),
+        ({"stage": 1}, "no training state of this lab"),
+        ([1, 2], "no training state of this lab"),
+    ],
+)
+def test_a_state_that_cannot_be_gone_on_from_is_refused(tmp_path: Path, state: object, says: str) -> None:
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match=says):
+        load_state(tmp_path / "state.pt", stage=1, last_step=5)
+
+
+def test_an_empty_state_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").touch()
+    with pytest.raises(CheckpointError, match="restore it, or train afresh"):
+        load_state(tmp_path / "state.pt", stage=1, last_step=5)
+
+
+def test_damaged_curves_cost_a_warning_not_the_run(tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.warns(DamagedCurvesWarning, match="go on from step 3"):
+        assert Curves(tmp_path, up_to_step=3).rows == []
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mvqlab.yaml_files import YamlFileError, read_yaml
 
 Parameters = dict[str, Any]
 
@@ -60,7 +61,7 @@ class Grid:
 def read_grid(path: str | Path) -> Grid:
     """Read the grid file at `path`. Raises GridError, listing every fault with the nearest known name."""
     path = Path(path).resolve()
-    content = _checked(path, _read_yaml(path))
+    content = _checked(path, _read(path))
     root = project_root(path)
     notebook = _first_file([path.parent / content.notebook, root / content.notebook])
     results = root / (content.results or Path("results") / path.stem)
@@ -87,29 +88,11 @@ def report_faults(path: Path, faults: Sequence[str]) -> None:
         raise GridError(f"{path} is not fit to run:\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
-def _read_yaml(path: Path) -> Any:
+def _read(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except FileNotFoundError:
-        raise GridError(f"there is no grid file at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GridError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise GridError(f"{path} is not valid YAML: {error}") from None
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{key.value}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return read_yaml(path, "grid file")
+    except YamlFileError as error:
+        raise GridError(str(error)) from None
 
 
 def _checked(path: Path, content: Any) -> GridFile:

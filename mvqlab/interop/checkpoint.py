@@ -28,6 +28,8 @@ def read_state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """
     content = checkpoint if isinstance(checkpoint, Mapping) else _read_file(Path(checkpoint))
     inside = content.get("state_dict", content)
+    if not isinstance(inside, Mapping) or not all(isinstance(name, str) for name in inside):
+        raise OfficialCheckpointError("the checkpoint's `state_dict` does not map names to tensors")
     tensors = {name: value for name, value in inside.items() if isinstance(value, Tensor)}
     if not tensors:
         raise OfficialCheckpointError("the checkpoint holds no tensors under `state_dict` or by itself")
@@ -41,8 +43,8 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise OfficialCheckpointError(_refusal(path, error)) from None
+    except pickle.UnpicklingError:
+        raise OfficialCheckpointError(_refusal(path)) from None
     except Exception as error:
         # a damaged file surfaces as one of half a dozen exception types, none of which names it
         raise OfficialCheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from None
@@ -51,10 +53,10 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _refusal(path: Path, error: Exception) -> str:
+def _refusal(path: Path) -> str:
     refused = refused_objects(path)
     if not refused:
-        return f"{path} is no file of weights, or a damaged one: {str(error).splitlines()[0]}"
+        return f"{path} is no file of weights, or a damaged one"
     return (
         f"{path} holds objects beside its tensors that could run code and are not read: "
         f"{', '.join(refused)}. `mvqlab import-official {path} OUT --strip` (or strip_checkpoint) "
@@ -83,6 +85,8 @@ def strip_checkpoint(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
     except Exception as error:
         raise OfficialCheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from None
+    if not isinstance(content, Mapping):
+        raise OfficialCheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint")
     return read_state_dict(content)
 
 

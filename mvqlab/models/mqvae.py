@@ -59,7 +59,7 @@ class TokenModel(nn.Module):
 
     def __init__(self, config: Config, n: int, has_head: bool) -> None:
         super().__init__()
-        self.side = config.grid_side
+        self.config, self.side = config, config.grid_side
         self.n_kept = n
         self.encoder = Encoder(config.backbone, config.data.resolution)
         self.quantizer = VectorQuantizer(config.quantizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mvqlab.config import TransformerConfig
+from mvqlab.config import ConfigError, TransformerConfig
 from mvqlab.models.pair_model import PairLoss, PairModel
 from mvqlab.models.raster import RasterTransformer
 from mvqlab.models.stackformer import Stackformer
@@ -21,14 +21,14 @@ def build_stage2(
     The raster baseline reads every place whatever `n_pairs` is; with `config.match_parameters` its width
     is chosen so that it has as many parameters as the Stackformer that `config` describes.
 
-    Raises ValueError if the model is none, class-conditional without classes, if the raster baseline
+    Raises ConfigError if the model is none, class-conditional without classes, if the raster baseline
     is to read images that have no code at some places, or if the sequences are longer than `block_size`.
     """
     if config.class_conditional and n_classes == 0:
-        raise ValueError("transformer.class_conditional is set, but the data has no classes")
+        raise ConfigError("transformer.class_conditional is set, but the data has no classes")
     n_classes = n_classes if config.class_conditional else 0
     if 0 < config.block_size < n_pairs:
-        raise ValueError(
+        raise ConfigError(
             f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
         )
     if config.model == "stackformer":
@@ -36,9 +36,9 @@ def build_stage2(
             config, codebook_size=codebook_size, side=side, n_pairs=n_pairs, n_classes=n_classes
         )
     if config.model != "raster":
-        raise ValueError("transformer.model is 'none': there is no stage 2 to build")
+        raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
     if n_pairs != side**2:
-        raise ValueError(
+        raise ConfigError(
             f"the raster transformer needs a code at each of the {side**2} places, but stage 1 keeps "
             f"{n_pairs}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
         )

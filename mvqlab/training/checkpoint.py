@@ -122,11 +122,24 @@ def save_state(state: dict[str, Any], path: Path) -> None:
             os.replace(path, _previous(path))
 
 
-def load_state(path: Path) -> dict[str, Any]:
+def load_state(path: Path, stage: int, last_step: int) -> dict[str, Any]:
     """Read a training state or, where that is damaged, the one before it, with a DamagedStateWarning.
 
-    Raises CheckpointError if there is none, or none that can be read.
+    Raises CheckpointError if there is none, none that can be read, if it is of the other `stage`, or beyond
+    the run's `last_step`.
     """
+    state = _newest_state(path)
+    if state.get("stage") != stage:
+        raise CheckpointError(f"{path} is no training state of stage {stage}: name another folder")
+    if state["step"] > last_step:
+        raise CheckpointError(
+            f"the run in {path.parent} has gone {state['step']} steps, more than the {last_step} asked for: "
+            f"set stage{stage}.steps to {state['step']} or more, or train afresh"
+        )
+    return state
+
+
+def _newest_state(path: Path) -> dict[str, Any]:
     previous = _previous(path)
     if not path.exists() and not previous.exists():
         raise CheckpointError(f"nothing to resume: there is no training state at {path}")
@@ -148,7 +161,13 @@ def _previous(path: Path) -> Path:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # a truncated file surfaces as one of half a dozen exception types, none of which names it
-        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+        raise CheckpointError(
+            f"{path} is no training state, or a damaged one ({type(error).__name__}): restore it, or train "
+            "afresh"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+        raise CheckpointError(f"{path} is no training state of this lab: restore it, or train afresh")
+    return state

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mvqlab.files import whole_file
+
+
+class DamagedCurvesWarning(UserWarning):
+    """The curves of a run that goes on cannot be read."""
 
 
 class Curves:
@@ -21,8 +26,7 @@ class Curves:
         self.path = folder / "curves.csv"
         self.rows: list[dict[str, Any]] = []
         if up_to_step and self.path.exists():
-            earlier = pd.read_csv(self.path)
-            self.rows = earlier[earlier["step"] <= up_to_step].to_dict("records")
+            self.rows = _rows(self.path, up_to_step)
         self._writer = _tensorboard_writer(folder) if tensorboard else None
 
     @property
@@ -47,6 +51,19 @@ class Curves:
             self.table().to_csv(path, index=False)
         if self._writer is not None:
             self._writer.flush()
+
+
+def _rows(path: Path, up_to_step: int) -> list[dict[str, Any]]:
+    try:
+        earlier = pd.read_csv(path)
+        return earlier[earlier["step"] <= up_to_step].to_dict("records")
+    except (ValueError, KeyError, TypeError) as error:  # pandas' and the decoder's own are ValueErrors
+        warnings.warn(
+            f"{path} cannot be read ({error}): the curves go on from step {up_to_step} without it",
+            DamagedCurvesWarning,
+            stacklevel=2,
+        )
+        return []
 
 
 def _tensorboard_writer(folder: Path) -> Any:

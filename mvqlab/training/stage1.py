@@ -149,7 +149,7 @@ class _Run:
     def load(self) -> None:
         """Go on from the state in the folder."""
         check_same_run(self.config, self.folder, "stage1")
-        state = load_state(self.folder / "state.pt")
+        state = load_state(self.folder / "state.pt", 1, self.config.stage1.steps)
         self.step = state["step"]
         self.bare.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -167,6 +167,7 @@ class _Run:
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=1)
         save_state(
             {
+                "stage": 1,
                 "step": step,
                 "model": self.bare.state_dict(),
                 "average": self.average.state_dict(),

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from mvqlab.config import Config
+from mvqlab.config import Config, ConfigError
 from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
 from mvqlab.files import cache_folder
 from mvqlab.models.mqvae import TokenModel
@@ -23,6 +23,7 @@ from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
+    CheckpointError,
     check_same_run,
     load_settings,
     load_state,
@@ -37,7 +38,7 @@ from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnStep, run_steps
 from mvqlab.training.schedule import learning_rate, set_learning_rate
-from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key
+from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
 
 def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
@@ -65,23 +66,40 @@ def train_stage2(
     The data set is encoded once, before the first step. `folder`, `resume`, `on_step`: as in
     `train_stage1`.
 
-    Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
-    finite.
+    Raises CheckpointError if there is nothing to resume, ConfigError if `config` describes another stage 1
+    than `stage1`, FloatingPointError if the loss stops being finite.
     """
     folder = Path(folder)
+    check_same_stage1(config, stage1.config)
     fabric = make_fabric(config.stage2.precision)
     splits = splits or build_splits(config.data)
     with torch.device("meta"):  # what does not fit is said before the encoding
         build_transformer(config, stage1, splits.n_classes)
     tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
     seed_everything(config.seed)
-    run = _Run(config, build_transformer(config, stage1, splits.n_classes), tokens, folder, fabric)
+    model = build_transformer(config, stage1, splits.n_classes)
+    run = _Run(config, model, tokens, folder, fabric, weights_hash(stage1))
     if resume:
         run.load()
     else:
         run.start()
     run.train(on_step)
     return run.average.model.eval()
+
+
+def check_same_stage1(config: Config, of_stage1: Config) -> None:
+    """Raise ConfigError, naming each setting by which `config` describes another stage-1 model."""
+    changed = []
+    for section in ("backbone", "mask", "quantizer", "demask"):
+        wanted, there = getattr(config, section).model_dump(), getattr(of_stage1, section).model_dump()
+        changed += [f"{section}.{key}={there[key]}" for key in wanted if wanted[key] != there[key]]
+    if config.data.resolution != of_stage1.data.resolution:
+        changed.append(f"data.resolution={of_stage1.data.resolution}")
+    if changed:
+        raise ConfigError(
+            "the settings describe another stage 1 than the one given, which was trained with "
+            f"{' '.join(changed)}: give stage 2 the same, or train that stage 1 first"
+        )
 
 
 def load_stage2(folder: Path | str, stage1: TokenModel, n_classes: int = 0) -> PairModel:
@@ -128,9 +146,16 @@ class _Run:
     """The state of one training run: model, optimiser, step and curves."""
 
     def __init__(
-        self, config: Config, model: PairModel, tokens: Tokens, folder: Path, fabric: Fabric
+        self,
+        config: Config,
+        model: PairModel,
+        tokens: Tokens,
+        folder: Path,
+        fabric: Fabric,
+        stage1_hash: str,
     ) -> None:
         self.config, self.tokens, self.folder, self.fabric = config, tokens, folder, fabric
+        self.stage1_hash = stage1_hash
         options = config.stage2
         self.step = 0
         self.bare = model.to(fabric.device)
@@ -151,7 +176,12 @@ class _Run:
     def load(self) -> None:
         """Go on from the state in the folder."""
         check_same_run(self.config, self.folder, "stage2")
-        state = load_state(self.folder / "state.pt")
+        state = load_state(self.folder / "state.pt", 2, self.config.stage2.steps)
+        if state["stage1"] != self.stage1_hash:
+            raise CheckpointError(
+                f"the run in {self.folder} was trained on the codes of another stage 1: give it that one, or "
+                "train in another folder"
+            )
         self.step = state["step"]
         self.bare.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -166,6 +196,8 @@ class _Run:
         save_settings(self.config, self.folder)
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
         state = {
+            "stage": 2,
+            "stage1": self.stage1_hash,
             "step": step,
             "model": self.bare.state_dict(),
             "average": self.average.state_dict(),

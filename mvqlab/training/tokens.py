@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mvqlab.data import batches_in_order
@@ -93,11 +93,16 @@ def cached_tokens(path: Path, encode: Callable[[], TokenSet], *, is_writer: bool
 
 def tokens_key(model: TokenModel, *of_the_data: object) -> str:
     """Names tokens by all that decides them: the weights of `model`, and what is said of the data."""
+    return short_hash(weights_hash(model), *of_the_data)
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 of all tensors of `model` and their names, in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return short_hash(digest.hexdigest(), *of_the_data)
+    return digest.hexdigest()
 
 
 def _is_readable(path: Path) -> bool:
