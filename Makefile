@@ -9,7 +9,7 @@ NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpo
 NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench gpu clean
 
 help: ## list what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -41,6 +41,15 @@ format: $(VENV)/.installed-dev ## put style right, and take outputs out of noteb
 bench: $(VENV)/.installed ## measure the speed-ups on this machine
 	@echo "==> Measuring (some minutes)"
 	@$(BIN)/mvqlab bench
+
+# What a machine with a GPU is asked for: all tests, all suites, and the larger presets trained to their end.
+gpu: $(VENV)/.installed-dev ## on a machine with a GPU: test, measure, train the larger presets, into results/gpu
+	@$(BIN)/python -c 'import torch; raise SystemExit(None if torch.cuda.is_available() else "torch sees no GPU here")'
+	@$(BIN)/python -m pytest -m ""
+	@$(BIN)/mvqlab bench
+	@for preset in shapes64 photos64; do for stage in 1 2; do \
+	  $(BIN)/mvqlab train --preset $$preset --stage $$stage --fresh --out results/gpu/$$preset/stage$$stage \
+	    --stage1 results/gpu/$$preset/stage1 || exit 1; done; done
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"

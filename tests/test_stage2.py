@@ -279,6 +279,18 @@ def test_a_static_cache_says_what_a_growing_one_says(model: PairModel) -> None:
         torch.testing.assert_close(growing, fixed, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_replayed_step_draws_what_a_plain_one_draws(model: PairModel) -> None:
+    model = model.cuda()
+    drawn = [
+        sample_pairs(
+            model, B, SamplingConfig(cuda_graph=graph), generator=torch.Generator("cuda").manual_seed(0)
+        )
+        for graph in (False, True)
+    ]
+    assert torch.equal(drawn[0].codes, drawn[1].codes) and torch.equal(drawn[0].positions, drawn[1].positions)
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses what makes the host wait for its device."""
 

@@ -6,6 +6,7 @@
     demask      the de-mask module: fused against naive, batched against looped, memory over positions
     sampling    cached against uncached, against the memory's bandwidth, against transformers' generate
     train_step  MQ-VAE against the plain VQ model, module by module; stage 2 over mask ratios
+    published   one step of each stage at the published size, its seconds and its memory
     grid        what a point of a grid costs beside its notebook's own work
 
 Results go to `results/bench/<machine>.csv`, with a figure beside it.
@@ -22,6 +23,7 @@ import torch
 
 from mvqlab.bench.demask import demask_cases
 from mvqlab.bench.grid import grid_cases
+from mvqlab.bench.published import published_cases
 from mvqlab.bench.sampling import sampling_cases
 from mvqlab.bench.timing import Case, machine, measure
 from mvqlab.bench.train_step import train_step_cases
@@ -34,6 +36,7 @@ SUITES: dict[str, Callable[[torch.device], list[Case]]] = {
     "demask": demask_cases,
     "sampling": sampling_cases,
     "train_step": train_step_cases,
+    "published": published_cases,
     "grid": grid_cases,
 }
 

@@ -25,6 +25,7 @@ def sampling_cases(device: torch.device) -> list[Case]:
         *_cached_cases(device, 256, bandwidth),
         *_cached_cases(device, 768, bandwidth),
         *_published_width_cases(device, 64, bandwidth),
+        *(_filling_cases(device, 64) if device.type == "cuda" else []),
         *_generate_cases(device, 256),
     ]
 
@@ -36,7 +37,7 @@ def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[
     uncached = _sampler(sample_pairs_uncached, model, device)
     return [
         Case(work, "uncached", "uncached", uncached, once=n_pairs > 256),
-        Case(work, "cached", "uncached", _sampler(sample_pairs, model, device)),
+        *_ways(work, "uncached", model, N_IMAGES, device),
         Case(work, BOUND, "uncached", seconds=bound),
     ]
 
@@ -44,10 +45,33 @@ def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[
 def _published_width_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[Case]:
     """The published width at a third of the layers, where reading the weights is nearly all there is."""
     model = _model("stackformer", 32, n_pairs, PUBLISHED_WIDTH, PUBLISHED_HEADS).to(device)
-    work = f"sampling {N_IMAGES} images of {n_pairs} pairs, width {PUBLISHED_WIDTH}"
     bound = n_pairs * bytes_read_for_a_pair(model) / bandwidth
-    cached = _sampler(sample_pairs, model, device)
-    return [Case(work, "cached", "cached", cached), Case(work, BOUND, "cached", seconds=bound)]
+    cases = []
+    for n_images in (1, N_IMAGES):
+        work = f"sampling {n_images} images of {n_pairs} pairs, width {PUBLISHED_WIDTH}"
+        cases += _ways(work, "cached", model, n_images, device)
+        cases.append(Case(work, BOUND, "cached", seconds=bound))
+    return cases
+
+
+def _filling_cases(device: torch.device, n_pairs: int) -> list[Case]:
+    """Larger and larger batches, to see how many images a second the card can draw."""
+    model = _model("stackformer", 32, n_pairs, PUBLISHED_WIDTH, PUBLISHED_HEADS).to(device)
+    cases = []
+    for n_images in (64, 256, 1024):
+        work = f"sampling {n_images} images of {n_pairs} pairs, width {PUBLISHED_WIDTH}"
+        cases += _ways(work, "cached", model, n_images, device)
+    return cases
+
+
+def _ways(work: str, reference: str, model: PairModel, n_images: int, device: torch.device) -> list[Case]:
+    """With the cache; on a GPU with a CUDA graph as well."""
+    cases = [Case(work, "cached", reference, _sampler(sample_pairs, model, device, n_images))]
+    if device.type == "cuda":
+        graph = SamplingConfig(cuda_graph=True)
+        run = _sampler(sample_pairs, model, device, n_images, graph)
+        cases.append(Case(work, "cached, CUDA graph", reference, run))
+    return cases
 
 
 def bytes_read_for_a_pair(model: PairModel) -> int:
@@ -86,10 +110,16 @@ def _model(kind: str, side: int, n_pairs: int, width: int = WIDTH, heads: int = 
     return build_stage2(config, codebook_size=CODEBOOK_SIZE, side=side, n_pairs=n_pairs).eval()
 
 
-def _sampler(sample: Callable, model: PairModel, device: torch.device) -> Callable[[], object]:
+def _sampler(
+    sample: Callable,
+    model: PairModel,
+    device: torch.device,
+    n_images: int = N_IMAGES,
+    settings: SamplingConfig | None = None,
+) -> Callable[[], object]:
     def run() -> object:
         generator = torch.Generator(device).manual_seed(0)
-        return sample(model, N_IMAGES, SamplingConfig(), generator=generator)
+        return sample(model, n_images, settings, generator=generator)
 
     return run
 
