@@ -49,7 +49,7 @@ gpu: $(VENV)/.installed-dev ## on a machine with a GPU: test, measure, train the
 	@$(BIN)/mvqlab bench
 	@for preset in shapes64 photos64; do for stage in 1 2; do \
 	  $(BIN)/mvqlab train --preset $$preset --stage $$stage --fresh --out results/gpu/$$preset/stage$$stage \
-	    --stage1 results/gpu/$$preset/stage1 || exit 1; done; done
+	    --stage1 results/gpu/$$preset/stage1 stage1.steps=20000 stage2.steps=20000 || exit 1; done; done
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"
