@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,19 +61,47 @@ def write_progress(folder: str | Path, stage: str, step: int, steps: int, **valu
 
 
 def environment() -> dict[str, Any]:
-    """Device, threads and versions of this process. torch is looked at only where it is already in use."""
+    """Device, threads, memory and versions of this process. torch is looked at only where it is in use."""
     facts: dict[str, Any] = {
         "device": f"cpu ({platform.machine()})",
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "mvqlab": __version__,
         "python": platform.python_version(),
+        "git_commit": _git_commit(),
+        "peak_memory_mib": _peak_memory_mib(),
     }
     torch = sys.modules.get("torch")
     if torch is not None:
         facts |= {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
         if torch.cuda.is_available():
             facts["device"] = f"cuda ({torch.cuda.get_device_name(0)})"
+            facts["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return facts
+
+
+def _peak_memory_mib() -> float | None:
+    """The most memory that this process has held; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _git_commit() -> str | None:
+    """The commit that mvqlab was imported from, with ``+`` if files were changed since; None outside git."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        is_changed = bool(git("status", "--porcelain", "--", str(folder)))
+        return git("rev-parse", "--short=10", "HEAD") + "+" * is_changed
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def load(folder: str | Path) -> pd.DataFrame:

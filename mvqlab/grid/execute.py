@@ -22,7 +22,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from mvqlab.files import write_text_whole
-from mvqlab.grid.notebook import OUTPUT
+from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
 from mvqlab.grid.points import Point
 from mvqlab.grid.spec import Grid
 from mvqlab.grid.status import (
@@ -101,11 +101,13 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
 def _execute(grid: Grid, point: Point, folder: Path) -> None:
     """Run the notebook into `folder`. Raises PointError unless it ran to its end and wrote its result."""
     ThisPython.was_stopped = False
+    ours = {OUTPUT: str(folder), RESUME: True}
+    taken = read_notebook(grid.notebook).parameters
     try:
         papermill.execute_notebook(
             nbformat.read(grid.notebook, as_version=4),
             folder / EXECUTED_FILE,
-            parameters={**point.parameters, OUTPUT: str(folder)},
+            parameters={**point.parameters, **{name: ours[name] for name in ours if name in taken}},
             kernel_name="python3",
             language="python",
             kernel_manager_class=ThisPython,

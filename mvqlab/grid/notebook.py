@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 from mvqlab.grid.spec import GridError
 
 OUTPUT = "output"  # receives the point's folder
+RESUME = "resume"  # tells a notebook that takes it to go on with a training that was cut short
 OVERRIDES = "overrides"  # receives settings of mvqlab.config as key=value strings
 
 TYPES: dict[str, type] = {

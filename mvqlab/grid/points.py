@@ -16,10 +16,11 @@ import yaml
 
 from mvqlab import __version__
 from mvqlab.config import SHORT_NAMES, ConfigError, load_config, overrides_of
-from mvqlab.grid.notebook import OUTPUT, OVERRIDES, Notebook, read_notebook
+from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 
 LABEL = "label"
+SET_BY_GRID = {OUTPUT, RESUME}
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
         given[OVERRIDES] = [*given.get(OVERRIDES, []), *dotted]
     elif dotted:
         faults.append(f"'{dotted[0]}' is a setting, but {notebook.path.name} takes no '{OVERRIDES}'")
-    complete = {name: value for name, value in notebook.defaults.items() if name != OUTPUT} | given
+    complete = {name: value for name, value in notebook.defaults.items() if name not in SET_BY_GRID} | given
     config: Parameters = {}
     try:
         config = _config(complete, notebook) if takes_settings else {}
@@ -205,7 +206,7 @@ def _look_up(config: Parameters, name: str) -> Any:
 
 def _fitted(name: str, value: Any, notebook: Notebook) -> Any:
     """`value` as the notebook's parameter `name` takes it. Raises ValueError."""
-    if name == OUTPUT:
+    if name in SET_BY_GRID:
         raise ValueError("is set by the grid itself: leave it out")
     if name not in notebook.parameters:
         hint = did_you_mean(name, notebook.parameters)

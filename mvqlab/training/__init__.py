@@ -1,6 +1,6 @@
 """Training loops for both stages, and what they leave on disk."""
 
-from mvqlab.training.checkpoint import CheckpointError, load_settings
+from mvqlab.training.checkpoint import CheckpointError, has_state, load_settings
 from mvqlab.training.stage1 import load_stage1, train_stage1
 from mvqlab.training.stage2 import build_transformer, load_stage2, train_stage2
 from mvqlab.training.tokens import TokenSet, tokenise
@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "TokenSet",
     "build_transformer",
+    "has_state",
     "load_settings",
     "load_stage1",
     "load_stage2",

@@ -122,6 +122,12 @@ def save_state(state: dict[str, Any], path: Path) -> None:
             os.replace(path, _previous(path))
 
 
+def has_state(folder: Path | str) -> bool:
+    """Whether the run in `folder` was saved, so that `resume` has something to go on from."""
+    path = Path(folder) / "state.pt"
+    return path.exists() or _previous(path).exists()
+
+
 def load_state(path: Path, stage: int, last_step: int) -> dict[str, Any]:
     """Read a training state or, where that is damaged, the one before it, with a DamagedStateWarning.
 
