@@ -83,6 +83,8 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     run.add_argument("file", type=Path, help="the grid file")
     run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
     run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
+    run.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="points at a time; default: 1")
     run.set_defaults(command=_grid_run)
 
     one = commands.add_parser("run-one", help="run one point in this process (what a scheduler calls)")
@@ -133,7 +135,13 @@ def _grid_plan(options: argparse.Namespace) -> int:
 def _grid_run(options: argparse.Namespace) -> int:
     from mvqlab.grid.runner import run_grid
 
-    return run_grid(options.file, only=options.only, fresh=options.fresh)
+    return run_grid(
+        options.file,
+        only=options.only,
+        fresh=options.fresh,
+        retry_failed=options.retry_failed,
+        workers=options.workers,
+    )
 
 
 def _grid_run_one(options: argparse.Namespace) -> int:

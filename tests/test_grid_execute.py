@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from grid_files import attempts, read_points
 
-from mvqlab.grid.execute import run_point
+from mvqlab.grid.execute import is_out_of_memory, run_point
 from mvqlab.grid.status import PointBusyError, hold_point, read_status, state_of
 from mvqlab.results import read_json
 
@@ -65,7 +65,7 @@ def test_a_killed_kernel_is_a_failure_although_papermill_calls_its_cells_complet
     folder, is_done = run(tmp_path, how="killed")
 
     assert not is_done and state_of(folder) == "failed"
-    assert "was killed" in read_status(folder).why
+    assert read_status(folder).why.startswith("killed: ")
 
 
 @pytest.mark.parametrize("how", ["silently", "exit"])
@@ -105,3 +105,15 @@ def test_a_point_that_another_process_holds_is_left_alone(tmp_path):
         run_point(grid, point)
 
     assert attempts(folder) == []
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_is_named(tmp_path):
+    folder, is_done = run(tmp_path, how="memory")
+    assert not is_done and read_status(folder).why == "out of memory: MemoryError: no room for 3 GiB"
+
+
+def test_out_of_memory_has_many_names():
+    assert is_out_of_memory("OutOfMemoryError", "CUDA out of memory")
+    assert is_out_of_memory("RuntimeError", "DefaultCPUAllocator: can't allocate memory")
+    assert not is_out_of_memory("ValueError", "out of range")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import os
 import signal
+from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
+import torch
 from grid_files import attempts, read_points, run_grid_process, start_grid, wait_until, write_grid
 
 from mvqlab.grid.runner import run_grid
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, hold_point, read_status, state_of, write_status
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "ablation_point.ipynb"
 
 
 def folders_of(tmp_path, **entries):
@@ -52,6 +57,9 @@ def test_a_failing_point_does_not_stop_the_rest_and_only_it_runs_again(tmp_path)
     assert "two lines" in (bad / "log.txt").read_text()
 
     assert run_grid(tmp_path / "toy_grid.yaml", stream=stream) == 1
+    assert "bad: failed before (ArithmeticError" in stream.getvalue()
+    assert (len(attempts(bad)), len(attempts(good))) == (1, 1)
+    assert run_grid(tmp_path / "toy_grid.yaml", retry_failed=True, stream=stream) == 1
     assert (len(attempts(bad)), len(attempts(good))) == (2, 1)
 
     assert run_grid(tmp_path / "toy_grid.yaml", only=[1], fresh=True, stream=stream) == 0
@@ -80,8 +88,7 @@ def test_a_stopped_grid_says_so_leaves_no_kernel_and_goes_on_later(tmp_path, num
 
     assert process.returncode == 130
     assert "cut short" in words and f"mvqlab grid run {path}" in words
-    assert (state_of(done), state_of(slow)) == ("done", "failed")
-    assert read_status(slow).why == "stopped on request"
+    assert (state_of(done), state_of(slow)) == ("done", "stopped")
     wait_until(lambda: all(map(kernel_is_gone, attempts(slow))))
 
     code, words = run_grid_process(path)
@@ -167,5 +174,59 @@ def test_the_engine_never_writes_over_a_point_that_another_process_runs(tmp_path
     monkeypatch.setattr("mvqlab.grid.runner.BUSY", -1)  # any way in which a child ends beside a held point
     with hold_point(folder):
         write_status(folder, running)
-        assert run_grid(tmp_path / "toy_grid.yaml", stream=io.StringIO()) == 1
+        stream = io.StringIO()
+        run_grid(tmp_path / "toy_grid.yaml", stream=stream)
+        assert "FAILED after" in stream.getvalue()
         assert read_status(folder) == running
+
+
+@pytest.mark.slow
+def test_two_workers_run_two_points_at_a_time(tmp_path):
+    """Each point waits for its neighbour, so one after the other they would never end."""
+    folders = folders_of(tmp_path, seeds=[0, 1, 2, 3], base={"how": "together", "steps": 1}, time_limit=60)
+    stream = io.StringIO()
+    assert run_grid(tmp_path / "toy_grid.yaml", workers=2, stream=stream) == 0, stream.getvalue()
+    assert [state_of(folder) for folder in folders] == ["done"] * 4
+
+
+@pytest.mark.slow
+def test_a_stopped_grid_of_two_workers_leaves_no_kernel(tmp_path):
+    folders = folders_of(tmp_path, seeds=[0, 1, 2], base={"how": "slowly at first"})
+    engine = start_grid(tmp_path / "toy_grid.yaml", "--workers", "2")
+    wait_until(lambda: all(attempts(folder) for folder in folders[:2]))
+    engine.send_signal(signal.SIGINT)
+    engine.communicate(timeout=60)
+    assert engine.returncode == 130
+    assert [state_of(folder) for folder in folders] == ["stopped", "stopped", "waiting"]
+    wait_until(lambda: all(kernel_is_gone(pid) for folder in folders for pid in attempts(folder)))
+
+
+def test_no_workers_are_refused(tmp_path):
+    with pytest.raises(GridError, match="--workers must be at least 1, not 0"):
+        run_grid(write_grid(tmp_path, seeds=[0]), workers=0)
+
+
+@pytest.mark.slow
+def test_a_training_whose_kernel_is_killed_goes_on_from_its_checkpoint(tmp_path):
+    """A real point, killed in the middle of stage 1: the next run takes the steps that are left, no more."""
+    training = {"stage1.checkpoint_every": 5, "stage1.log_every": 1, "stage1.batch_size": 4}
+    sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
+    sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 60}
+    (folder,) = folders_of(tmp_path, notebook=str(NOTEBOOK), base=training | sizes, seeds=[0])
+    path = tmp_path / "toy_grid.yaml"
+    engine = start_grid(path)
+    wait_until(lambda: (folder / "stage1" / "state.pt").exists())
+    family = [psutil.Process(engine.pid), *psutil.Process(engine.pid).children(recursive=True)]
+    for member in family:
+        member.kill()
+    engine.communicate()
+    wait_until(lambda: state_of(folder) == "interrupted")
+    saved = torch.load(folder / "stage1" / "state.pt", weights_only=True)["step"]
+    seconds = pd.read_csv(folder / "stage1" / "curves.csv").query("step <= @saved")["seconds"].tolist()
+
+    code, words = run_grid_process(path)
+    assert code == 0, words
+    rows = pd.read_csv(folder / "stage1" / "curves.csv").query("split == 'train'")
+    assert rows["step"].tolist() == list(range(1, 61))
+    # what was logged before the kill is still there, so those steps were not taken again
+    assert 5 <= saved < 60 and rows["seconds"].tolist()[:saved] == seconds

@@ -14,9 +14,16 @@ import psutil
 import pytest
 from grid_files import wait_until
 
-from mvqlab.grid.process import exit_in_words, point_environment, stop, terminate_like_interrupt
+from mvqlab.grid.process import (
+    Slot,
+    exit_in_words,
+    point_environment,
+    share_out,
+    stop,
+    terminate_like_interrupt,
+)
 from mvqlab.grid.status import Status, hold_point, read_status, state_of, write_status
-from mvqlab.grid.watch import LiveLine, duration, in_words, read_progress
+from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 from mvqlab.results import write_progress, write_result
 
 
@@ -91,11 +98,33 @@ def test_sigterm_interrupts_like_ctrl_c_and_only_inside():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_thread_count_that_is_set_is_kept(monkeypatch):
+def test_threads_and_gpus_are_shared_out_among_workers(monkeypatch):
+    monkeypatch.setattr("mvqlab.grid.process.n_processors", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert share_out(3) == [Slot(2, "2"), Slot(2, "5"), Slot(2, "2")]
+    assert share_out(1) == [Slot(8, None)], "a single worker sees every GPU there is"
+    assert share_out(20)[0].threads == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert point_environment()["OMP_NUM_THREADS"] == "7"
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert point_environment()["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+    assert share_out(2)[1].threads == 7, "a number that is set is kept"
+
+
+def test_without_gpus_none_is_shared_out(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert share_out(2)[0].gpu is None
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert share_out(2)[0].gpu is None, "no nvidia-smi"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0\necho 1\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    assert [slot.gpu for slot in share_out(3)] == ["0", "1", "0"]
+
+
+def test_a_point_sees_its_slot_and_no_more(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    environment = point_environment(Slot(threads=3, gpu="1"))
+    assert (environment["OMP_NUM_THREADS"], environment["CUDA_VISIBLE_DEVICES"]) == ("3", "1")
+    assert point_environment(Slot(threads=3))["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def test_exit_codes_in_words():
@@ -120,11 +149,12 @@ def test_progress_that_is_missing_or_cut_short_is_nothing(tmp_path):
 
 def test_without_a_terminal_a_line_stands_for_each_stage():
     stream = io.StringIO()
-    line = LiveLine(stream)
-    for stage, step in [("stage 1", 1), ("stage 1", 2), ("stage 2", 1)]:
-        line.update({"stage": stage, "step": step, "steps": 2}, elapsed=step)
+    board = Board(stream)
+    for point, stage in [("a", "stage 1"), ("b", "stage 1"), ("a", "stage 1"), ("a", "stage 2"), ("b", "")]:
+        board.note(point, stage, f"{point}: {stage}")
+        board.show(["a live line"])
 
-    assert stream.getvalue() == "    stage 1  1/2  (1 s)\n    stage 2  1/2  (1 s)\n"
+    assert stream.getvalue() == "a: stage 1\nb: stage 1\na: stage 2\n"
 
 
 class _Terminal(io.StringIO):
@@ -132,13 +162,23 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_in_a_terminal_one_line_is_written_over_and_never_wraps(monkeypatch):
+def test_in_a_terminal_lines_are_written_over_and_never_wrap(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
-    line = LiveLine(_Terminal())
-    line.update({"stage": "a stage with a long name"}, elapsed=1)
-    line.say("done")
+    board = Board(_Terminal())
+    board.show(["a line that is longer than the terminal", "the grid"])
+    board.note("a", "stage 1", "only without a terminal")
+    board.say("done")
+    wiped_twice = "\r\x1b[2K\x1b[1A\x1b[2K"
 
-    assert line.stream.getvalue() == "\r\x1b[2K    a stage with a \r\x1b[2Kdone\n"
+    assert board.stream.getvalue() == f"\r\x1b[2Ka line that is long\nthe grid{wiped_twice}done\n"
+
+
+def test_the_pace_of_a_stage_tells_when_it_ends():
+    pace = Pace()
+    assert pace.seconds_left({}, at=0) is None
+    assert pace.seconds_left({"stage": "one", "step": 100, "steps": 500}, at=10) is None, "resumed at 100"
+    assert pace.seconds_left({"stage": "one", "step": 200, "steps": 500}, at=15) == 15
+    assert pace.seconds_left({"stage": "two", "step": 1, "steps": 10}, at=20) is None
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,6 @@ from mvqlab.grid.status import (
     EXECUTED_FILE,
     LOCK_FILE,
     LOG_FILE,
-    STOPPED,
     Status,
     hold_point,
     now,
@@ -88,7 +87,7 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
     try:
         _execute(grid, point, folder)
     except KeyboardInterrupt:
-        finish("failed", STOPPED, 130)
+        finish("stopped", "", 130)
         raise
     except PointError as error:
         print(f"failed: {error}", file=sys.stderr)
@@ -118,16 +117,22 @@ def _execute(grid: Grid, point: Point, folder: Path) -> None:
         )
     except PapermillExecutionError as error:
         print(error, file=sys.stderr)
-        raise PointError(one_line(f"{error.ename}: {error.evalue}")) from None
+        what = "out of memory: " if is_out_of_memory(error.ename, error.evalue) else ""
+        raise PointError(one_line(f"{what}{error.ename}: {error.evalue}")) from None
     except DeadKernelError:
         # nbclient takes SIGINT and SIGTERM for itself and then finds its kernel gone
         if ThisPython.was_stopped:
             raise KeyboardInterrupt from None
-        raise PointError("the notebook's process was killed (out of memory?)") from None
+        raise PointError("killed: the notebook's process died (out of memory?)") from None
     except Exception as error:
         raise PointError(one_line(f"{type(error).__name__}: {error}")) from error
     if not read_json(folder / RESULT_FILE):
         raise PointError("the notebook ended without a result (mvqlab.results.write_result is its last act)")
+
+
+def is_out_of_memory(name: str, message: str) -> bool:
+    """Whether an exception's name or message says that memory ran out, on the device or on the host."""
+    return name in {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in message
 
 
 def one_line(message: str) -> str:

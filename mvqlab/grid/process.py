@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +21,44 @@ from mvqlab.progress import QUIET_VARIABLE
 GRACE = 10.0  # seconds between the request to stop and the kill
 
 
-def start_point(grid_file: Path, point: Point, log: Path, *, fresh: bool = False) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Slot:
+    """What a worker may use: CPU threads, and the GPU that its points see (None: all there are)."""
+
+    threads: int
+    gpu: str | None = None
+
+
+def share_out(n_workers: int) -> list[Slot]:
+    """This machine's threads and GPUs, shared out among workers. OMP_NUM_THREADS, if set, is each one's."""
+    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, n_processors() // n_workers))
+    gpus = visible_gpus() if n_workers > 1 else []
+    return [Slot(threads, gpus[number % len(gpus)] if gpus else None) for number in range(n_workers)]
+
+
+def n_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of CUDA_VISIBLE_DEVICES or, where that is not set, all that nvidia-smi lists."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return listed.split()
+
+
+def start_point(
+    grid_file: Path, point: Point, log: Path, slot: Slot, *, fresh: bool = False
+) -> subprocess.Popen[bytes]:
     """Start ``mvqlab grid run-one`` for `point`, in a process group of its own, its words going to `log`."""
     command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(grid_file)]
     command += ["--index", str(point.index), "--expect", point.id]
@@ -30,32 +69,39 @@ def start_point(grid_file: Path, point: Point, log: Path, *, fresh: bool = False
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,
-            env=point_environment(),
+            env=point_environment(slot),
             start_new_session=True,
         )
 
 
-def point_environment() -> dict[str, str]:
-    """This process's environment, with a number of CPU threads (unless it is set) and no progress bars."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(len(os.sched_getaffinity(0)))
-    return {**os.environ, "OMP_NUM_THREADS": threads, QUIET_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+def point_environment(slot: Slot) -> dict[str, str]:
+    """This process's environment with what `slot` grants, and no progress bars."""
+    ours = {"OMP_NUM_THREADS": str(slot.threads), QUIET_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+    if slot.gpu is not None:
+        ours["CUDA_VISIBLE_DEVICES"] = slot.gpu
+    return {**os.environ, **ours}
 
 
-def stop(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
-    """Ask `process` to stop as Ctrl-C would, wait `grace` seconds, then kill it with all it started.
+def stop(*processes: subprocess.Popen[bytes], grace: float = GRACE) -> None:
+    """Ask `processes` to stop as Ctrl-C would, wait `grace` seconds, then kill them with all they started.
 
     A second Ctrl-C while it waits kills at once.
     """
-    family = _descendants(process.pid)
-    _signal_group(process, signal.SIGINT)
+    families = [member for process in processes for member in _descendants(process.pid)]
+    for process in processes:
+        _signal_group(process, signal.SIGINT)
+    deadline = time.monotonic() + grace
     with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.wait(grace)
-    _signal_group(process, signal.SIGKILL)
-    # the kernel leads a group of its own, out of reach of the signals above
-    for member in family:
+        for process in processes:
+            process.wait(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        _signal_group(process, signal.SIGKILL)
+    # kernels lead groups of their own, out of reach of the signals above
+    for member in families:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    process.wait()
+    for process in processes:
+        process.wait()
 
 
 def exit_in_words(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""The engine: runs the points of a grid one after the other, each in its own process."""
+"""The engine: runs the points of a grid, each in its own process, as many at a time as there are workers."""
 
 from __future__ import annotations
 
@@ -6,42 +6,54 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
 from mvqlab.grid.points import Point, build_points, choose
-from mvqlab.grid.process import exit_in_words, start_point, stop, terminate_like_interrupt
-from mvqlab.grid.spec import Grid, read_grid
+from mvqlab.grid.process import Slot, exit_in_words, share_out, start_point, stop, terminate_like_interrupt
+from mvqlab.grid.spec import Grid, GridError, read_grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
     LOG_FILE,
-    STOPPED,
     Status,
     now,
     read_status,
     state_of,
     write_status,
 )
-from mvqlab.grid.watch import LiveLine, duration, read_progress
+from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
 STOPPED_CODE = 130  # exit code after Ctrl-C
-GLANCE = 0.25  # seconds between two looks at a running point
+GLANCE = 0.25  # seconds between two looks at the running points
 
 
 def run_grid(
-    path: str | Path, *, only: Sequence[int] = (), fresh: bool = False, stream: TextIO | None = None
+    path: str | Path,
+    *,
+    only: Sequence[int] = (),
+    fresh: bool = False,
+    retry_failed: bool = False,
+    workers: int = 1,
+    stream: TextIO | None = None,
 ) -> int:
     """Run the points of the grid file at `path` that are not done: all, or the indices in `only`.
 
-    `fresh` runs done ones again and discards what they left. Returns an exit code: 0 if all are done, 1
-    if one failed, 130 if stopped by Ctrl-C or SIGTERM. Raises GridError before anything runs.
+    Points that failed before run again if they are named in `only`, or with `retry_failed`; `fresh` runs
+    done ones again, too, and discards what they left. `workers` points run at a time, sharing threads and
+    GPUs. Returns an exit code: 0 if no point is failed, 1 if one is, 130 if stopped by Ctrl-C or SIGTERM.
+
+    Raises GridError before anything runs.
     """
+    if workers < 1:
+        raise GridError(f"--workers must be at least 1, not {workers}")
     grid = read_grid(path)
     points = choose(build_points(grid), only)
-    run = _GridRun(grid, points, LiveLine(stream or sys.stdout), fresh)
+    again = retry_failed or fresh or bool(only)
+    run = _GridRun(grid, points, Board(stream or sys.stdout), fresh, again, share_out(workers))
     with terminate_like_interrupt():
         return run.run()
 
@@ -52,107 +64,176 @@ def last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+@dataclass
+class _Running:
+    """A point whose process is running in a worker's slot."""
+
+    point: Point
+    folder: Path
+    slot: Slot
+    process: subprocess.Popen[bytes]
+    began: float = field(default_factory=time.monotonic)
+    started: str = field(default_factory=now)
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+
 class _GridRun:
     """One pass over a grid's points."""
 
-    def __init__(self, grid: Grid, points: Sequence[Point], line: LiveLine, fresh: bool) -> None:
-        self.grid, self.points, self.line, self.fresh = grid, points, line, fresh
-        self.failed: list[tuple[Point, str]] = []
+    def __init__(
+        self,
+        grid: Grid,
+        points: Sequence[Point],
+        board: Board,
+        fresh: bool,
+        again: bool,
+        slots: Sequence[Slot],
+    ) -> None:
+        self.grid, self.points, self.board = grid, points, board
+        self.fresh, self.again = fresh, again
+        self.free = list(slots)
+        self.n_workers = len(slots)
+        self.queue: deque[Point] = deque()
+        self.running: list[_Running] = []
         self.seconds: list[float] = []
 
     def run(self) -> int:
-        done = [point for point in self.points if state_of(self._folder(point)) == "done"]
-        self.seconds = [status.seconds or 0.0 for point in done if (status := self._status(point))]
-        self.line.say(f"{self.grid.path.name}: {self.grid.content.purpose}")
-        self.line.say(f"{len(self.points)} points, {len(done)} done already, results in {self.grid.results}")
-        for place, point in enumerate(self.points, start=1):
-            announced = f"[{place}/{len(self.points)}] {point.label}"
-            if point in done and not self.fresh:
-                self.line.say(f"{announced}: done already")
-                continue
-            self.line.say(announced + self._expectation())
-            try:
-                self._run(point)
-            except KeyboardInterrupt:
-                return self._stopped(point)
+        self._announce()
+        try:
+            while self.queue or self.running:
+                while self.queue and self.free:
+                    self._start(self.queue.popleft(), self.free.pop(0))
+                self._look()
+        except KeyboardInterrupt:
+            return self._stopped()
         return self._summary()
 
-    def _run(self, point: Point) -> None:
-        """Run one point to whatever end, and say which."""
-        folder = self._folder(point)
-        began, started = time.monotonic(), now()
-        process = start_point(self.grid.path, point, folder / LOG_FILE, fresh=self.fresh)
-        why = self._watch(process, folder, began)
-        elapsed = time.monotonic() - began
-        if process.returncode == BUSY:
-            self.line.say("    another process is running it: left to that one")
-            return
-        if not why and not self._has_ended(process, folder):
-            # it could not say how it ended: it was killed, refused to start, or died before its first word
-            why = f"{exit_in_words(process.returncode)}: {last_line(folder / LOG_FILE)}".rstrip(": ")
-        if why and state_of(folder) != "running":
-            write_status(folder, Status("failed", why, started, round(elapsed, 2), process.returncode))
-        self._report(point, elapsed, why)
+    def _announce(self) -> None:
+        """Say what will be done, and queue it."""
+        states = {point.index: state_of(self._folder(point)) for point in self.points}
+        done = [point for point in self.points if states[point.index] == "done"]
+        self.seconds = [status.seconds or 0.0 for point in done if (status := self._status(point))]
+        self.board.say(f"{self.grid.path.name}: {self.grid.content.purpose}")
+        self.board.say(f"{len(self.points)} points, {len(done)} done already, results in {self.grid.results}")
+        for point in self.points:
+            if states[point.index] == "done" and not self.fresh:
+                self.board.say(f"{self._name(point)}: done already")
+            elif states[point.index] == "failed" and not self.again:
+                why = (self._status(point) or Status("failed")).why
+                self.board.say(f"{self._name(point)}: failed before ({why}); --retry-failed runs it again")
+            else:
+                self.queue.append(point)
 
-    def _watch(self, process: subprocess.Popen[bytes], folder: Path, began: float) -> str:
-        """Wait for `process`; returns why it was stopped, or nothing. Stops it on KeyboardInterrupt."""
+    def _start(self, point: Point, slot: Slot) -> None:
+        folder = self._folder(point)
+        self.board.say(self._name(point) + self._expectation())
+        process = start_point(self.grid.path, point, folder / LOG_FILE, slot, fresh=self.fresh)
+        self.running.append(_Running(point, folder, slot, process))
+
+    def _look(self) -> None:
+        """Take up the points that have ended or run too long, then wait a moment."""
         limit = self.grid.content.time_limit
-        try:
-            while True:
-                try:
-                    process.wait(GLANCE)
-                    return ""
-                except subprocess.TimeoutExpired:
-                    elapsed = time.monotonic() - began
-                self.line.update(read_progress(folder), elapsed)
-                if limit and elapsed > limit:
-                    stop(process)
-                    return f"time limit: stopped after {duration(limit)}"
-        except KeyboardInterrupt:
-            stop(process)
-            if state_of(folder) == "interrupted":
-                status = read_status(folder) or Status("failed")
-                write_status(folder, replace(status, state="failed", why=STOPPED, exit_code=STOPPED_CODE))
-            raise
+        for one in list(self.running):
+            why = ""
+            if one.process.poll() is None:
+                if not limit or one.elapsed <= limit:
+                    continue
+                stop(one.process)
+                why = f"time limit: stopped after {duration(limit)}"
+            self.running.remove(one)
+            self.free.append(one.slot)
+            self._end(one, why)
+        self._show()
+        if self.running:
+            time.sleep(GLANCE)
 
-    def _has_ended(self, process: subprocess.Popen[bytes], folder: Path) -> bool:
-        status = read_status(folder)
-        expected = {0: "done", 1: "failed"}.get(process.returncode)
-        return status is not None and status.state == expected
-
-    def _report(self, point: Point, elapsed: float, why: str) -> None:
-        folder = self._folder(point)
+    def _end(self, one: _Running, why: str) -> None:
+        """Say how a point ended. `why` it was stopped; empty if it ended by itself."""
+        folder, elapsed, code = one.folder, one.elapsed, one.process.returncode
+        if code == BUSY:
+            self.board.say(f"{self._name(one.point)}: another process is running it: left to that one")
+            return
+        if not why and not self._has_ended(one):
+            # it could not say how it ended: it was killed, refused to start, or died before its first word
+            how = exit_in_words(code)
+            why = f"{how}: {last_line(folder / LOG_FILE)}".rstrip(": ")
+        if why and state_of(folder) != "running":
+            write_status(folder, Status("failed", why, one.started, round(elapsed, 2), code))
         status = read_status(folder) or Status("failed")
         if status.state == "done" and not why:
             self.seconds.append(elapsed)
-            self.line.say(f"    done in {duration(elapsed)}")
+            self.board.say(f"{self._name(one.point)}: done in {duration(elapsed)}")
             return
-        self.failed.append((point, why or status.why))
-        self.line.say(f"    FAILED after {duration(elapsed)}: {why or status.why}")
-        self.line.say(f"    see {folder / EXECUTED_FILE} and {LOG_FILE} beside it")
+        self.board.say(f"{self._name(one.point)}: FAILED after {duration(elapsed)}: {why or status.why}")
+        self.board.say(f"    see {folder / EXECUTED_FILE} and {LOG_FILE} beside it")
+
+    def _has_ended(self, one: _Running) -> bool:
+        status = read_status(one.folder)
+        expected = {0: "done", 1: "failed"}.get(one.process.returncode)
+        return status is not None and status.state == expected
+
+    def _show(self) -> None:
+        lines = []
+        for one in self.running:
+            progress = read_progress(one.folder)
+            left = one.pace.seconds_left(progress, time.monotonic())
+            soon = f", {duration(left)} left in this stage" if left is not None else ""
+            words = f"{self._name(one.point)}  {in_words(progress)}  ({duration(one.elapsed)}{soon})"
+            self.board.note(one.point.id, str(progress.get("stage", "")), words)
+            lines.append(words)
+        if lines:
+            self.board.show([*lines, self._whole()])
+
+    def _whole(self) -> str:
+        """The grid in one line."""
+        n_left = len(self.queue) + len(self.running)
+        words = f"{len(self.points) - n_left} of {len(self.points)} points behind, {n_left} to go"
+        if self.seconds:
+            spent = sum(min(one.elapsed, self._usual()) for one in self.running)
+            words += f", about {duration((n_left * self._usual() - spent) / self.n_workers)}"
+        return words
+
+    def _usual(self) -> float:
+        return statistics.median(self.seconds)
 
     def _expectation(self) -> str:
         if self.seconds:
-            return f": about {duration(statistics.median(self.seconds))}, as the points before it"
+            return f": about {duration(self._usual())}, as the points before it"
         limit = self.grid.content.time_limit
         return f": at most {duration(limit)}" if limit else ""
 
-    def _stopped(self, point: Point) -> int:
-        left = [other for other in self.points if state_of(self._folder(other)) != "done"]
-        self.line.say(
-            f"stopped: '{point.label}' was cut short and will start anew; "
-            f"{len(self.points) - len(left)} of {len(self.points)} points are done and kept.\n"
+    def _stopped(self) -> int:
+        """Stop what runs; what each point had saved of its training stays, and the next run goes on there."""
+        stop(*(one.process for one in self.running))
+        for one in self.running:
+            if state_of(one.folder) == "interrupted":
+                status = read_status(one.folder) or Status("stopped")
+                write_status(one.folder, replace(status, state="stopped", exit_code=STOPPED_CODE))
+        n_done = sum(state_of(self._folder(point)) == "done" for point in self.points)
+        cut_short = ", ".join(f"'{one.point.label}'" for one in self.running)
+        self.board.say(
+            f"stopped: {cut_short or 'nothing'} was cut short; "
+            f"{n_done} of {len(self.points)} points are done and kept.\n"
             f"Go on with: mvqlab grid run {self.grid.path}"
         )
         return STOPPED_CODE
 
     def _summary(self) -> int:
-        n_done = sum(state_of(self._folder(point)) == "done" for point in self.points)
-        self.line.say(f"{n_done} of {len(self.points)} points done, {len(self.failed)} failed")
-        for point, why in self.failed:
-            self.line.say(f"  {point.index}  {point.label}: {why}")
-        self.line.say(f"Look at them with: mvqlab grid table {self.grid.path}")
-        return 1 if self.failed else 0
+        states = [state_of(self._folder(point)) for point in self.points]
+        failed = [point for point, state in zip(self.points, states, strict=True) if state == "failed"]
+        self.board.say(f"{states.count('done')} of {len(self.points)} points done, {len(failed)} failed")
+        for point in failed:
+            status = self._status(point) or Status("failed")
+            self.board.say(f"  {point.index}  {point.label}: {status.why}")
+        self.board.say(f"Look at them with: mvqlab grid table {self.grid.path}")
+        return 1 if failed else 0
+
+    def _name(self, point: Point) -> str:
+        return f"[{self.points.index(point) + 1}/{len(self.points)}] {point.label}"
 
     def _folder(self, point: Point) -> Path:
         return point.folder(self.grid.results)

@@ -18,9 +18,8 @@ from mvqlab.results import RESULT_FILE, STATUS_FILE, read_json
 EXECUTED_FILE = "executed.ipynb"
 LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
-STOPPED = "stopped on request"
 
-State = Literal["waiting", "running", "done", "failed", "interrupted"]
+State = Literal["waiting", "running", "done", "failed", "stopped", "interrupted"]
 
 
 class PointBusyError(RuntimeError):
@@ -31,7 +30,7 @@ class PointBusyError(RuntimeError):
 class Status:
     """How a point's last attempt went. `started` is UTC, `why` one line, `exit_code` the process's."""
 
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "done", "failed", "stopped"]
     why: str = ""
     started: str = ""
     seconds: float | None = None
@@ -58,8 +57,8 @@ def read_status(folder: Path) -> Status | None:
 def state_of(folder: Path) -> State:
     """The point's state now.
 
-    ``done`` needs a result that can be read. ``interrupted`` is a point that says it is running while no
-    process holds its lock: it was killed together with its grid.
+    ``done`` needs a result that can be read. ``stopped`` was stopped on request. ``interrupted`` is a point
+    that says it is running while no process holds its lock: it was killed together with its grid.
     """
     status = read_status(folder)
     if status is None:

@@ -1,8 +1,9 @@
-"""What a person sees of a running point: one live line in a terminal, plain lines elsewhere."""
+"""What a person sees of running points: live lines in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,30 +38,56 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class LiveLine:
-    """A line that is written over in a terminal; elsewhere, one line whenever the stage changes."""
+class Pace:
+    """How long a running point's stage will still take, by the steps it took since it was first seen."""
+
+    def __init__(self) -> None:
+        self._stage, self._step, self._since = "", 0, 0.0
+
+    def seconds_left(self, progress: dict[str, Any], at: float) -> float | None:
+        """Seconds from `at`, or None while that cannot be told."""
+        stage, step, steps = (progress.get(name) for name in ("stage", "step", "steps"))
+        if not isinstance(step, int) or not isinstance(steps, int):
+            return None
+        if stage != self._stage:
+            self._stage, self._step, self._since = str(stage), step, at
+        taken = step - self._step
+        return (at - self._since) / taken * (steps - step) if taken > 0 else None
+
+
+class Board:
+    """The lines of running points, written over in a terminal; elsewhere a line whenever a stage changes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.is_terminal = stream, stream.isatty()
-        self._stage = ""
+        self._n_lines = 0
+        self._stages: dict[str, str] = {}
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
         print(f"{self._wiped()}{text}", file=self.stream, flush=True)
 
-    def update(self, progress: dict[str, Any], elapsed: float) -> None:
-        """Show how far a point is, `elapsed` seconds after its start."""
-        text = f"    {in_words(progress)}  ({duration(elapsed)})"
-        if self.is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write(f"{self._wiped()}{text[:width]}")
-            self.stream.flush()
-        elif progress and progress.get("stage", "") != self._stage:
-            self._stage = progress.get("stage", "")
+    def show(self, lines: Sequence[str]) -> None:
+        """Write `lines` over the ones shown before; nothing where there is no terminal."""
+        if not self.is_terminal:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        self.stream.write(self._wiped() + "\n".join(line[:width] for line in lines))
+        self.stream.flush()
+        self._n_lines = len(lines)
+
+    def note(self, point: str, stage: str, text: str) -> None:
+        """Without a terminal: say `text` if `point` has come to another `stage`."""
+        if not self.is_terminal and stage and stage != self._stages.get(point):
+            self._stages[point] = stage
             self.say(text)
 
     def _wiped(self) -> str:
-        return "\r\x1b[2K" if self.is_terminal else ""
+        if not self.is_terminal:
+            return ""
+        up = "\x1b[1A\x1b[2K" * (self._n_lines - 1)
+        self._n_lines = 0
+        return f"\r\x1b[2K{up}"
 
 
 def _modified(path: Path) -> float:
