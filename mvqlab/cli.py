@@ -94,6 +94,10 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--fresh", action="store_true", help="run it even if it is done")
     one.set_defaults(command=_grid_run_one)
 
+    status = commands.add_parser("status", help="how far a running grid is, from any shell")
+    status.add_argument("file", type=Path, help="the grid file")
+    status.set_defaults(command=_grid_status)
+
     table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
     table.add_argument("path", type=Path, help="the grid file, or a results folder")
     table.set_defaults(command=_grid_table)
@@ -160,6 +164,13 @@ def _grid_run_one(options: argparse.Namespace) -> int:
         except PointBusyError as error:
             print(error, file=sys.stderr)
             return BUSY
+
+
+def _grid_status(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_status
+
+    print_status(options.file)
+    return 0
 
 
 def _grid_table(options: argparse.Namespace) -> int:

@@ -41,6 +41,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "psutil": "psutil",
     "nbformat": "nbformat",
     "pandas": "pandas",
+    "pyarrow": "pyarrow",
     "tabulate": "tabulate",
     "matplotlib": "matplotlib",
     "seaborn": "seaborn",

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mvqlab.columns import heading
 from mvqlab.files import whole_file
 from mvqlab.pictures import Pictures, load_pictures
 
@@ -89,6 +90,37 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
             axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
         axis.margins(x=0.2)
     figure.suptitle(title)
+    return figure
+
+
+def summary_lines(summary: pd.DataFrame, x: str, hue: str | None) -> Figure:
+    """What `results.summarise` gives: a panel a metric, its mean over `x` with the 95 % interval."""
+    metrics = list(dict.fromkeys(summary["metric"]))
+    figure = Figure(figsize=(3.6 * len(metrics) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    is_number = pd.api.types.is_numeric_dtype(summary[x])
+    groups = list(summary.groupby(hue, sort=False)) if hue else [("", summary)]
+    for axis, metric in zip(panels, metrics, strict=True):
+        for place, (name, group) in enumerate(groups):
+            shown = group[group["metric"] == metric]
+            across = shown[x] if is_number else shown[x].map(str)
+            axis.errorbar(
+                across,
+                shown["mean"],
+                yerr=(shown["high"] - shown["mean"]).fillna(0.0),
+                label=str(name),
+                color=sns.color_palette("colorblind")[place],
+                marker="os^Dv"[place % 5],
+                linestyle="-" if is_number else "",
+                capsize=3,
+            )
+        axis.set(xlabel=heading(x), ylabel=heading(metric))
+        axis.tick_params(axis="x", rotation=0 if is_number else 20)
+        axis.grid(alpha=0.3)
+    if hue:
+        panels[-1].legend(title=hue, frameon=False, fontsize=8)
+    n = int(summary["n"].max())
+    figure.suptitle(f"Means over {n} seeds, with 95 % intervals" if n > 1 else "One seed", fontsize=10)
     return figure
 
 

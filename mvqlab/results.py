@@ -22,9 +22,26 @@ from mvqlab import __version__
 from mvqlab.columns import COLUMNS, as_text, heading
 from mvqlab.files import whole_file, write_text_whole
 from mvqlab.progress import PROGRESS_FILE
+from mvqlab.summary import as_paper, compare, published, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
+
+__all__ = [
+    "ResultError",
+    "as_paper",
+    "compare",
+    "environment",
+    "load",
+    "parameter_names",
+    "published",
+    "read_json",
+    "save",
+    "summarise",
+    "to_markdown",
+    "write_progress",
+    "write_result",
+]
 
 POINT_FILE = "point.json"
 STATUS_FILE = "status.json"
@@ -118,7 +135,8 @@ def load(folder: str | Path) -> pd.DataFrame:
     if not points:
         raise ResultError(f"no results under {folder}: no point of a grid has run there yet")
     rows = sorted((_row(path.parent) for path in points), key=lambda row: (row["index"], row["label"]))
-    return pd.DataFrame(rows).drop(columns="index")
+    table = pd.DataFrame(rows).drop(columns="index")
+    return table.assign(started=pd.to_datetime(table["started"], utc=True, errors="coerce"))
 
 
 def parameter_names(folder: str | Path) -> list[str]:
@@ -139,12 +157,25 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def save(table: pd.DataFrame, folder: str | Path) -> list[Path]:
-    """Write `table` to table.csv (all digits) and table.md (rounded) in `folder`; returns both paths."""
-    csv, markdown = Path(folder) / "table.csv", Path(folder) / "table.md"
+    """Write `table` to table.csv and table.parquet (all digits) and table.md (rounded); returns the paths."""
+    csv, parquet, markdown = (Path(folder) / f"table.{kind}" for kind in ("csv", "parquet", "md"))
     with whole_file(csv) as path:
         table.to_csv(path, index=False)
+    with whole_file(parquet) as path:
+        _for_parquet(table).to_parquet(path, index=False)
     write_text_whole(markdown, to_markdown(table.drop(columns="folder", errors="ignore")))
-    return [csv, markdown]
+    return [csv, parquet, markdown]
+
+
+def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with a type a column: what is mixed or nested becomes words."""
+    import pandas as pd
+
+    plain = {"string", "boolean", "integer", "floating"}
+    objects = [name for name in table if table[name].dtype == object]
+    mixed = [name for name in objects if pd.api.types.infer_dtype(table[name], skipna=True) not in plain]
+    words = {name: [None if value is None else str(value) for value in table[name]] for name in mixed}
+    return table.assign(**words)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import pytest
 from grid_files import read_points
 
 from mvqlab.grid import report
-from mvqlab.grid.status import Status, write_status
-from mvqlab.results import ResultError, write_result
+from mvqlab.grid.spec import GridError
+from mvqlab.grid.status import Status, hold_point, write_status
+from mvqlab.results import ResultError, write_progress, write_result
 
 ENTRIES = {
     "points": [{"label": "good", "ratio": 0.25}, {"label": "bad", "ratio": 0.5}, {"label": "new", "seed": 3}]
@@ -123,3 +124,59 @@ def test_a_plan_shows_state_and_parameters_of_every_point(ran, capsys):
     ]
     assert "waiting" in printed and "ratio=0.25" in printed
     assert "3 points: 1 done, 2 left" in printed
+    assert "about 25 s with one worker" in printed
+
+
+def test_a_plan_goes_by_the_files_estimate_until_a_point_is_done(tmp_path, capsys):
+    grid, _ = read_points(tmp_path, seeds=[0, 1], cost={"minutes_on_two_cores": 2, "minutes_on_gpu": 0.5})
+    report.print_plan(grid.path)
+    assert "about 4 min 00 s on two cores, 1 min 00 s on a GPU" in capsys.readouterr().out
+
+
+def test_the_status_says_what_runs_and_what_failed(ran, capsys):
+    grid, points = read_points(ran.path.parent, **ENTRIES)
+    folder = points[2].folder(grid.results)
+    with hold_point(folder):
+        write_status(folder, Status("running"))
+        write_progress(folder, "stage 1", 20, 500)
+        report.print_status(ran.path)
+    printed = capsys.readouterr().out
+    assert "1 done, 1 failed, 1 running" in printed
+    assert "new  stage 1  20/500" in printed and "bad  FAILED: ValueError: no" in printed
+
+
+PLOT = {
+    "x": "ratio",
+    "hue": "flag",
+    "metrics": ["psnr", "absent"],
+    "compare": {"name": "flag", "first": True, "second": False},
+    "published": "table 6",
+}
+
+
+def test_a_table_over_seeds_is_summarised_compared_and_drawn(tmp_path, drawn):
+    axes = {"flag": [True, False], "ratio": [0.25, 0.5]}
+    grid, points = read_points(tmp_path, axes=axes, seeds=[0, 1, 2], plot=PLOT)
+    for point in points:
+        folder = point.folder(grid.results)
+        folder.mkdir(parents=True)
+        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
+        (folder / "point.json").write_text(json.dumps(described))
+        write_status(folder, Status("done", seconds=1))
+        settings = point.settings
+        write_result(folder, {"psnr": 20 + settings["flag"] - settings["ratio"] + 0.1 * settings["seed"]})
+    report.print_table(grid.path)
+
+    summary = pd.read_csv(grid.results / "summary.csv").set_index(["flag", "ratio"])
+    assert summary.loc[(True, 0.5), "mean"] == pytest.approx(20.6) and summary.loc[(True, 0.5), "n"] == 3
+    compared = pd.read_csv(grid.results / "comparison.csv")
+    assert compared["mean"].tolist() == pytest.approx([1.0, 1.0]) and compared["is_clear"].all()
+    text = (grid.results / "summary.md").read_text()
+    assert "not to be compared with the numbers above" in text and "second-hand reading" in text
+    assert r"\begin{tabular}" in (grid.results / "summary.tex").read_text()
+    assert (grid.results / "summary.png").stat().st_size > 1000
+
+
+def test_a_plot_over_a_parameter_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(GridError, match="plot: the points have no parameter 'ratoi' — did you mean 'ratio'"):
+        read_points(tmp_path, seeds=[0], plot={"x": "ratoi", "metrics": ["psnr"]})

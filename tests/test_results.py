@@ -121,7 +121,8 @@ def test_a_notebook_opened_by_hand_has_no_folder_and_writes_nothing(tmp_path, mo
 
 def test_tables_are_written_for_machines_in_full_and_for_people_rounded(tmp_path):
     table = pd.DataFrame({"label": ["a | b"], "psnr": [20.123456], "own": [None], "folder": ["/somewhere"]})
-    csv, markdown = save(table, tmp_path)
+    csv, parquet, markdown = save(table, tmp_path)
+    assert pd.read_parquet(parquet)["psnr"].tolist() == [20.123456]
 
     assert pd.read_csv(csv)["psnr"][0] == 20.123456
     lines = markdown.read_text().splitlines()
@@ -166,3 +167,22 @@ def test_parameters_can_be_told_from_metrics(tmp_path):
     write_point(tmp_path / "a", 0, "x", metrics={"psnr": 20.5}, mask_ratio=0.5)
     write_point(tmp_path / "b", 1, "y", metrics={"psnr": 20.5}, **{"demask.layers": 2})
     assert results.parameter_names(tmp_path) == ["mask_ratio", "demask.layers"]
+
+
+def test_parquet_keeps_types_and_takes_mixed_columns_as_words(tmp_path):
+    table = pd.DataFrame({"n": [1, 2], "x": [0.5, None], "mixed": [[1], "all"], "flag": [True, False]})
+    read = pd.read_parquet(save(table, tmp_path)[1])
+    assert (
+        read["n"].dtype == "int64"
+        and read["flag"].dtype == "bool"
+        and read["x"].isna().tolist() == [False, True]
+    )
+    assert read["mixed"].tolist() == ["[1]", "all"]
+
+
+def test_a_point_starts_at_a_moment_not_at_a_word(tmp_path):
+    folder = write_point(tmp_path / "a", 0, "first", metrics={"psnr": 20.5})
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps({**status, "started": "2026-01-02 03:04:05"}))
+    assert load(tmp_path)["started"][0] == pd.Timestamp("2026-01-02 03:04:05", tz="UTC")
+    assert str(load(tmp_path)["started"].dt.tz) == "UTC"

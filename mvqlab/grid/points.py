@@ -58,6 +58,7 @@ def build_points(grid: Grid) -> list[Point]:
         for fault in checked.faults:
             faults[fault].append(index)
         points.append(_point(index, one.label, checked, changed, notebook))
+    report_faults(grid.path, _faults_of_plot(grid.content, points))
     listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
     between = [] if listed else _faults_between(points)
     report_faults(grid.path, _faults_of_exclude(grid.content, everything) + listed + between)
@@ -102,6 +103,18 @@ def _faults_of_layout(content: GridFile) -> list[str]:
     if not (varied or content.points):
         faults.append("there are no points: give axes, points or seeds")
     return faults
+
+
+def _faults_of_plot(content: GridFile, points: Sequence[Point]) -> list[str]:
+    if content.plot is None:
+        return []
+    names = [*content.plot.by, *([content.plot.compare.name] if content.plot.compare else [])]
+    known = {name for point in points for name in point.settings}
+    return [
+        f"plot: the points have no parameter '{name}'{did_you_mean(name, known)}"
+        for name in names
+        if name not in known
+    ]
 
 
 class _Wanted(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ import pandas as pd
 
 from mvqlab import results
 from mvqlab.columns import COLUMNS, as_text, heading
+from mvqlab.files import whole_file, write_text_whole
 from mvqlab.grid.points import Point, build_points
-from mvqlab.grid.spec import Grid, read_grid
-from mvqlab.grid.status import EXECUTED_FILE, state_of
+from mvqlab.grid.spec import Grid, Plot, read_grid
+from mvqlab.grid.status import EXECUTED_FILE, read_status, state_of
+from mvqlab.grid.watch import duration, in_words, read_progress
 
 Say = Callable[[str], None]
 
@@ -25,6 +28,7 @@ class Collected(NamedTuple):
     table: pd.DataFrame
     folder: Path
     parameters: list[str]  # the columns that were asked for, rather than measured
+    plot: Plot | None  # what the grid file wants summarised
     n_older: int  # rows left out because they belong to no point of the grid file as it is now
 
 
@@ -40,7 +44,39 @@ def print_plan(path: str | Path, say: Say = print) -> None:
         say(f"     {_given(point)}")
     states = [state_of(point.folder(grid.results)) for point in points]
     n_done = states.count("done")
-    say(f"\n{len(points)} points: {n_done} done, {len(points) - n_done} left")
+    left = len(points) - n_done
+    say(f"\n{len(points)} points: {n_done} done, {left} left{_estimate(grid, points, left)}")
+
+
+def print_status(path: str | Path, say: Say = print) -> None:
+    """Print how far the points of a grid are, from any shell. Raises GridError."""
+    grid = read_grid(path)
+    points = build_points(grid)
+    folders = [point.folder(grid.results) for point in points]
+    states = [state_of(folder) for folder in folders]
+    say(f"{grid.path.name}: " + ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states)))
+    for point, folder, state in zip(points, folders, states, strict=True):
+        status = read_status(folder)
+        if state == "running":
+            say(f"{point.index:3d}  {point.label}  {in_words(read_progress(folder))}")
+        elif state == "failed" and status is not None:
+            say(f"{point.index:3d}  {point.label}  FAILED: {status.why}")
+
+
+def _estimate(grid: Grid, points: Sequence[Point], n_left: int) -> str:
+    """How long one worker will need for the points that are left."""
+    found = [read_status(point.folder(grid.results)) for point in points]
+    seconds = [status.seconds for status in found if status and status.state == "done" and status.seconds]
+    if not n_left:
+        return ""
+    if seconds:
+        return f", about {duration(statistics.median(seconds) * n_left)} with one worker, as the points done"
+    cost = grid.content.cost
+    if cost is None:
+        return ""
+    cores = duration(60 * cost.minutes_on_two_cores * n_left)
+    gpu = f", {duration(60 * cost.minutes_on_gpu * n_left)} on a GPU" if cost.minutes_on_gpu else ""
+    return f", about {cores} on two cores{gpu} (the file's estimate)"
 
 
 def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:
@@ -56,6 +92,8 @@ def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:
     notebooks = [Path(one) / EXECUTED_FILE for one in table["folder"]]
     say("")
     _say_paths(say, "table", results.save(table, folder))
+    if collected.plot is not None:
+        _say_paths(say, "summary", _summarise(table, collected.plot, folder, say))
     _say_paths(say, "figures", _draw(table, folder))
     _say_paths(say, "notebooks", [notebook for notebook in notebooks if notebook.exists()])
     return table
@@ -68,14 +106,14 @@ def collect(path: str | Path) -> Collected:
     """
     path = Path(path)
     if path.is_dir():
-        return Collected(_with_states(results.load(path)), path, results.parameter_names(path), 0)
+        return Collected(_with_states(results.load(path)), path, results.parameter_names(path), None, 0)
     grid = read_grid(path)
     points = build_points(grid)
     found = _found(grid)
     table = pd.DataFrame([_row_of(point, grid, found) for point in points])
     parameters = list(dict.fromkeys(name for point in points for name in point.settings))
     n_older = len(set(found) - {point.id for point in points})
-    return Collected(_with_states(table), grid.results, parameters, n_older)
+    return Collected(_with_states(table), grid.results, parameters, grid.content.plot, n_older)
 
 
 def as_lines(table: pd.DataFrame, parameters: Sequence[str], width: int) -> str:
@@ -160,6 +198,46 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _is_figure(cell: str) -> bool:
     return bool(cell) and cell.lstrip("-").replace(".", "").replace("e", "").replace("-", "").isdigit()
+
+
+def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[Path]:
+    """Print means over seeds and paired comparisons; write them as CSV, Markdown and LaTeX, and draw them."""
+    metrics = [name for name in plot.metrics if name in table]
+    summary = results.summarise(table, plot.by, metrics)
+    if summary.empty:
+        return []
+    printed = results.as_paper(summary, plot.by)
+    parts = [f"Mean and half of the 95 % interval over seeds.\n\n{printed.to_markdown(index=False)}"]
+    paths = [folder / "summary.csv", folder / "summary.md", folder / "summary.tex"]
+    if plot.compare is not None:
+        parts.append(_comparison(table, plot, metrics, folder))
+    if plot.published is not None:
+        published = results.published(plot.published).drop(columns="table")
+        words = "Published, on other data with other networks: not to be compared with the numbers above."
+        parts.append(f"{words}\n\n{published.fillna('').to_markdown(index=False)}")
+    text = "\n\n".join(parts)
+    say(text)
+    say("")
+    with whole_file(paths[0]) as path:
+        summary.to_csv(path, index=False)
+    write_text_whole(paths[1], text + "\n")
+    write_text_whole(paths[2], printed.to_latex(index=False))
+    from mvqlab.plots import save_figure, summary_lines
+
+    return [*paths, save_figure(summary_lines(summary, plot.x, plot.hue), folder / "summary.png")]
+
+
+def _comparison(table: pd.DataFrame, plot: Plot, metrics: Sequence[str], folder: Path) -> str:
+    asked = plot.compare
+    at = [name for name in plot.by if name != asked.name]
+    compared = results.compare(table, asked.name, asked.first, asked.second, at, metrics)
+    with whole_file(folder / "comparison.csv") as path:
+        compared.to_csv(path, index=False)
+    words = (
+        f"{asked.name} {asked.first} minus {asked.second}, paired by seed, with the 95 % interval. "
+        "`is_clear`: zero lies outside."
+    )
+    return f"{words}\n\n{compared.to_markdown(index=False, floatfmt='.3g')}"
 
 
 def _draw(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -19,6 +19,53 @@ class GridError(ValueError):
     """A grid file or its notebook is not fit to run. The message lists every fault found."""
 
 
+class Part(BaseModel):
+    """A part of a grid file: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cost(Part):
+    """What one point takes, estimated; a plan goes by the points that are done as soon as there are some."""
+
+    minutes_on_two_cores: Annotated[float, Field(gt=0)]
+    minutes_on_gpu: Annotated[float, Field(gt=0)] | None = None
+
+
+class Comparison(Part):
+    """A paired comparison over seeds: what `first` does differently from `second`."""
+
+    name: str  # the parameter, such as mask
+    first: Any
+    second: Any
+
+
+class Plot(Part):
+    """What to summarise and draw: `metrics` over the parameter `x`, a line each value of `hue`."""
+
+    x: str
+    hue: str | None = None
+    metrics: Annotated[list[str], Field(min_length=1)]
+    compare: Comparison | None = None
+    published: str | None = None  # a table of mvqlab/published.csv, to stand beside
+
+    @property
+    def by(self) -> list[str]:
+        """The parameters that make a group."""
+        return [self.x] if self.hue is None else [self.hue, self.x]
+
+
+class Slurm(Part):
+    """What a point asks of SLURM; the command line can say otherwise."""
+
+    partition: str | None = None
+    minutes: Annotated[int, Field(ge=1)] = 60
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    cpus: Annotated[int, Field(ge=1)] = 2
+    gpus: Annotated[int, Field(ge=0)] = 0
+    parallel: Annotated[int, Field(ge=1)] = 256  # points at a time
+
+
 class GridFile(BaseModel):
     """What a grid file may say::
 
@@ -30,6 +77,8 @@ class GridFile(BaseModel):
           mask_ratio, stage1_steps: [[0.5, 600], [0.75, 900]]  # these two move together
         seeds: [0, 1]
         exclude: [{mask: random, mask_ratio: 0.75}]
+        cost: {minutes_on_two_cores: 2}
+        plot: {x: mask_ratio, hue: mask, metrics: [psnr, codebook_perplexity]}
 
     A name is a parameter of the notebook; a dotted one (``demask.layers``) is a setting of
     `mvqlab.config`, handed to the notebook in its parameter `overrides`.
@@ -46,6 +95,9 @@ class GridFile(BaseModel):
     seeds: list[int] = []  # each point once a seed
     exclude: list[Parameters] = []  # points that match all of an entry are left out
     time_limit: Annotated[float, Field(gt=0)] | None = None  # seconds a point may take
+    cost: Cost | None = None
+    plot: Plot | None = None
+    slurm: Slurm = Slurm()
 
 
 @dataclass(frozen=True)
