@@ -84,6 +84,14 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
     run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
     run.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
+    slurm = run.add_argument_group("on a cluster")
+    slurm.add_argument("--slurm", action="store_true", help="submit the points as a SLURM array and return")
+    slurm.add_argument("--partition", help="these go before what the grid file says under `slurm`")
+    slurm.add_argument("--minutes", type=int, help="time of a point")
+    slurm.add_argument("--memory-gb", type=float)
+    slurm.add_argument("--cpus", type=int)
+    slurm.add_argument("--gpus", type=int)
+    slurm.add_argument("--parallel", type=int, help="points at a time")
     run.add_argument("--workers", type=int, default=1, metavar="N", help="points at a time; default: 1")
     run.set_defaults(command=_grid_run)
 
@@ -137,6 +145,16 @@ def _grid_plan(options: argparse.Namespace) -> int:
 
 
 def _grid_run(options: argparse.Namespace) -> int:
+    names = ("partition", "minutes", "memory_gb", "cpus", "gpus", "parallel")
+    resources = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.slurm:
+        from mvqlab.grid.slurm import submit_grid
+
+        points = {"only": options.only, "fresh": options.fresh, "retry_failed": options.retry_failed}
+        submit_grid(options.file, **points, resources=resources)
+        return 0
+    if resources:
+        raise UsageError(f"--{next(iter(resources)).replace('_', '-')} is for --slurm, which was not given")
     from mvqlab.grid.runner import run_grid
 
     return run_grid(

@@ -17,6 +17,7 @@ class Column(NamedTuple):
 
 COLUMNS: dict[str, Column] = {
     "label": Column("", "the point's name in its grid"),
+    "variant": Column("", "the label without the seed"),
     "status": Column("", "done, failed, running or waiting"),
     "why": Column("", "what ended a failed point"),
     "seed": Column("", "seed of weights, batches and random masks"),

@@ -48,11 +48,13 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "tqdm": "tqdm",
 }
 OPTIONAL_PACKAGES = {
+    "submitit": "submitit",
     "tensorboard": "tensorboard",
     "torch-fidelity": "torch_fidelity",
     "transformers": "transformers",
 }
 EXTRAS = {
+    "submitit": "slurm",
     "tensorboard": "tensorboard",
     "torch-fidelity": "inception",
     "transformers": "bench",

@@ -6,7 +6,7 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,13 +93,13 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     return figure
 
 
-def summary_lines(summary: pd.DataFrame, x: str, hue: str | None) -> Figure:
+def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     """What `results.summarise` gives: a panel a metric, its mean over `x` with the 95 % interval."""
     metrics = list(dict.fromkeys(summary["metric"]))
     figure = Figure(figsize=(3.6 * len(metrics) + 0.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     is_number = pd.api.types.is_numeric_dtype(summary[x])
-    groups = list(summary.groupby(hue, sort=False)) if hue else [("", summary)]
+    groups = list(summary.groupby(list(hues), sort=False)) if hues else [((), summary)]
     for axis, metric in zip(panels, metrics, strict=True):
         for place, (name, group) in enumerate(groups):
             shown = group[group["metric"] == metric]
@@ -108,7 +108,7 @@ def summary_lines(summary: pd.DataFrame, x: str, hue: str | None) -> Figure:
                 across,
                 shown["mean"],
                 yerr=(shown["high"] - shown["mean"]).fillna(0.0),
-                label=str(name),
+                label=", ".join(map(str, name)),
                 color=sns.color_palette("colorblind")[place],
                 marker="os^Dv"[place % 5],
                 linestyle="-" if is_number else "",
@@ -117,8 +117,8 @@ def summary_lines(summary: pd.DataFrame, x: str, hue: str | None) -> Figure:
         axis.set(xlabel=heading(x), ylabel=heading(metric))
         axis.tick_params(axis="x", rotation=0 if is_number else 20)
         axis.grid(alpha=0.3)
-    if hue:
-        panels[-1].legend(title=hue, frameon=False, fontsize=8)
+    if hues:
+        panels[-1].legend(title=", ".join(hues), frameon=False, fontsize=8)
     n = int(summary["n"].max())
     figure.suptitle(f"Means over {n} seeds, with 95 % intervals" if n > 1 else "One seed", fontsize=10)
     return figure

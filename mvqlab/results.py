@@ -194,6 +194,7 @@ def _row(folder: Path) -> dict[str, Any]:
     row = {
         "index": point.get("index", 0),
         "label": point.get("label", folder.name),
+        "variant": point.get("variant", point.get("label", folder.name)),
         "status": status.get("state", "waiting"),
         "why": status.get("why", ""),
         **point.get("settings", {}),

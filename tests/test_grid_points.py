@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from mvqlab import config
 from mvqlab.config import parse_override
-from mvqlab.grid.points import as_override, build_points
+from mvqlab.grid.points import as_override, build_points, check_needs
 from mvqlab.grid.spec import GridError, read_grid
+
+ABLATIONS = Path(__file__).parent.parent / "ablations"
+NOTEBOOK = ABLATIONS.parent / "notebooks" / "ablation_point.ipynb"
 
 
 def fault(folder: Path, **entries: Any) -> str:
@@ -251,3 +254,31 @@ def test_a_parameters_value_is_checked_before_anything_runs(tmp_path, point, wor
 def test_a_grid_whose_exclude_leaves_nothing_is_refused(tmp_path):
     with pytest.raises(GridError, match="leaves no point"):
         read_points(tmp_path, seeds=[0], exclude=[{"seed": 0}])
+
+
+def test_data_and_weights_that_are_missing_stop_a_grid_before_its_first_point(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no_weights"))
+    base = {"data.name": "folder", "data.root": "no/images", "evaluation.lpips": "vgg"}
+    grid, points = read_points(tmp_path, notebook=str(NOTEBOOK), base=base, seeds=[0, 1])
+    with pytest.raises(GridError, match=r"there is no folder .*no/images") as caught:
+        check_needs(grid, points)
+    assert str(caught.value).count("vgg16-397923af.pth, which is not in") == 1
+
+
+def test_a_plot_never_takes_different_points_for_one(tmp_path):
+    axes = {"ratio": [0.25, 0.5], "flag": [True, False]}
+    with pytest.raises(GridError, match=r"flag=False and ratio=0\.25, flag=True would be taken for one"):
+        read_points(tmp_path, axes=axes, seeds=[0, 1], plot={"x": "ratio", "metrics": ["psnr"]})
+    _, points = read_points(tmp_path, axes=axes, seeds=[0, 1], plot={"x": "variant", "metrics": ["psnr"]})
+    assert [point.variant for point in points[:3]] == ["ratio=0.25, flag=True"] * 2 + [
+        "ratio=0.25, flag=False"
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(ABLATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_grids_that_come_with_it_are_fit_to_run(path):
+    grid = read_grid(path)
+    points = build_points(grid)
+    assert grid.content.purpose and grid.content.cost and len(points) >= 5
+    if path.stem != "quickstart":
+        assert len(grid.content.seeds) >= 3 and grid.content.plot

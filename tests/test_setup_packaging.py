@@ -133,7 +133,7 @@ def test_what_the_package_imports_is_declared() -> None:
     """An import that only works because something else happens to bring the package breaks one day."""
     providers = packages_distributions()
     declared = set(RUNTIME) | set(
-        requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"])
+        requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"], EXTRAS["slurm"])
     )
     for path in sorted((ROOT / "mvqlab").rglob("*.py")):
         for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab"}:

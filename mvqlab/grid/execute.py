@@ -24,6 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from mvqlab.files import write_text_whole
 from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
 from mvqlab.grid.points import Point
+from mvqlab.grid.process import TimeIsUp
 from mvqlab.grid.spec import Grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
@@ -86,6 +87,9 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
 
     try:
         _execute(grid, point, folder)
+    except TimeIsUp:
+        finish("failed", "time limit: the scheduler's time was up", 130)
+        raise
     except KeyboardInterrupt:
         finish("stopped", "", 130)
         raise
@@ -158,6 +162,7 @@ def _describe(grid: Grid, point: Point, folder: Path) -> None:
         "id": point.id,
         "index": point.index,
         "label": point.label,
+        "variant": point.variant,
         "grid": grid.path.name,
         "purpose": grid.content.purpose,
         "notebook": grid.notebook.name,

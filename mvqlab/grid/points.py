@@ -8,16 +8,17 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from mvqlab import __version__
-from mvqlab.config import SHORT_NAMES, ConfigError, load_config, overrides_of
+from mvqlab.config import SHORT_NAMES, ConfigError, config_from_dict, load_config, overrides_of
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
+from mvqlab.pretrained import MissingWeightsError, require_all
 
 LABEL = "label"
 SET_BY_GRID = {OUTPUT, RESUME}
@@ -29,14 +30,17 @@ class Point:
 
     parameters: what the notebook is given, `output` apart. settings: the same for people, with the
     notebook's defaults filled in, and each setting that the grid changes under its dotted name.
+    variant: the label without the seed, which points that differ in nothing else have in common.
     id: hash of all that decides the outcome; its folder is found by it.
     """
 
     index: int
     label: str
+    variant: str
     parameters: Parameters
     settings: Parameters
     id: str
+    config: Parameters = field(default_factory=dict, repr=False)  # nested; empty where a notebook takes none
 
     def folder(self, results: Path) -> Path:
         """The point's folder under `results`: the one it already has, whatever its label was then."""
@@ -57,7 +61,7 @@ def build_points(grid: Grid) -> list[Point]:
         checked = _check(one.settings, notebook)
         for fault in checked.faults:
             faults[fault].append(index)
-        points.append(_point(index, one.label, checked, changed, notebook))
+        points.append(_point(index, one, checked, changed, notebook))
     report_faults(grid.path, _faults_of_plot(grid.content, points))
     listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
     between = [] if listed else _faults_between(points)
@@ -86,6 +90,23 @@ def choose(points: Sequence[Point], only: Sequence[int], expected_id: str = "") 
     return chosen
 
 
+def check_needs(grid: Grid, points: Sequence[Point]) -> None:
+    """Check that the data and the pretrained weights which `points` will ask for are on this machine.
+
+    Raises GridError, naming all that is missing.
+    """
+    faults = []
+    for config in [config_from_dict(point.config) for point in points if point.config]:
+        root = config.data.root
+        if root is not None and not (grid.notebook.parent / root).is_dir():
+            faults.append(f"data.root: there is no folder {grid.notebook.parent / root}")
+        try:
+            require_all(config)
+        except MissingWeightsError as error:
+            faults += str(error).splitlines()
+    report_faults(grid.path, list(dict.fromkeys(faults)))
+
+
 def _faults_of_layout(content: GridFile) -> list[str]:
     """Faults that forbid expanding: axes that do not fit together, names given in two places."""
     faults = []
@@ -109,16 +130,24 @@ def _faults_of_plot(content: GridFile, points: Sequence[Point]) -> list[str]:
     if content.plot is None:
         return []
     names = [*content.plot.by, *([content.plot.compare.name] if content.plot.compare else [])]
-    known = {name for point in points for name in point.settings}
+    known = {name for point in points for name in point.settings} | {"variant"}
+    absent = [name for name in names if name not in known]
+    if absent:
+        return [f"plot: the points have no parameter '{name}'{did_you_mean(name, known)}" for name in absent]
+    groups: dict[str, set[str]] = defaultdict(set)
+    for point in points:
+        values = {**point.settings, "variant": point.variant}
+        groups[str([values[name] for name in content.plot.by])].add(point.variant)
     return [
-        f"plot: the points have no parameter '{name}'{did_you_mean(name, known)}"
-        for name in names
-        if name not in known
+        f"plot: {' and '.join(sorted(group))} would be taken for one; name what tells them apart in x or hue"
+        for group in groups.values()
+        if len(group) > 1
     ]
 
 
 class _Wanted(NamedTuple):
     label: str
+    variant: str
     settings: Parameters
 
 
@@ -131,8 +160,9 @@ def _expand(content: GridFile) -> Iterator[_Wanted]:
         for combination in itertools.product(*axes):
             varied = {name: value for part in combination for name, value in part.items()}
             named = [str(point[LABEL])] if LABEL in point else _in_words(own)
+            words = named + _in_words({name: value for name, value in varied.items() if name != "seed"})
             label = ", ".join(named + _in_words(varied)) or "base"
-            yield _Wanted(label, {**content.base, **own, **varied})
+            yield _Wanted(label, ", ".join(words) or "base", {**content.base, **own, **varied})
 
 
 def _in_words(settings: Parameters) -> list[str]:
@@ -202,12 +232,12 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
     return _Checked(given, complete, config, faults)
 
 
-def _point(index: int, label: str, checked: _Checked, changed: Sequence[str], notebook: Notebook) -> Point:
+def _point(index: int, one: _Wanted, checked: _Checked, changed: Sequence[str], notebook: Notebook) -> Point:
     """The point; `changed` are the settings that some point of the grid changes, shown for every point."""
     shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
     shown |= {name: _look_up(checked.config, name) for name in changed}
     identity = [checked.complete, checked.config, notebook.source_hash, __version__]
-    return Point(index, label, checked.given, shown, _short_hash(identity))
+    return Point(index, one.label, one.variant, checked.given, shown, _short_hash(identity), checked.config)
 
 
 def _look_up(config: Parameters, name: str) -> Any:

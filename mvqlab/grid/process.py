@@ -111,18 +111,26 @@ def exit_in_words(returncode: int) -> str:
     return f"exit code {returncode}"
 
 
+class TimeIsUp(KeyboardInterrupt):
+    """A scheduler said, by SIGUSR2, that the time it granted is nearly over."""
+
+
 @contextmanager
 def terminate_like_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, so that `kill` stops a grid as cleanly as Ctrl-C does."""
+    """Let SIGTERM raise KeyboardInterrupt, so that `kill` stops a grid as cleanly as Ctrl-C does.
+
+    SIGUSR2, by which schedulers warn that a job's time is nearly over, raises TimeIsUp.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise TimeIsUp if number == signal.SIGUSR2 else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

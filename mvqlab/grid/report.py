@@ -166,8 +166,9 @@ def _found(grid: Grid) -> dict[str, dict[str, object]]:
 
 
 def _row_of(point: Point, grid: Grid, found: Mapping[str, dict[str, object]]) -> dict[str, object]:
-    row = {"label": point.label, "status": "waiting", "why": "", **point.settings, "point": point.id}
-    asked = {"label": point.label, **point.settings, "folder": str(point.folder(grid.results))}
+    names = {"label": point.label, "variant": point.variant}
+    row = {**names, "status": "waiting", "why": "", **point.settings, "point": point.id}
+    asked = {**names, **point.settings, "folder": str(point.folder(grid.results))}
     return {**row, **found.get(point.id, {}), **asked}
 
 
@@ -224,7 +225,7 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
     write_text_whole(paths[2], printed.to_latex(index=False))
     from mvqlab.plots import save_figure, summary_lines
 
-    return [*paths, save_figure(summary_lines(summary, plot.x, plot.hue), folder / "summary.png")]
+    return [*paths, save_figure(summary_lines(summary, plot.x, plot.hues), folder / "summary.png")]
 
 
 def _comparison(table: pd.DataFrame, plot: Plot, metrics: Sequence[str], folder: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from mvqlab.grid.points import Point, build_points, choose
+from mvqlab.grid.points import Point, build_points, check_needs, choose
 from mvqlab.grid.process import Slot, exit_in_words, share_out, start_point, stop, terminate_like_interrupt
 from mvqlab.grid.spec import Grid, GridError, read_grid
 from mvqlab.grid.status import (
@@ -53,6 +53,7 @@ def run_grid(
     grid = read_grid(path)
     points = choose(build_points(grid), only)
     again = retry_failed or fresh or bool(only)
+    check_needs(grid, points)
     run = _GridRun(grid, points, Board(stream or sys.stdout), fresh, again, share_out(workers))
     with terminate_like_interrupt():
         return run.run()

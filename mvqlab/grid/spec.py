@@ -41,10 +41,13 @@ class Comparison(Part):
 
 
 class Plot(Part):
-    """What to summarise and draw: `metrics` over the parameter `x`, a line each value of `hue`."""
+    """What to summarise and draw: `metrics` over the parameter `x`, a line each value of `hue`.
+
+    `variant` stands for all that tells points apart, the seed aside.
+    """
 
     x: str
-    hue: str | None = None
+    hue: str | list[str] = []
     metrics: Annotated[list[str], Field(min_length=1)]
     compare: Comparison | None = None
     published: str | None = None  # a table of mvqlab/published.csv, to stand beside
@@ -52,7 +55,12 @@ class Plot(Part):
     @property
     def by(self) -> list[str]:
         """The parameters that make a group."""
-        return [self.x] if self.hue is None else [self.hue, self.x]
+        return [*self.hues, self.x]
+
+    @property
+    def hues(self) -> list[str]:
+        """The parameters whose values together make a line."""
+        return [self.hue] if isinstance(self.hue, str) else self.hue
 
 
 class Slurm(Part):

@@ -1,0 +1,106 @@
+"""The points of a grid as one SLURM array, through submitit: each job runs `mvqlab grid run-one`.
+
+    mvqlab grid run ablations/mask_ratio.yaml --slurm --partition gpu --gpus 1
+
+Nothing stays behind on the machine that submits: points write their own status, `mvqlab grid status` reads
+it from any shell that sees the results, and the next `--slurm` submits what is not done.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import TextIO
+
+from mvqlab.grid.points import Point, build_points, choose
+from mvqlab.grid.process import Slot, point_environment
+from mvqlab.grid.spec import Grid, GridError, Slurm, read_grid
+from mvqlab.grid.status import state_of
+
+JOBS = ".slurm"  # folder under the results that receives SLURM's scripts and logs
+SECONDS_TO_STOP = 60  # between the warning that the time is up and the end
+
+
+def submit_grid(
+    path: str | Path,
+    *,
+    only: Sequence[int] = (),
+    fresh: bool = False,
+    retry_failed: bool = False,
+    resources: dict[str, object] | None = None,
+    stream: TextIO | None = None,
+) -> str:
+    """Submit the points that are not done as an array and return its job id; empty if there are none.
+
+    `only`, `fresh`, `retry_failed`: as in `run_grid`. `resources` go before what the grid file says under
+    `slurm`. Raises GridError before anything is submitted.
+    """
+    grid = read_grid(path)
+    points = _to_run(grid, choose(build_points(grid), only), fresh, retry_failed or bool(only))
+    slurm = Slurm.model_validate({**grid.content.slurm.model_dump(), **(resources or {})})
+    _require_slurm()
+    out = stream or sys.stdout
+    if not points:
+        print("nothing to submit: no point is left", file=out)
+        return ""
+    jobs = _executor(grid, slurm).map_array(
+        run_one,
+        [str(grid.path)] * len(points),
+        [point.index for point in points],
+        [point.id for point in points],
+        [slurm.cpus] * len(points),
+        [fresh] * len(points),
+    )
+    array = jobs[0].job_id.partition("_")[0]
+    print(
+        f"{len(points)} points submitted as array {array}, {slurm.parallel} at a time at most\n"
+        f"how far they are: mvqlab grid status {grid.path}\n"
+        f"to stop them:     scancel {array}\n"
+        f"logs:             {grid.results / JOBS}",
+        file=out,
+    )
+    return array
+
+
+def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -> int:
+    """What a job of the array does; how the point ended, it writes itself. Returns its exit code."""
+    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", grid_file]
+    command += ["--index", str(index), "--expect", identity, *(["--fresh"] if fresh else [])]
+    return subprocess.run(command, env=point_environment(Slot(cpus)), check=False).returncode
+
+
+def _to_run(grid: Grid, points: Sequence[Point], fresh: bool, again: bool) -> list[Point]:
+    left_alone = {"running"} | (set() if fresh else {"done"}) | (set() if again or fresh else {"failed"})
+    return [point for point in points if state_of(point.folder(grid.results)) not in left_alone]
+
+
+def _require_slurm() -> None:
+    if find_spec("submitit") is None:
+        raise GridError("--slurm needs submitit: pip install 'mvqlab[slurm]'")
+    if which("sbatch") is None:
+        raise GridError("--slurm needs SLURM's `sbatch`, which is not here: submit from a login node")
+
+
+def _executor(grid: Grid, slurm: Slurm):
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=grid.results / JOBS)
+    asked = {
+        "job_name": f"mvqlab-{grid.path.stem}",
+        "time": slurm.minutes,
+        "cpus_per_task": slurm.cpus,
+        "array_parallelism": slurm.parallel,
+        "signal_delay_s": SECONDS_TO_STOP,
+    }
+    if slurm.partition is not None:
+        asked["partition"] = slurm.partition
+    if slurm.memory_gb is not None:
+        asked["mem"] = f"{round(slurm.memory_gb * 1024)}M"
+    if slurm.gpus:
+        asked["gpus_per_node"] = slurm.gpus
+    executor.update_parameters(**asked)
+    return executor

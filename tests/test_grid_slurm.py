@@ -1,0 +1,101 @@
+"""Arrays on a real SLURM of one node: points run, are killed, cancelled, timed out, and go on afterwards."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+from grid_files import attempts, read_points, wait_until, write_grid
+from slurm_node import can_run, queue, slurm_node
+
+from mvqlab import cli
+from mvqlab.grid.slurm import submit_grid
+from mvqlab.grid.spec import GridError
+from mvqlab.grid.status import read_status, state_of
+
+needs_slurm = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_run(), reason="needs root, slurm-wlm and munge"),
+]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    with slurm_node(tmp_path_factory.mktemp("slurm")):
+        yield
+
+
+def points_of(tmp_path, **entries):
+    grid, points = read_points(tmp_path, **entries)
+    return grid.path, [point.folder(grid.results) for point in points]
+
+
+def submitted(path, **options):
+    stream = io.StringIO()
+    return submit_grid(path, stream=stream, **options), stream.getvalue()
+
+
+class TestOnARealNode:
+    pytestmark = needs_slurm
+
+    def test_every_point_runs_and_only_what_is_left_is_submitted_again(self, node, tmp_path):
+        entries = {"points": [{"label": "good"}, {"label": "bad", "how": "badly"}], "base": {"steps": 1}}
+        path, (good, bad) = points_of(tmp_path, **entries)
+        array, words = submitted(path, resources={"parallel": 1})
+        assert f"scancel {array}" in words and "2 points submitted" in words
+        wait_until(lambda: state_of(good) == "done" and state_of(bad) == "failed", 120)
+        assert read_status(bad).why == "ArithmeticError: two lines of trouble"
+        assert submitted(path)[0] == "", "the failed point waits for retry_failed"
+        wait_until(lambda: queue() == "", 60)
+
+        assert submitted(path, retry_failed=True)[0]
+        wait_until(lambda: len(attempts(bad)) == 2 and state_of(bad) == "failed", 120)
+        assert len(attempts(good)) == 1
+
+    def test_a_killed_job_and_a_cancelled_one_lose_nothing_that_is_done(self, node, tmp_path):
+        path, (killed, cancelled, done) = points_of(
+            tmp_path,
+            points=[
+                {"label": "killed", "how": "slowly at first", "seed": 1},
+                {"label": "cancelled", "how": "slowly at first"},
+                {"label": "done", "steps": 1},
+            ],
+        )
+        array, _ = submitted(path, resources={"cpus": 1})
+        wait_until(lambda: attempts(killed) and attempts(cancelled), 120)
+        (process,) = _processes_of(path, index=0)
+        os.kill(process, signal.SIGKILL)
+        subprocess.run(["scancel", f"{array}_1"], check=True)
+        wait_until(lambda: state_of(done) == "done", 120)
+        wait_until(lambda: queue() == "", 60)
+        assert state_of(killed) == "interrupted"
+        assert state_of(cancelled) in ("stopped", "interrupted")
+
+        submitted(path)
+        wait_until(lambda: state_of(killed) == state_of(cancelled) == "done", 120)
+        assert [len(attempts(folder)) for folder in (killed, cancelled, done)] == [2, 2, 1]
+
+
+def _processes_of(path, index):
+    wanted = f"grid run-one {path} --index {index} "
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if wanted in " ".join(p.info["cmdline"] or [])]
+
+
+def test_without_slurm_the_reason_is_said_and_nothing_is_submitted(tmp_path, monkeypatch):
+    path = write_grid(tmp_path, seeds=[0])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GridError, match="needs SLURM's `sbatch`"):
+        submit_grid(path)
+    monkeypatch.setattr("mvqlab.grid.slurm.find_spec", lambda name: None)
+    with pytest.raises(GridError, match=r"pip install 'mvqlab\[slurm\]'"):
+        submit_grid(path)
+
+
+def test_resources_without_slurm_are_refused(tmp_path, capsys):
+    path = write_grid(tmp_path, seeds=[0])
+    assert cli.main(["grid", "run", str(path), "--memory-gb", "4"]) == 2
+    assert "--memory-gb is for --slurm" in capsys.readouterr().err
