@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
@@ -55,6 +56,16 @@ class TestOnARealNode:
         assert submitted(path, retry_failed=True)[0]
         wait_until(lambda: len(attempts(bad)) == 2 and state_of(bad) == "failed", 120)
         assert len(attempts(good)) == 1
+
+    def test_a_job_trains(self, node, tmp_path):
+        """Libraries of training loops know SLURM, and must not take the job for one of their own."""
+        notebook = Path(__file__).parent.parent / "notebooks" / "ablation_point.ipynb"
+        sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
+        sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 2}
+        path, (folder,) = points_of(tmp_path, notebook=str(notebook), base=sizes, seeds=[0])
+        submitted(path)
+        wait_until(lambda: state_of(folder) in ("done", "failed"), 180)
+        assert state_of(folder) == "done", read_status(folder)
 
     def test_a_killed_job_and_a_cancelled_one_lose_nothing_that_is_done(self, node, tmp_path):
         path, (killed, cancelled, done) = points_of(

@@ -6,6 +6,7 @@ import os
 
 import lightning_fabric
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from mvqlab.config import Precision
 
@@ -24,6 +25,8 @@ def make_fabric(precision: Precision = "32-true") -> lightning_fabric.Fabric:
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
         precision=precision,
+        # named, because Fabric would otherwise take a job of SLURM's for its own to launch
+        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
     )
     fabric.launch()
     return fabric
