@@ -94,34 +94,53 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
 
 
 def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
-    """What `results.summarise` gives: a panel a metric, its mean over `x` with the 95 % interval."""
+    """What `results.summarise` gives: a panel a metric, its mean and 95 % interval over `x`.
+
+    Numbers `x` run to the right; names stand below each other.
+    """
     metrics = list(dict.fromkeys(summary["metric"]))
-    figure = Figure(figsize=(3.6 * len(metrics) + 0.6, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     is_number = pd.api.types.is_numeric_dtype(summary[x])
-    groups = list(summary.groupby(list(hues), sort=False)) if hues else [((), summary)]
-    for axis, metric in zip(panels, metrics, strict=True):
-        for place, (name, group) in enumerate(groups):
-            shown = group[group["metric"] == metric]
-            across = shown[x] if is_number else shown[x].map(str)
-            axis.errorbar(
-                across,
-                shown["mean"],
-                yerr=(shown["high"] - shown["mean"]).fillna(0.0),
-                label=", ".join(map(str, name)),
-                color=sns.color_palette("colorblind")[place],
-                marker="os^Dv"[place % 5],
-                linestyle="-" if is_number else "",
-                capsize=3,
-            )
-        axis.set(xlabel=heading(x), ylabel=heading(metric))
-        axis.tick_params(axis="x", rotation=0 if is_number else 20)
+    n_columns = min(3, len(metrics))
+    n_rows = -(-len(metrics) // n_columns)
+    height = 3.2 if is_number else 1.2 + 0.3 * summary[x].nunique()
+    figure = Figure(figsize=(3.8 * n_columns + 0.6, height * n_rows), layout="constrained")
+    panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=not is_number).flat)
+    for axis, metric in zip(panels, metrics, strict=False):
+        _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number)
+        value, across = heading(metric), heading(x)
+        axis.set(xlabel=across if is_number else value, ylabel=value if is_number else "")
         axis.grid(alpha=0.3)
+    for axis in panels[len(metrics) :]:
+        axis.set_visible(False)
+    if not is_number:
+        panels[0].invert_yaxis()
     if hues:
-        panels[-1].legend(title=", ".join(hues), frameon=False, fontsize=8)
+        panels[0].legend(title=", ".join(hues), frameon=False, fontsize=8)
     n = int(summary["n"].max())
     figure.suptitle(f"Means over {n} seeds, with 95 % intervals" if n > 1 else "One seed", fontsize=10)
     return figure
+
+
+def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_number: bool) -> None:
+    """Means and intervals of one metric; groups stand a little beside each other, so that none hides one."""
+    groups = list(rows.groupby(list(hues), sort=False)) if hues else [((), rows)]
+    places = {value: value if is_number else place for place, value in enumerate(dict.fromkeys(rows[x]))}
+    width = (max(places.values()) - min(places.values())) or 1.0
+    for number, (name, group) in enumerate(groups):
+        aside = 0.012 * width * (number - (len(groups) - 1) / 2)
+        along = [places[value] + aside for value in group[x]]
+        means, halves = group["mean"].tolist(), (group["high"] - group["mean"]).fillna(0.0).tolist()
+        points = (along, means, halves, None) if is_number else (means, along, None, halves)
+        axis.errorbar(
+            *points,
+            label=", ".join(map(str, name)),
+            color=sns.color_palette("colorblind")[number % 10],
+            marker="os^Dv"[number % 5],
+            linestyle="-" if is_number else "",
+            capsize=3,
+        )
+    if not is_number:
+        axis.set_yticks(list(places.values()), [str(value) for value in places])
 
 
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:
@@ -153,7 +172,9 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     `table` is what `results.load` gives: one row a point, with its `label` and its `folder`.
     """
     done = table[table["status"] == "done"]
-    pictures = {row.label: load_pictures(Path(row.folder)) for row in done.itertuples()}
+    # seeds look alike: the first of each variant is shown
+    shown = done.drop_duplicates("variant") if "variant" in done else done
+    pictures = {row.label: load_pictures(Path(row.folder)) for row in shown.itertuples()}
     pictures = {label: kept for label, kept in pictures.items() if kept is not None}
     figures = {
         **_reconstruction_figures(pictures),

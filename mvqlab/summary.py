@@ -98,11 +98,18 @@ def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for key, group in summary.groupby(list(by), sort=False, dropna=False):
         row = {heading(name): as_text(name, value) for name, value in zip(by, key, strict=True)}
         for one in group.itertuples():
-            spread = "" if math.isnan(one.low) else f" ± {as_text('', (one.high - one.low) / 2)[:6]}"
-            row[heading(one.metric)] = f"{as_text(one.metric, float(one.mean))}{spread}"
+            row[heading(one.metric)] = _with_spread(one.metric, one.mean, (one.high - one.low) / 2)
         row["n"] = str(int(group["n"].max()))
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
+
+
+def _with_spread(metric: str, mean: float, half: float) -> str:
+    """``21.3 ± 1.9``: two digits of the half interval, and as many decimals in the mean."""
+    if math.isnan(half) or half == 0.0:
+        return as_text(metric, float(mean))
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def published(what: str = "") -> pd.DataFrame:

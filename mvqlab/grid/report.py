@@ -20,6 +20,7 @@ from mvqlab.grid.status import EXECUTED_FILE, read_status, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 
 Say = Callable[[str], None]
+FEW = 8  # notebooks whose paths are listed one by one
 
 
 class Collected(NamedTuple):
@@ -95,7 +96,8 @@ def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:
     if collected.plot is not None:
         _say_paths(say, "summary", _summarise(table, collected.plot, folder, say))
     _say_paths(say, "figures", _draw(table, folder))
-    _say_paths(say, "notebooks", [notebook for notebook in notebooks if notebook.exists()])
+    there = [notebook for notebook in notebooks if notebook.exists()]
+    _say_paths(say, "notebooks", there if len(there) <= FEW else [folder / "*" / EXECUTED_FILE])
     return table
 
 
