@@ -150,6 +150,8 @@ def _grid_run(options: argparse.Namespace) -> int:
     if options.slurm:
         from mvqlab.grid.slurm import submit_grid
 
+        if options.workers != 1:
+            raise UsageError("--workers is for this machine; on a cluster --parallel says how many at a time")
         points = {"only": options.only, "fresh": options.fresh, "retry_failed": options.retry_failed}
         submit_grid(options.file, **points, resources=resources)
         return 0

@@ -110,3 +110,7 @@ def test_resources_without_slurm_are_refused(tmp_path, capsys):
     path = write_grid(tmp_path, seeds=[0])
     assert cli.main(["grid", "run", str(path), "--memory-gb", "4"]) == 2
     assert "--memory-gb is for --slurm" in capsys.readouterr().err
+    assert cli.main(["grid", "run", str(path), "--slurm", "--workers", "2"]) == 2
+    assert "--parallel says how many" in capsys.readouterr().err
+    assert cli.main(["grid", "run", str(path), "--slurm", "--minutes", "0"]) == 2
+    assert "--minutes: Input should be greater than or equal to 1 (got 0)" in capsys.readouterr().err

@@ -16,6 +16,8 @@ from pathlib import Path
 from shutil import which
 from typing import TextIO
 
+from pydantic import ValidationError
+
 from mvqlab.grid.points import Point, build_points, choose
 from mvqlab.grid.process import Slot, point_environment
 from mvqlab.grid.spec import Grid, GridError, Slurm, read_grid
@@ -41,7 +43,7 @@ def submit_grid(
     """
     grid = read_grid(path)
     points = _to_run(grid, choose(build_points(grid), only), fresh, retry_failed or bool(only))
-    slurm = Slurm.model_validate({**grid.content.slurm.model_dump(), **(resources or {})})
+    slurm = _resources(grid, resources or {})
     _require_slurm()
     out = stream or sys.stdout
     if not points:
@@ -71,6 +73,14 @@ def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -
     command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", grid_file]
     command += ["--index", str(index), "--expect", identity, *(["--fresh"] if fresh else [])]
     return subprocess.run(command, env=point_environment(Slot(cpus)), check=False).returncode
+
+
+def _resources(grid: Grid, given: dict[str, object]) -> Slurm:
+    try:
+        return Slurm.model_validate({**grid.content.slurm.model_dump(), **given})
+    except ValidationError as error:
+        faults = [f"--{fault['loc'][0]}: {fault['msg']} (got {fault['input']!r})" for fault in error.errors()]
+        raise GridError("\n".join(faults).replace("_", "-")) from None
 
 
 def _to_run(grid: Grid, points: Sequence[Point], fresh: bool, again: bool) -> list[Point]:
