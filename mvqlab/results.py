@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mvqlab import __version__
 from mvqlab.columns import COLUMNS, as_text, heading
 from mvqlab.files import whole_file, write_text_whole
+from mvqlab.memory import peak_process_memory
 from mvqlab.progress import PROGRESS_FILE
 from mvqlab.summary import as_paper, compare, published, summarise
 
@@ -85,8 +86,9 @@ def environment() -> dict[str, Any]:
         "mvqlab": __version__,
         "python": platform.python_version(),
         "git_commit": _git_commit(),
-        "peak_memory_mib": _peak_memory_mib(),
     }
+    peak = peak_process_memory()
+    facts["peak_memory_mib"] = None if peak is None else round(peak / 2**20, 1)
     torch = sys.modules.get("torch")
     if torch is not None:
         facts |= {"torch": str(torch.__version__), "threads": torch.get_num_threads()}
@@ -94,16 +96,6 @@ def environment() -> dict[str, Any]:
             facts["device"] = f"cuda ({torch.cuda.get_device_name(0)})"
             facts["peak_gpu_memory_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     return facts
-
-
-def _peak_memory_mib() -> float | None:
-    """The most memory that this process has held; None on Windows, which does not tell."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 
 
 def _git_commit() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from mvqlab.bench.timing import Case
 from mvqlab.config import load_config
+from mvqlab.memory import peak_process_memory
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
@@ -47,10 +47,7 @@ def peak_memory(run: Callable[[], object], device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         run()
         return torch.cuda.max_memory_allocated(device)
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_process_memory() or 0
 
 
 def _step(model: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], None]:

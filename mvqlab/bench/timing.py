@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
-from mvqlab.evaluation.speed import wait_for
+from mvqlab.evaluation.speed import timings
 
 
 @dataclass(frozen=True)
@@ -32,22 +31,6 @@ class Case:
     memory: Callable[[], int] | None = None
 
 
-def seconds_of(
-    run: Callable[[], object], repeats: int, device: torch.device, warm: bool = True
-) -> list[float]:
-    """Wall-clock seconds of `repeats` calls of `run`, after one that warms up."""
-    if warm:
-        run()
-    times = []
-    for _ in range(repeats):
-        wait_for(device)
-        began = time.perf_counter()
-        run()
-        wait_for(device)
-        times.append(time.perf_counter() - began)
-    return times
-
-
 def measure(cases: Sequence[Case], repeats: int, device: torch.device) -> pd.DataFrame:
     """One row a case: median and spread in seconds, how many times faster than its reference, memory."""
     rows = []
@@ -56,7 +39,8 @@ def measure(cases: Sequence[Case], repeats: int, device: torch.device) -> pd.Dat
         if case.seconds is not None:
             times = [case.seconds]
         else:
-            times = seconds_of(case.run, 1 if case.once else repeats, device, warm=not case.once)
+            n = 1 if case.once else repeats
+            times = timings(case.run, device=device, repeats=n, warmup=0 if case.once else 1)
         rows.append(
             {
                 "work": case.work,
@@ -94,14 +78,14 @@ def read_bandwidth(device: torch.device, n_bytes: int = 2**28, repeats: int = 7)
     """Bytes a second at which `device` reads weights from memory: a matrix of `n_bytes` times a vector."""
     side = int((n_bytes / 4) ** 0.5)
     matrix, vector = torch.randn(side, side, device=device), torch.randn(side, device=device)
-    times = seconds_of(lambda: matrix @ vector, repeats, device)
+    times = timings(lambda: matrix @ vector, device=device, repeats=repeats)
     return matrix.nbytes / statistics.median(times)
 
 
 def product_rate(device: torch.device, side: int = 1024, repeats: int = 7) -> float:
     """Floating-point operations a second of `device` in products of two matrices of `side` x `side`."""
     a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
-    times = seconds_of(lambda: a @ b, repeats, device)
+    times = timings(lambda: a @ b, device=device, repeats=repeats)
     return 2 * side**3 / statistics.median(times)
 
 

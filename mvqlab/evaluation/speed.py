@@ -22,11 +22,26 @@ def seconds_per_step(
 
     Each call is timed until `device` has finished its work. Raises ValueError for fewer than one repeat.
     """
+    return statistics.median(timings(step, device=device, repeats=repeats, warmup=warmup, clock=clock))
+
+
+def timings(
+    step: Callable[[], object],
+    *,
+    device: torch.device | str = "cpu",
+    repeats: int = 5,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Wall-clock seconds of each of `repeats` calls of `step`, after `warmup` untimed ones.
+
+    Raises ValueError for fewer than one repeat.
+    """
     if repeats < 1:
         raise ValueError(f"a timing needs at least one repeat, got {repeats}")
     for _ in range(warmup):
         step()
-    return statistics.median(_time(step, torch.device(device), clock) for _ in range(repeats))
+    return [_time(step, torch.device(device), clock) for _ in range(repeats)]
 
 
 def images_per_second(
