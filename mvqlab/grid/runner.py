@@ -192,7 +192,7 @@ class _GridRun:
     def _whole(self) -> str:
         """The grid in one line."""
         n_left = len(self.queue) + len(self.running)
-        words = f"{len(self.points) - n_left} of {len(self.points)} points behind, {n_left} to go"
+        words = f"{len(self.points) - n_left} of {len(self.points)} points finished, {n_left} to go"
         if self.seconds:
             spent = sum(min(one.elapsed, self._usual()) for one in self.running)
             words += f", about {duration((n_left * self._usual() - spent) / self.n_workers)}"
