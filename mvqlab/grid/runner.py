@@ -28,7 +28,7 @@ from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
 STOPPED_CODE = 130  # exit code after Ctrl-C
-GLANCE = 0.25  # seconds between two looks at the running points
+GLANCE = 0.1  # seconds between two looks at the running points
 
 
 def run_grid(
