@@ -107,6 +107,7 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", __file__)  # or it lies in an environment inside another project
         is_changed = bool(git("status", "--porcelain", "--", str(folder)))
         return git("rev-parse", "--short=10", "HEAD") + "+" * is_changed
     except (OSError, subprocess.SubprocessError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,12 @@ def test_a_point_starts_at_a_moment_not_at_a_word(tmp_path):
     (folder / "status.json").write_text(json.dumps({**status, "started": "2026-01-02 03:04:05"}))
     assert load(tmp_path)["started"][0] == pd.Timestamp("2026-01-02 03:04:05", tz="UTC")
     assert str(load(tmp_path)["started"].dt.tz) == "UTC"
+
+
+def test_the_commit_is_mvqlabs_own_and_not_that_of_a_project_around_it(tmp_path, monkeypatch):
+    """An installed package often lies in an environment inside somebody's repository."""
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        author = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *author, *command], check=True)
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "results.py"))
+    assert results.environment()["git_commit"] is None
