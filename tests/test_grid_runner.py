@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -207,11 +209,29 @@ def test_no_workers_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_point_whose_scheduler_says_that_time_is_nearly_up_says_so_and_ends_its_kernel(tmp_path):
+    (folder,) = folders_of(tmp_path, points=[{"how": "slowly at first"}])
+    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(tmp_path / "toy_grid.yaml")]
+    process = subprocess.Popen(
+        [*command, "--index", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: attempts(folder))
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(30) == 130
+    assert (state_of(folder), read_status(folder).why) == (
+        "failed",
+        "time limit: the scheduler's time was up",
+    )
+    wait_until(lambda: all(kernel_is_gone(pid) for pid in attempts(folder)))
+
+
+@pytest.mark.slow
 def test_a_training_whose_kernel_is_killed_goes_on_from_its_checkpoint(tmp_path):
     """A real point, killed in the middle of stage 1: the next run takes the steps that are left, no more."""
     training = {"stage1.checkpoint_every": 5, "stage1.log_every": 1, "stage1.batch_size": 4}
     sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
     sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 60}
+    sizes |= {"preset": "shapes32"}
     (folder,) = folders_of(tmp_path, notebook=str(NOTEBOOK), base=training | sizes, seeds=[0])
     path = tmp_path / "toy_grid.yaml"
     engine = start_grid(path)

@@ -90,6 +90,13 @@ class TestOnARealNode:
         wait_until(lambda: state_of(killed) == state_of(cancelled) == "done", 120)
         assert [len(attempts(folder)) for folder in (killed, cancelled, done)] == [2, 2, 1]
 
+    def test_a_job_whose_time_is_up_says_so(self, node, tmp_path):
+        """SLURM looks at its clock twice a minute, and warns at once where a job asked for one minute."""
+        path, (folder,) = points_of(tmp_path, points=[{"how": "slowly at first"}])
+        submitted(path, resources={"minutes": 1})
+        wait_until(lambda: queue() == "", 120)
+        assert read_status(folder).why == "time limit: the scheduler's time was up"
+
 
 def _processes_of(path, index):
     wanted = f"grid run-one {path} --index {index} "

@@ -125,6 +125,22 @@ def test_a_resumed_stage1_equals_an_unbroken_one(
     assert steps.tolist() == list(range(1, 9))
 
 
+def test_a_state_never_lies_on_disk_without_its_curves(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two files would otherwise lose what was logged before it."""
+
+    def killed(state: dict[str, object], path: Path) -> None:
+        raise KeyboardInterrupt
+
+    for stage, train in ((1, train_stage1), (2, train_stage2)):
+        given = () if stage == 1 else (build_stage1(tiny()).eval(),)
+        monkeypatch.setattr(f"mvqlab.training.stage{stage}.save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(), *given, tmp_path / str(stage), splits=splits)
+        assert len(pd.read_csv(tmp_path / str(stage) / "curves.csv")) > 0
+
+
 def test_a_seed_gives_the_same_weights(tmp_path: Path, splits: Splits) -> None:
     first = train_stage1(tiny(), tmp_path / "a", splits=splits)
     assert_same(first, train_stage1(tiny(), tmp_path / "b", splits=splits))

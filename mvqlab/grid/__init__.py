@@ -9,5 +9,7 @@
     runner    all points, one process after the other (`mvqlab grid run`)
     report    plans and tables for a terminal
 
-Nothing is imported here, so that `mvqlab --help` stays quick.
+Only nbformat is imported here, before any other module can import it the slow way.
 """
+
+from mvqlab.grid import lean_nbformat as lean_nbformat

@@ -8,6 +8,7 @@ it from any shell that sees the results, and the next `--slurm` submits what is 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,7 +73,11 @@ def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -
     """What a job of the array does; how the point ended, it writes itself. Returns its exit code."""
     command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", grid_file]
     command += ["--index", str(index), "--expect", identity, *(["--fresh"] if fresh else [])]
-    return subprocess.run(command, env=point_environment(Slot(cpus)), check=False).returncode
+    process = subprocess.Popen(command, env=point_environment(Slot(cpus)))
+    # The warning that time is nearly up reaches the point by itself; submitit's answer to it would kill the
+    # point before it could say so.
+    signal.signal(signal.SIGUSR2, lambda number, frame: None)
+    return process.wait()
 
 
 def _resources(grid: Grid, given: dict[str, object]) -> Slurm:

@@ -190,9 +190,10 @@ class _Run:
         set_random_state(state["random"])
 
     def save(self, step: int) -> None:
-        """Write weights, state and curves after `step` steps."""
+        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left."""
         if not self.fabric.is_global_zero:
             return
+        self.curves.save()
         save_settings(self.config, self.folder)
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
         state = {
@@ -205,7 +206,6 @@ class _Run:
             "random": random_state(),
         }
         save_state(state, self.folder / "state.pt")
-        self.curves.save()
 
     def train(self, on_step: OnStep | None) -> None:
         """From the current step to the last."""
