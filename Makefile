@@ -23,7 +23,7 @@ demo: $(VENV)/.installed ## install mvqlab, run the quickstart grid, show its ta
 
 test: lint ## install everything, check style and notebooks, run every test
 	@echo "==> Running all tests, the slow ones too"
-	@$(BIN)/python -m pytest -m ""
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev ## check style, and that notebooks are stored without outputs
 	@echo "==> Checking style"
