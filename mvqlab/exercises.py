@@ -1,0 +1,86 @@
+"""Exercises in notebooks: check an answer, and say what is wrong with it.
+
+An exercise is a code cell with a stub, tagged `exercise-N`, and a cell that checks it:
+
+    with exercise("1") as check:
+        check.equal(nearest(features, codebook), nearest_codes(features, codebook), "Which axis is argmin's?")
+
+The stub runs unsolved. A wrong answer prints a hint and stops nothing. Solutions: see `mvqlab.solutions`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+class _NotRightError(Exception):
+    """The answer is not right, or not there; the message is the hint."""
+
+
+class exercise:  # noqa: N801 (a context manager, called like a function)
+    """Check the answer to exercise `name` inside the `with`, then print one line on it.
+
+    "right", "not done yet", "not right yet" with a hint, or what the answer's code raised and in which line
+    of it. Nothing is raised, so a notebook runs on. The methods may be called one after the other; the
+    first that fails ends the check.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> exercise:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            print(f"Exercise {self.name}: right.")
+        elif isinstance(error, _NotRightError):
+            print(f"Exercise {self.name}: {error}")
+        elif isinstance(error, Exception):
+            frames = traceback.extract_tb(trace)
+            where = next((frame for frame in reversed(frames) if "ipykernel" in frame.filename), frames[-1])
+            print(
+                f"Exercise {self.name}: not right yet. {type(error).__name__}: {error}\n"
+                f"    raised by `{where.line}` (line {where.lineno} of {where.name})"
+            )
+        else:
+            return False  # Ctrl-C
+        return True
+
+    def done(self, *answers: object) -> None:
+        """Every answer is something other than None or ``...``, which stubs leave."""
+        if any(answer is None or answer is Ellipsis for answer in answers):
+            raise _NotRightError("not done yet. Replace the `...` in the cell above.")
+
+    def that(self, holds: bool | Tensor, hint: str) -> None:
+        """The condition holds; `hint` says what to look at if it does not."""
+        if not bool(holds):
+            raise _NotRightError(f"not right yet. {hint}")
+
+    def equal(
+        self, answer: Tensor | ArrayLike | None, truth: Tensor | ArrayLike, hint: str, tolerance: float = 1e-4
+    ) -> None:
+        """`answer` has the shape of `truth` and its values, within `tolerance` absolute and relative."""
+        self.done(answer)
+        found, expected = _array(answer), _array(truth)
+        if found.shape != expected.shape:
+            raise _NotRightError(
+                f"not right yet. The shape is {found.shape}, it should be {expected.shape}. {hint}"
+            )
+        is_close = np.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+        if not is_close.all():
+            wrong = f"{(~is_close).sum()} of {is_close.size} values differ. " if is_close.size > 1 else ""
+            raise _NotRightError(f"not right yet. {wrong}{hint}")
+
+
+def _array(values: Tensor | ArrayLike) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, dtype=float)

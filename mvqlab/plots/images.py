@@ -1,0 +1,69 @@
+"""Rows of images, and what a model keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mvqlab.pictures import Pictures
+
+CELL = 0.95  # inches of an image in a figure
+
+
+def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Figure:
+    """One labelled row of images (n, H, W, 3) below the other."""
+    n_columns = max(len(images) for images in rows.values())
+    figure, axes = picture_grid(len(rows), n_columns, title, margin=1.7)
+    for row, (label, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(row, images, strict=False):
+            axis.imshow(image)
+        name_row(row[0], label)
+    return figure
+
+
+def masks(pictures: Pictures, title: str = "", n_images: int = 8) -> Figure:
+    """Original, score map, kept regions and reconstruction, column by column."""
+    n = min(n_images, len(pictures.originals))
+    figure, axes = picture_grid(4, n, title, margin=1.7)
+    has_scores = np.ptp(pictures.scores) > 0
+    for column in range(n):
+        image = pictures.originals[column]
+        axes[0, column].imshow(image)
+        if has_scores:
+            axes[1, column].imshow(pictures.scores[column], cmap="cividis")
+        else:
+            axes[1, column].text(0.5, 0.5, "no scores", ha="center", va="center", fontsize=7)
+        axes[2, column].imshow(hide_dropped(image, pictures.is_kept[column]))
+        axes[3, column].imshow(pictures.reconstructions[column])
+    for axis, label in zip(axes[:, 0], ("original", "score", "kept regions", "reconstruction"), strict=True):
+        name_row(axis, label)
+    return figure
+
+
+def hide_dropped(image: NDArray[np.uint8], is_kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) with the regions that are not kept (h, w) faded to a light grey."""
+    factor = image.shape[0] // is_kept.shape[0]
+    kept = np.kron(is_kept, np.ones((factor, factor), dtype=bool))[..., None]
+    return np.where(kept, image, (0.12 * image + 0.88 * 235).astype(np.uint8))
+
+
+def picture_grid(
+    n_rows: int, n_columns: int, title: str, margin: float
+) -> tuple[Figure, NDArray[np.object_]]:
+    """A figure of bare axes (n_rows, n_columns) for pictures, `margin` inches wider for names of rows."""
+    figure = Figure(figsize=(n_columns * CELL + margin, n_rows * CELL + 0.4), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, gridspec_kw={"wspace": 0.03, "hspace": 0.03})
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    return figure, axes
+
+
+def name_row(axis: Axes, label: str) -> None:
+    """Write `label` to the left of the first picture of a row."""
+    axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
