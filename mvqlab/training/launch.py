@@ -1,25 +1,34 @@
-"""Devices, processes and precision, through Lightning Fabric; seeds."""
+"""Devices, processes and precision, through Lightning Fabric; seeds.
+
+Fabric takes seconds to import (it imports torchmetrics), so that happens where a training starts: whoever
+only loads a model does not wait for it.
+"""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-import lightning_fabric
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from mvqlab.config import Precision
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-def make_fabric(precision: Precision = "32-true") -> lightning_fabric.Fabric:
+
+def make_fabric(precision: Precision = "32-true") -> Fabric:
     """A Fabric for this process.
 
     One device, the best there is, unless a launcher (`torchrun`, `fabric run`) started several
     processes and says so in the environment; then data-parallel training over all of them.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    fabric = lightning_fabric.Fabric(
+    fabric = Fabric(
         accelerator="auto",
         devices=local,
         num_nodes=max(1, world // local),

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mvqlab.config import Config, LossConfig, OptimiserConfig
@@ -43,6 +42,9 @@ from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnStep, run_steps
 from mvqlab.training.schedule import learning_rate, set_learning_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train_stage1(

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from mvqlab.config import Config, ConfigError
@@ -39,6 +38,9 @@ from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnStep, run_steps
 from mvqlab.training.schedule import learning_rate, set_learning_rate
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
