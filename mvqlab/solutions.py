@@ -46,9 +46,10 @@ def solve(notebook: NotebookNode, solutions: Mapping[str, str], keep_stubs: bool
     strange = sorted(set(exercise_tags(notebook)) ^ set(solutions))
     if strange:
         raise ValueError(f"only the notebook or only its solutions hold {', '.join(strange)}")
+    solved = deepcopy(notebook)
     cells: list[NotebookNode] = []
     pending = ""  # the solution of the stub that was just passed, until its check
-    for cell in notebook.cells:
+    for cell in solved.cells:
         tag = next((tag for tag in cell.metadata.get("tags", []) if tag.startswith(TAG)), "")
         if tag and not keep_stubs:
             cell = v4.new_code_cell(solutions[tag], metadata=cell.metadata)
@@ -59,6 +60,5 @@ def solve(notebook: NotebookNode, solutions: Mapping[str, str], keep_stubs: bool
             if keep_stubs:
                 cells += [v4.new_code_cell(pending), v4.new_code_cell(cell.source)]
             pending = ""
-    solved = deepcopy(notebook)
     solved.cells = cells
     return solved

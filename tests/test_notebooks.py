@@ -9,14 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 
 from mvqlab.cli import main
+from mvqlab.grid.execute import ThisPython
 from mvqlab.grid.notebook import read_notebook
-from mvqlab.results import load
+from mvqlab.progress import QUIET_VARIABLE
+from mvqlab.results import RESULT_FILE, load, read_json
+from mvqlab.solutions import exercise_tags, read_solutions, solve
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COURSE = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 
 SECTIONS = ["# ", "## Setup", "## Settings", "## Theory", "## Exercises", "## Conclusion", "## References"]
 
@@ -67,6 +72,57 @@ def test_imports_only_what_the_library_has(path: Path) -> None:
                 for name in node.names:
                     is_there = hasattr(module, name.name) or find_spec(f"{node.module}.{name.name}")
                     assert is_there, f"{node.module} has no {name.name}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_stored_clean_and_readable_as_a_diff(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in notebook.cells] == [str(n) for n in range(len(notebook.cells))]
+    for cell in notebook.cells:
+        assert cell.metadata.keys() <= {"tags"}, "metadata that editors leave behind"
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+def test_a_lesson_has_a_scale_and_exercises_with_solutions(path: Path) -> None:
+    assert read_notebook(path).parameters["scale"].default == "quick"
+    notebook = nbformat.read(path, as_version=4)
+    tags = exercise_tags(notebook)
+    assert 3 <= len(tags) <= 6 and tags == [f"exercise-{n}" for n in range(1, len(tags) + 1)]
+    assert list(read_solutions(path.parent / "solutions" / f"{path.stem}.py")) == tags
+    words = "\n".join(cell.source for cell in cells(path, "markdown"))
+    assert "**You will learn**" in words and "Reading it" in words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_solutions_pass_its_checks(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each exercise is found open as handed out, then right as solved; no word on stderr, figures show."""
+    monkeypatch.setenv(QUIET_VARIABLE, "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore:torchvision")  # of this machine's wheels, see pyproject.toml
+    solutions = read_solutions(path.parent / "solutions" / f"{path.stem}.py")
+    executed = papermill.execute_notebook(
+        solve(nbformat.read(path, as_version=4), solutions, keep_stubs=True),
+        None,
+        parameters={"output": str(tmp_path)},
+        kernel_name="python3",
+        kernel_manager_class=ThisPython,
+        cwd=path.parent,
+        progress_bar=False,
+    )
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    for number in range(1, len(solutions) + 1):
+        assert f"Exercise {number}: not done yet" in printed and f"Exercise {number}: right." in printed
+    assert "not right yet" not in printed
+    assert [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"] == []
+    shown = [output.data for output in outputs if "data" in output]
+    assert any("image/png" in data for data in shown), "no figure came out"
+    assert not any("<Figure" in data.get("text/plain", "") and "image/png" not in data for data in shown)
+    assert read_json(tmp_path / RESULT_FILE)["metrics"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,122 @@
+"""The commands ``mvqlab grid plan | run | run-one | status | table | columns``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mvqlab.usage import UsageError
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """Add the commands of a grid to `parser`; each stores the function that runs it as `command`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plan = commands.add_parser("plan", help="show every point and what is left; run nothing")
+    plan.add_argument("file", type=Path, help="the grid file")
+    plan.set_defaults(command=_grid_plan)
+
+    run = commands.add_parser("run", help="run the points that are not done")
+    run.add_argument("file", type=Path, help="the grid file")
+    run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
+    run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
+    run.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
+    slurm = run.add_argument_group("on a cluster")
+    slurm.add_argument("--slurm", action="store_true", help="submit the points as a SLURM array and return")
+    slurm.add_argument("--partition", help="these go before what the grid file says under `slurm`")
+    slurm.add_argument("--minutes", type=int, help="time of a point")
+    slurm.add_argument("--memory-gb", type=float)
+    slurm.add_argument("--cpus", type=int)
+    slurm.add_argument("--gpus", type=int)
+    slurm.add_argument("--parallel", type=int, help="points at a time")
+    run.add_argument("--workers", type=int, default=1, metavar="N", help="points at a time; default: 1")
+    run.set_defaults(command=_grid_run)
+
+    one = commands.add_parser("run-one", help="run one point in this process (what a scheduler calls)")
+    one.add_argument("file", type=Path, help="the grid file")
+    one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
+    one.add_argument("--expect", default="", metavar="ID", help="refuse if the point's identity is not this")
+    one.add_argument("--fresh", action="store_true", help="run it even if it is done")
+    one.set_defaults(command=_grid_run_one)
+
+    status = commands.add_parser("status", help="how far a running grid is, from any shell")
+    status.add_argument("file", type=Path, help="the grid file")
+    status.set_defaults(command=_grid_status)
+
+    table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
+    table.add_argument("path", type=Path, help="the grid file, or a results folder")
+    table.set_defaults(command=_grid_table)
+
+    columns = commands.add_parser("columns", help="what the columns of a table mean")
+    columns.set_defaults(command=_grid_columns)
+
+
+def _grid_plan(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_plan
+
+    print_plan(options.file)
+    return 0
+
+
+def _grid_run(options: argparse.Namespace) -> int:
+    names = ("partition", "minutes", "memory_gb", "cpus", "gpus", "parallel")
+    resources = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.slurm:
+        from mvqlab.grid.slurm import submit_grid
+
+        if options.workers != 1:
+            raise UsageError("--workers is for this machine; on a cluster --parallel says how many at a time")
+        points = {"only": options.only, "fresh": options.fresh, "retry_failed": options.retry_failed}
+        submit_grid(options.file, **points, resources=resources)
+        return 0
+    if resources:
+        raise UsageError(f"--{next(iter(resources)).replace('_', '-')} is for --slurm, which was not given")
+    from mvqlab.grid.runner import run_grid
+
+    return run_grid(
+        options.file,
+        only=options.only,
+        fresh=options.fresh,
+        retry_failed=options.retry_failed,
+        workers=options.workers,
+    )
+
+
+def _grid_run_one(options: argparse.Namespace) -> int:
+    from mvqlab.grid.execute import run_point
+    from mvqlab.grid.points import build_points, choose
+    from mvqlab.grid.process import terminate_like_interrupt
+    from mvqlab.grid.runner import BUSY
+    from mvqlab.grid.spec import read_grid
+    from mvqlab.grid.status import PointBusyError
+
+    grid = read_grid(options.file)
+    (point,) = choose(build_points(grid), [options.index], options.expect)
+    with terminate_like_interrupt():
+        try:
+            return 0 if run_point(grid, point, fresh=options.fresh) else 1
+        except PointBusyError as error:
+            print(error, file=sys.stderr)
+            return BUSY
+
+
+def _grid_status(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_status
+
+    print_status(options.file)
+    return 0
+
+
+def _grid_table(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_table
+
+    print_table(options.path)
+    return 0
+
+
+def _grid_columns(options: argparse.Namespace) -> int:
+    from mvqlab.grid.report import print_columns
+
+    print_columns()
+    return 0
