@@ -9,7 +9,7 @@ NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpo
 NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench gpu clean
+.PHONY: help demo test lint format bench book gpu clean
 
 help: ## list what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -41,6 +41,9 @@ format: $(VENV)/.installed-dev ## put style right, and take outputs out of noteb
 bench: $(VENV)/.installed ## measure the speed-ups on this machine
 	@echo "==> Measuring (some minutes)"
 	@$(BIN)/mvqlab bench
+
+book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into results/book
+	@$(BIN)/mvqlab course book
 
 # What a machine with a GPU is asked for: all tests, all suites, and the larger presets trained to their end.
 gpu: $(VENV)/.installed-dev ## on a machine with a GPU: test, measure, train the larger presets, into results/gpu

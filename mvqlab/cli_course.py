@@ -1,4 +1,4 @@
-"""The commands ``mvqlab course solve | grade``."""
+"""The commands ``mvqlab course solve | grade | book``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     grade.add_argument("--minutes", type=float, default=5.0, help="time for one cell; default: 5")
     grade.set_defaults(command=_grade)
 
+    book = commands.add_parser("book", help="run the lessons and render them as a static site")
+    book.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="default: notebooks")
+    book.add_argument("--out", type=Path, default=Path("results/book"), help="default: results/book")
+    book.add_argument("--scale", choices=("quick", "full"), default="quick", help="default: quick")
+    book.set_defaults(command=_book)
+
 
 def _solve(options: argparse.Namespace) -> int:
     from mvqlab.course import solve_file
@@ -37,4 +43,11 @@ def _grade(options: argparse.Namespace) -> int:
     table = grade_folder(options.notebook, options.folder, out, seconds=60.0 * options.minutes)
     print(table.to_markdown(index=False))
     print(f"written: {out}")
+    return 0
+
+
+def _book(options: argparse.Namespace) -> int:
+    from mvqlab.book import build_book
+
+    print(f"written: {build_book(options.notebooks, options.out, options.scale)}")
     return 0

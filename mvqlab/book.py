@@ -1,0 +1,99 @@
+"""The course as a static site: run the notebooks, then let Sphinx render what they show (`make book`)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+
+from mvqlab.files import whole_file
+from mvqlab.grid.execute import ThisPython
+from mvqlab.progress import QUIET_VARIABLE, Progress
+
+
+class BookError(RuntimeError):
+    """The book cannot be built: a notebook fails, or what renders it is not installed."""
+
+
+def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
+    """Run the lessons in `notebooks` at `scale` and render them below `out`; returns the first page.
+
+    A lesson that has not changed since it was last run for this book is not run again. Executed notebooks
+    stay in ``out/source``, the site is ``out/html``. Raises BookError.
+    """
+    _require_sphinx()
+    lessons = sorted(notebooks.glob("[0-9]*.ipynb"))
+    if not lessons:
+        raise BookError(f"{notebooks} holds no lessons: they are called 00_..., 01_... and so on")
+    source, html = out / "source", out / "html"
+    shutil.copytree(notebooks / "book", source, dirs_exist_ok=True)
+    for page in notebooks.glob("*.md"):
+        shutil.copy(page, source)
+    with Progress("running the lessons", len(lessons)) as progress:
+        for lesson in lessons:
+            run_lesson(lesson, source / lesson.name, scale)
+            progress.advance()
+    _render(source, html)
+    return html / "index.html"
+
+
+def run_lesson(lesson: Path, executed: Path, scale: str) -> None:
+    """Run `lesson` at `scale` into `executed`, unless that holds it already. Raises BookError if it fails."""
+    identity = hashlib.sha256(f"{scale}\n{lesson.read_text(encoding='utf-8')}".encode()).hexdigest()
+    if executed.exists() and _identity(executed) == identity:
+        return
+    before = os.environ.get(QUIET_VARIABLE)
+    os.environ[QUIET_VARIABLE] = "1"
+    try:
+        notebook = papermill.execute_notebook(
+            nbformat.read(lesson, as_version=4),
+            None,
+            parameters={"scale": scale},
+            kernel_name="python3",
+            kernel_manager_class=ThisPython,
+            cwd=lesson.parent,
+            progress_bar=False,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise BookError(f"{lesson.name} failed: {error.ename}: {error.evalue}") from None
+    finally:
+        if before is None:
+            del os.environ[QUIET_VARIABLE]
+        else:
+            os.environ[QUIET_VARIABLE] = before
+    _tidy(notebook)
+    notebook.metadata["mvqlab"] = {"identity": identity}
+    with whole_file(executed) as path:
+        nbformat.write(notebook, path)
+
+
+def _tidy(notebook: NotebookNode) -> None:
+    """Leave out what papermill adds for itself, and warnings about the machine that the book was made on."""
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+
+
+def _identity(executed: Path) -> str:
+    return nbformat.read(executed, as_version=4).metadata.get("mvqlab", {}).get("identity", "")
+
+
+def _require_sphinx() -> None:
+    missing = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
+    if missing:
+        raise BookError(f"the book needs {', '.join(missing)}: pip install 'mvqlab[book]'")
+
+
+def _render(source: Path, html: Path) -> None:
+    from sphinx.cmd.build import build_main
+
+    if build_main(["-q", "-b", "html", str(source), str(html)]) != 0:
+        raise BookError(f"Sphinx could not render {source}; what it says stands above")

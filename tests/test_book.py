@@ -1,0 +1,60 @@
+"""The book of the course, built from a course of one lesson."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mvqlab.book import BookError, build_book
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    folder = tmp_path / "notebooks"
+    shutil.copytree(NOTEBOOKS / "book", folder / "book")
+    shutil.copy(NOTEBOOKS / "LECTURER.md", folder)
+    write_lesson(folder, "print('scale', scale)")
+    return folder
+
+
+def write_lesson(folder: Path, source: str) -> None:
+    parameters = nbformat.v4.new_code_cell('scale: str = "quick"', metadata={"tags": ["parameters"]})
+    title = nbformat.v4.new_markdown_cell("# 0. A lesson\n\n$$ B \\leftarrow \\sqrt{B} $$")
+    code = nbformat.v4.new_code_cell(source)
+    nbformat.write(nbformat.v4.new_notebook(cells=[title, parameters, code]), folder / "00_lesson.ipynb")
+
+
+@pytest.mark.slow
+def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_path):
+    page = build_book(course, tmp_path / "book", scale="full")
+    assert "A lesson" in page.read_text()
+    lesson = (page.parent / "00_lesson.html").read_text()
+    assert "scale full" in lesson and "papermill" not in lesson
+    assert 'src="http' not in lesson and 'href="https://cdn' not in lesson
+    assert "mathjax" in lesson and list(page.parent.glob("_static/**/tex-*.js"))
+
+    executed = tmp_path / "book" / "source" / "00_lesson.ipynb"
+    before = executed.stat().st_mtime_ns
+    build_book(course, tmp_path / "book", scale="full")
+    assert executed.stat().st_mtime_ns == before, "what has not changed is not run again"
+    build_book(course, tmp_path / "book", scale="quick")
+    assert "scale quick" in (page.parent / "00_lesson.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_lesson_that_fails_is_named_and_nothing_is_rendered(course, tmp_path):
+    write_lesson(course, "1 / 0")
+    with pytest.raises(BookError, match=r"00_lesson.ipynb failed: ZeroDivisionError: division by zero"):
+        build_book(course, tmp_path / "book")
+    assert not (tmp_path / "book" / "html").exists()
+
+
+def test_a_folder_without_lessons_is_refused(tmp_path):
+    with pytest.raises(BookError, match="holds no lessons"):
+        build_book(tmp_path, tmp_path / "book")
+    assert not (tmp_path / "book").exists()
