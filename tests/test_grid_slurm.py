@@ -14,7 +14,7 @@ from grid_files import attempts, read_points, wait_until, write_grid
 from slurm_node import can_run, queue, slurm_node
 
 from mvqlab import cli
-from mvqlab.grid.slurm import submit_grid
+from mvqlab.grid.slurm import largest_array, submit_grid
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import read_status, state_of
 
@@ -89,6 +89,15 @@ class TestOnARealNode:
         submitted(path)
         wait_until(lambda: state_of(killed) == state_of(cancelled) == "done", 120)
         assert [len(attempts(folder)) for folder in (killed, cancelled, done)] == [2, 2, 1]
+
+    def test_more_points_than_an_array_holds_go_into_several(self, node, tmp_path, monkeypatch):
+        assert largest_array() == 1001, "SLURM's default"
+        monkeypatch.setattr("mvqlab.grid.slurm.largest_array", lambda: 2)
+        path, folders = points_of(tmp_path, base={"steps": 1}, seeds=[0, 1, 2])
+        arrays, words = submitted(path)
+        assert len(arrays.split()) == 2 and f"scancel {arrays}" in words
+        wait_until(lambda: [state_of(folder) for folder in folders] == ["done"] * 3, 120)
+        assert [len(attempts(folder)) for folder in folders] == [1, 1, 1]
 
     def test_a_job_whose_time_is_up_says_so(self, node, tmp_path):
         """SLURM looks at its clock twice a minute, and warns at once where a job asked for one minute."""

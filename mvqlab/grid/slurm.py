@@ -8,6 +8,7 @@ it from any shell that sees the results, and the next `--slurm` submits what is 
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pydantic import ValidationError
 
@@ -23,6 +24,9 @@ from mvqlab.grid.points import Point, build_points, choose
 from mvqlab.grid.process import Slot, point_environment
 from mvqlab.grid.spec import Grid, GridError, Slurm, read_grid
 from mvqlab.grid.status import state_of
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
 
 JOBS = ".slurm"  # folder under the results that receives SLURM's scripts and logs
 SECONDS_TO_STOP = 60  # between the warning that the time is up and the end
@@ -39,6 +43,9 @@ def submit_grid(
 ) -> str:
     """Submit the points that are not done as an array and return its job id; empty if there are none.
 
+    More points than SLURM takes in one array go into several, one after the other; their ids are joined by
+    spaces.
+
     `only`, `fresh`, `retry_failed`: as in `run_grid`. `resources` go before what the grid file says under
     `slurm`. Raises GridError before anything is submitted.
     """
@@ -50,23 +57,42 @@ def submit_grid(
     if not points:
         print("nothing to submit: no point is left", file=out)
         return ""
-    jobs = _executor(grid, slurm).map_array(
-        run_one,
-        [str(grid.path)] * len(points),
-        [point.index for point in points],
-        [point.id for point in points],
-        [slurm.cpus] * len(points),
-        [fresh] * len(points),
-    )
-    array = jobs[0].job_id.partition("_")[0]
+    executor = _executor(grid, slurm)
+    arrays: list[str] = []
+    for part in _parts(points, largest_array()):
+        if arrays:  # one array after the other, so that `parallel` holds for all of them
+            executor.update_parameters(dependency=f"afterany:{arrays[-1]}")
+        arrays.append(_submit(executor, grid, part, slurm.cpus, fresh))
     print(
-        f"{len(points)} points submitted as array {array}, {slurm.parallel} at a time at most\n"
+        f"{len(points)} points submitted as array {', '.join(arrays)}, {slurm.parallel} at a time at most\n"
         f"how far they are: mvqlab grid status {grid.path}\n"
-        f"to stop them:     scancel {array}\n"
+        f"to stop them:     scancel {' '.join(arrays)}\n"
         f"logs:             {grid.results / JOBS}",
         file=out,
     )
-    return array
+    return " ".join(arrays)
+
+
+def _submit(executor: SlurmExecutor, grid: Grid, points: Sequence[Point], cpus: int, fresh: bool) -> str:
+    n = len(points)
+    indices, identities = [point.index for point in points], [point.id for point in points]
+    jobs = executor.map_array(run_one, [str(grid.path)] * n, indices, identities, [cpus] * n, [fresh] * n)
+    return jobs[0].job_id.partition("_")[0]
+
+
+def _parts(points: Sequence[Point], size: int) -> list[Sequence[Point]]:
+    return [points[first : first + size] for first in range(0, len(points), size)]
+
+
+def largest_array() -> int:
+    """Jobs that SLURM takes in one array: its setting `MaxArraySize`, or 1001 where it does not tell."""
+    ask = ["scontrol", "show", "config"]
+    try:
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        told = ""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
+    return int(found[1]) if found else 1001
 
 
 def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -> int:
@@ -100,7 +126,7 @@ def _require_slurm() -> None:
         raise GridError("--slurm needs SLURM's `sbatch`, which is not here: submit from a login node")
 
 
-def _executor(grid: Grid, slurm: Slurm):
+def _executor(grid: Grid, slurm: Slurm) -> SlurmExecutor:
     import submitit
 
     executor = submitit.SlurmExecutor(folder=grid.results / JOBS)
