@@ -16,11 +16,13 @@ from mvqlab.config import Config, SamplingConfig
 from mvqlab.cuda_graph import ReplayedStep
 from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.models.pair_model import NextPair, PairCache, PairModel
+from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.progress import Progress
 
 FORBIDDEN = float("-inf")
+
+Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,14 @@ class _Chooser:
     """Draws codes and positions for a batch of sequences and keeps track of the places taken."""
 
     def __init__(
-        self, model: PairModel, n_images: int, settings: SamplingConfig, generator: torch.Generator
+        self,
+        model: PairModel,
+        n_images: int,
+        settings: SamplingConfig,
+        generator: torch.Generator,
+        listen: Listen | None = None,
     ) -> None:
-        self.model, self.settings, self.generator = model, settings, generator
+        self.model, self.settings, self.generator, self.listen = model, settings, generator, listen
         self.is_ordered = settings.ordered_positions and model.order == "raster"
         device = generator.device
         self.is_taken = torch.zeros(n_images, model.side**2, dtype=torch.bool, device=device)
@@ -98,15 +105,18 @@ class _Chooser:
 
     def code(self, logits: Tensor) -> Tensor:
         codes = logits[:, : self.model.codebook_size]  # what lies beyond only starts a sequence
-        s = self.settings
-        return choose(codes, s.temperature, s.code_top_k, s.code_top_p, self.generator)
+        return self._choose("code", codes, self.settings.code_top_k, self.settings.code_top_p)
 
     def position(self, logits: Tensor) -> Tensor:
         last = self.last if self.is_ordered else None
         allowed = allowed_positions(self.is_taken, last, self.n_drawn, self.model.n_pairs)
         logits = logits[:, : self.model.side**2].masked_fill(~allowed, FORBIDDEN)
-        s = self.settings
-        return choose(logits, s.temperature, s.position_top_k, s.position_top_p, self.generator)
+        return self._choose("position", logits, self.settings.position_top_k, self.settings.position_top_p)
+
+    def _choose(self, part: Part, possible: Tensor, k: int, p: float) -> Tensor:
+        if self.listen is not None:
+            self.listen(part, possible)
+        return choose(possible, self.settings.temperature, k, p, self.generator)
 
     def note(self, pair: NextPair) -> None:
         self.is_taken.scatter_(1, pair.positions.unsqueeze(1), True)
@@ -123,6 +133,7 @@ def sample_pairs(
     generator: torch.Generator,
     labels: Tensor | None = None,
     progress: Callable[[], object] | None = None,
+    listen: Listen | None = None,
 ) -> Pairs:
     """Draw `n_images` sequences of pairs, with a key/value cache: each transformer runs once a pair.
 
@@ -130,11 +141,13 @@ def sample_pairs(
     used twice; with `settings.ordered_positions` positions rise where the model was trained so.
 
     generator: on the model's device. labels (B,): classes, if the model has them. progress: called after
-    every pair. The model's training mode is left as it was.
+    every pair. listen: called before every draw with its part and its logits (B, n), in which what is
+    impossible is -inf; see `mvqlab.sampling_trace`. The model's training mode is left as it was.
     """
     settings = settings or SamplingConfig()
-    chooser = _Chooser(model, n_images, settings, _on_device(generator, model))
-    use_graph = settings.cuda_graph and generator.device.type == "cuda"
+    chooser = _Chooser(model, n_images, settings, _on_device(generator, model), listen)
+    # a replayed step calls nobody
+    use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
     drawn: list[NextPair] = []
     with _Evaluating(model), packed_linears(model, n_images):
         cache = model.begin(n_images, labels, static=use_graph)

@@ -1,9 +1,11 @@
 """What is measured: reconstructions, codebook, importance, generated images, speed."""
 
+from mvqlab.evaluation.causality import logit_changes
 from mvqlab.evaluation.codebook import codebook_redundancy, codebook_usage
 from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
 from mvqlab.evaluation.generation import generation_metrics
 from mvqlab.evaluation.importance import importance_agreement
+from mvqlab.evaluation.precision_recall import precision_recall
 from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
 from mvqlab.evaluation.report import (
     collect_held_out,
@@ -30,6 +32,8 @@ __all__ = [
     "generation_metrics",
     "images_per_second",
     "importance_agreement",
+    "logit_changes",
+    "precision_recall",
     "reconstruction_quality",
     "seconds_per_step",
     "stage2_columns",

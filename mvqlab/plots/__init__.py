@@ -6,24 +6,51 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 
 import sys
 
+from mvqlab.plots.attention import attention_matrices, kept_shares, trust_over_layers
 from mvqlab.plots.codebook import Cloud, code_clouds
 from mvqlab.plots.grid import draw_all, save_figure
 from mvqlab.plots.images import hide_dropped, image_rows, masks
+from mvqlab.plots.maps import map_rows, score_map
+from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
+from mvqlab.plots.scores import auc_over_steps, mask_agreement, score_histogram
+from mvqlab.plots.sequences import hearing_maps, laws, loss_by_place, pair_orders
+from mvqlab.plots.street import street
 from mvqlab.plots.tables import curves, lines, metric_bars, ratio_bars, summary_lines
+from mvqlab.plots.walk import code_grid, pair_strip, principal_maps, stations
 
 __all__ = [
     "Cloud",
+    "attention_matrices",
+    "auc_over_steps",
+    "beside_published",
     "code_clouds",
+    "code_grid",
     "curves",
     "draw_all",
+    "hearing_maps",
     "hide_dropped",
     "image_rows",
+    "kept_shares",
+    "laws",
     "lines",
+    "loss_by_place",
+    "map_rows",
+    "mask_agreement",
     "masks",
     "metric_bars",
+    "pair_orders",
+    "pair_strip",
+    "paired_differences",
+    "principal_maps",
+    "rate_distortion",
     "ratio_bars",
     "save_figure",
+    "score_histogram",
+    "score_map",
+    "stations",
+    "street",
     "summary_lines",
+    "trust_over_layers",
 ]
 
 

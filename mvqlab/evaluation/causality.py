@@ -1,0 +1,45 @@
+"""Who hears whom in a sequence of pairs, measured: change one part of one pair, see which logits move."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mvqlab.models.pair_model import PairModel, Part
+from mvqlab.models.pairs import Pairs
+
+
+class LogitChanges(NamedTuple):
+    """Largest absolute change of any logit, in nats: row n is the pair changed, column m the prediction.
+
+    codes (N, N). positions (N, N), or None where positions are given.
+    """
+
+    codes: Tensor
+    positions: Tensor | None
+
+
+@torch.no_grad()
+def logit_changes(model: PairModel, pairs: Pairs, part: Part) -> LogitChanges:
+    """What moves in the logits for the `pairs` (1, N) of one image if `part` of one pair becomes another.
+
+    Pair after pair is changed, each alone: its code to the next one of the codebook, or its position to
+    the next place, after the last the first. The model must be without classes and in evaluation mode
+    (dropout would change everything). Raises ValueError for more than one image.
+    """
+    if len(pairs) != 1:
+        raise ValueError(f"give the pairs of one image, not of {len(pairs)}")
+    n = pairs.n_pairs
+    codes, positions = pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1)
+    changed, n_values = (codes, model.codebook_size) if part == "code" else (positions, pairs.side**2)
+    changed.diagonal().add_(1).remainder_(n_values)
+    # the unchanged rows go through in a batch of the same size: other sizes may round otherwise
+    before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side))
+    after = model(Pairs(codes, positions, pairs.side))
+    moved = [
+        None if old is None else (new - old).abs().amax(dim=-1)
+        for old, new in zip(before, after, strict=True)
+    ]
+    return LogitChanges(*moved)

@@ -1,0 +1,53 @@
+"""What an image costs in bits as a set of pairs: which codes, and where they belong.
+
+    R = N log2 P + log2 C(L, N)
+
+A code costs the entropy of the codes' frequencies, which is log2 of their perplexity P. The second term is
+the choice of N places among L, every choice taken as equally likely. Nothing is learned from context, so a
+trained transformer pays less where there is something to learn: its price is `bits_per_image`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def position_bits(n_positions: int, n_pairs: int) -> float:
+    """log2 C(L, N): bits that say which `n_pairs` of `n_positions` places are kept, all choices alike.
+
+    Raises ValueError unless 0 <= n_pairs <= n_positions.
+    """
+    if not 0 <= n_pairs <= n_positions:
+        raise ValueError(f"cannot keep {n_pairs} of {n_positions} places")
+    return math.log2(math.comb(n_positions, n_pairs))
+
+
+def code_bits(n_pairs: int, perplexity: float) -> float:
+    """N log2 P: bits of `n_pairs` codes, each drawn by itself from codes of the given perplexity.
+
+    Raises ValueError for a perplexity under 1, which no frequencies have.
+    """
+    if perplexity < 1.0:
+        raise ValueError(f"a perplexity is at least 1, not {perplexity}")
+    return n_pairs * math.log2(perplexity)
+
+
+def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
+    """`table`, a row a trained model, with its rates in bits an image as further columns.
+
+    It needs the columns n_pairs, codebook_perplexity and position_loss (nats a pair). Added are code_bits,
+    position_bits and rate_bits, their sum, all without a transformer, and stage2_position_bits: what the
+    transformer pays for the positions, to be held against position_bits.
+    """
+    pairs = table["n_pairs"].astype(int)
+    of_codes = [code_bits(*row) for row in zip(pairs, table["codebook_perplexity"], strict=True)]
+    of_positions = [position_bits(n_positions, n) for n in pairs]
+    rated = table.assign(code_bits=of_codes, position_bits=of_positions)
+    return rated.assign(
+        rate_bits=rated["code_bits"] + rated["position_bits"],
+        stage2_position_bits=pairs * table["position_loss"] / math.log(2.0),
+    )

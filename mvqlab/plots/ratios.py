@@ -1,0 +1,160 @@
+"""A grid over the mask ratio: differences by seed, rate against distortion, published numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mvqlab.columns import heading
+from mvqlab.summary import compare, summarise
+
+MARKERS = "os^Dv"
+
+
+def paired_differences(
+    table: pd.DataFrame, name: str, first: str, second: str, at: str, metrics: Sequence[str]
+) -> Figure:
+    """What `name` = `first` gives less what `second` gives, a panel a metric, over the values of `at`.
+
+    Small hollow marks are single seeds, one shape a seed; discs with bars are means with 95 % intervals, as
+    `mvqlab.summary.compare` has them. Places with one seed have no bar. Raises SummaryError.
+    """
+    compared = compare(table, name, first, second, [at], metrics)
+    figure = Figure(figsize=(3.4 * len(metrics) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for axis, metric in zip(panels, metrics, strict=True):
+        wide = table.pivot_table(index=["seed", at], columns=name, values=metric)
+        by_seed = (wide[first] - wide[second]).dropna().rename("difference").reset_index()
+        _draw_differences(axis, by_seed, compared[compared["metric"] == metric], at)
+        axis.set(xlabel=heading(at), ylabel=heading(metric))
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
+    figure.suptitle(f"{name}: {first} minus {second}, paired by seed", fontsize=10)
+    return figure
+
+
+def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at: str) -> None:
+    """Single seeds to the left of each place, their mean and interval to the right of it."""
+    places = {value: place for place, value in enumerate(sorted(by_seed[at].unique()))}
+    for number, (seed, rows) in enumerate(by_seed.groupby("seed")):
+        axis.scatter(
+            [places[value] - 0.16 for value in rows[at]],
+            rows["difference"],
+            s=22,
+            marker=MARKERS[number % len(MARKERS)],
+            facecolors="none",
+            edgecolors="0.35",
+            label=f"seed {seed}",
+        )
+    axis.errorbar(
+        [places[value] + 0.08 for value in means[at]],
+        means["mean"],
+        (means["high"] - means["mean"]).fillna(0.0),
+        fmt="o",
+        color=sns.color_palette("colorblind")[0],
+        capsize=4,
+        label="mean, 95 % interval",
+    )
+    axis.axhline(0.0, color="black", linewidth=1)
+    axis.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+    axis.set_xlim(-0.6, len(places) - 0.4)
+    axis.grid(axis="y", alpha=0.3)
+
+
+def rate_distortion(
+    table: pd.DataFrame, rates: Mapping[str, str], distortion: str = "psnr", hue: str = "mask"
+) -> Figure:
+    """`distortion` over bits an image, a panel for each of `rates` (column -> axis label), a line a `hue`.
+
+    Points are means over seeds at one mask ratio, which stands beside them in per cent dropped, with the 95 %
+    interval of the distortion.
+    """
+    figure = Figure(figsize=(4.4 * len(rates) + 0.4, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+    places = [hue, "mask_ratio"]
+    for axis, (rate, label) in zip(panels, rates.items(), strict=True):
+        found = summarise(table, places, [rate, distortion]).set_index([*places, "metric"])
+        for number, kind in enumerate(dict.fromkeys(table[hue])):
+            ratios = sorted(table[table[hue] == kind]["mask_ratio"].unique())
+            bits = [found.loc[(kind, ratio, rate), "mean"] for ratio in ratios]
+            rows = [found.loc[(kind, ratio, distortion)] for ratio in ratios]
+            axis.errorbar(
+                bits,
+                [row["mean"] for row in rows],
+                [0.0 if pd.isna(row["high"]) else row["high"] - row["mean"] for row in rows],
+                color=sns.color_palette("colorblind")[number],
+                marker=MARKERS[number],
+                linestyle=("-", "--", ":", "-.")[number % 4],
+                capsize=3,
+                label=kind,
+            )
+            _name_ratios(axis, ratios, bits, [row["mean"] for row in rows], above=number == 0)
+        axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")
+        axis.grid(alpha=0.3)
+        axis.margins(x=0.1, y=0.12)
+    panels[0].legend(title=heading(hue), frameon=False, fontsize=8, loc="lower right")
+    figure.suptitle("Rate against distortion; beside each point the share dropped", fontsize=10)
+    return figure
+
+
+def beside_published(
+    summary: pd.DataFrame, published: pd.DataFrame, metrics: Mapping[str, str], ours: str, theirs: str
+) -> Figure:
+    """Our means (`results.summarise`) on the left, published numbers on the right, each with its own scale.
+
+    A row for each of `metrics` (our metric -> the published one), over the mask ratio. `ours` and `theirs`
+    say what each side was measured on.
+    """
+    figure = Figure(figsize=(8.4, 2.5 * len(metrics) + 0.5), layout="constrained")
+    palette = sns.color_palette("colorblind")
+    panels = figure.subplots(len(metrics), 2, squeeze=False, sharex=True)
+    for (left, right), (mine, other) in zip(panels, metrics.items(), strict=True):
+        rows = summary[summary["metric"] == mine]
+        left.errorbar(
+            rows["mask_ratio"],
+            rows["mean"],
+            (rows["high"] - rows["mean"]).fillna(0.0),
+            color=palette[0],
+            marker="o",
+            capsize=3,
+        )
+        printed = published[published["metric"] == other]
+        right.plot(
+            printed["mask_ratio"].astype(float),
+            printed["value"].astype(float),
+            color=palette[1],
+            marker="s",
+            linestyle="--",
+        )
+        for axis, name in ((left, heading(mine)), (right, other)):
+            axis.set(ylabel=name, ylim=(0.0, 1.06 * axis.get_ylim()[1]))
+            axis.grid(alpha=0.3)
+    for axis, words in zip(panels[0], (ours, theirs), strict=True):
+        axis.set_title(words, fontsize=9)
+    for axis in panels[-1]:
+        axis.set_xlabel(heading("mask_ratio"))
+    return figure
+
+
+def _name_ratios(
+    axis: Axes, ratios: Sequence[float], bits: Sequence[float], values: Sequence[float], above: bool
+) -> None:
+    """Write each ratio beside its point; where points crowd, the names climb (or sink) one by one."""
+    crowd, previous = 0, None
+    for ratio, x, y in sorted(zip(ratios, bits, values, strict=True), key=lambda point: point[1]):
+        crowd = crowd + 1 if previous is not None and x - previous < 0.09 * max(bits) else 0
+        previous = x
+        away = 7 + 11 * crowd
+        axis.annotate(
+            f"{ratio:.0%}".replace("%", " %"),
+            (x, y),
+            (5, away if above else -away),
+            textcoords="offset points",
+            ha="left",
+            va="bottom" if above else "top",
+            fontsize=7,
+        )
