@@ -18,6 +18,7 @@ from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import NextPair, PairCache, PairModel
 from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
 
 FORBIDDEN = float("-inf")
@@ -114,6 +115,39 @@ class _Chooser:
         self.n_drawn += 1
 
 
+def guided(logits: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: logits (2 B, n), told and then not told, to (B, n).
+
+    The not told, plus `scale` times what being told changes: 1 is the told alone, more exaggerates it.
+    Source: Ho and Salimans 2022, equation 6, whose w is scale - 1, on logits.
+    """
+    told, not_told = logits.chunk(2)
+    return not_told + scale * (told - not_told)
+
+
+class _Guide:
+    """A chooser for pairs of sequences, one told the condition and one not: both get the same pair."""
+
+    def __init__(self, chooser: _Chooser, n_images: int) -> None:
+        self.chooser, self.n_images = chooser, n_images
+        self.draw = {"code": self.code, "position": self.position}
+
+    def code(self, logits: Tensor) -> Tensor:
+        return self.chooser.code(guided(logits, self.chooser.settings.code_guidance)).repeat(2)
+
+    def position(self, logits: Tensor) -> Tensor:
+        return self.chooser.position(guided(logits, self.chooser.settings.position_guidance)).repeat(2)
+
+    def note(self, pair: NextPair) -> None:
+        self.chooser.note(NextPair(pair.codes[: self.n_images], pair.positions[: self.n_images]))
+
+
+def _with_null(model: PairModel, n_images: int, conditions: Tensor | None) -> Tensor:
+    nothing = model.start.null(n_images)
+    told = nothing if conditions is None else conditions
+    return torch.cat([told, nothing.to(told.device)])
+
+
 @torch.no_grad()
 def sample_pairs(
     model: PairModel,
@@ -121,7 +155,7 @@ def sample_pairs(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
     progress: Callable[[], object] | None = None,
 ) -> Pairs:
     """Draw `n_images` sequences of pairs, with a key/value cache: each transformer runs once a pair.
@@ -129,16 +163,22 @@ def sample_pairs(
     Works for Stackformer, code first or position first, and for the raster baseline alike. No place is
     used twice; with `settings.ordered_positions` positions rise where the model was trained so.
 
-    generator: on the model's device. labels (B,): classes, if the model has them. progress: called after
-    every pair. The model's training mode is left as it was.
+    generator: on the model's device. conditions: classes (B,) or tokens of captions (B, T), if the model
+    takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second sequence, told
+    nothing, is read beside each (see `guided`). progress: called after every pair. The model's training mode
+    is left as it was.
     """
     settings = settings or SamplingConfig()
+    is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
+    if is_guided:
+        conditions = _with_null(model, n_images, conditions)
+    n_rows = n_images * (1 + is_guided)
     chooser = _Chooser(model, n_images, settings, _on_device(generator, model))
     use_graph = settings.cuda_graph and generator.device.type == "cuda"
     drawn: list[NextPair] = []
-    with _Evaluating(model), packed_linears(model, n_images):
-        cache = model.begin(n_images, labels, static=use_graph)
-        step = _Step(model, cache, chooser)
+    with _Evaluating(model), packed_linears(model, n_rows):
+        cache = model.begin(n_rows, conditions, static=use_graph)
+        step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
         for _ in range(model.n_pairs):
             if drawn:
@@ -146,13 +186,13 @@ def sample_pairs(
             drawn.append(step.copy_of_newest())
             if progress is not None:
                 progress()
-    return _stack(drawn, model.side)
+    return _stack(drawn, model.side)[:n_images]
 
 
 class _Step:
     """Draws one pair more at every call. What it keeps is written in place, so that a GPU can replay it."""
 
-    def __init__(self, model: PairModel, cache: PairCache, chooser: _Chooser) -> None:
+    def __init__(self, model: PairModel, cache: PairCache, chooser: _Chooser | _Guide) -> None:
         self.model, self.cache, self.chooser = model, cache, chooser
         self.newest = model.next_pair(cache, None, chooser.draw)
         chooser.note(self.newest)
@@ -174,11 +214,12 @@ def sample_pairs_uncached(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> Pairs:
     """The same in the manner of the released code: the whole prefix is read anew for each part of a pair.
 
-    Here to be compared with and tested against; its samples are those of `sample_pairs`.
+    Here to be compared with and tested against; its samples are those of `sample_pairs`, without
+    guidance, of which it knows nothing.
     """
     chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
     drawn: list[NextPair] = []
@@ -189,7 +230,7 @@ def sample_pairs_uncached(
             for part in model.predicts:
                 # What stands in the newest pair cannot be heard by the logits that predict it.
                 newest = NextPair(parts["code"], parts["position"])
-                logits = model(_stack([*drawn, newest], model.side), labels)
+                logits = model(_stack([*drawn, newest], model.side), conditions)
                 of_part = logits.code_logits if part == "code" else logits.position_logits
                 parts[part] = chooser.draw[part](of_part[:, -1])
             drawn.append(NextPair(parts["code"], parts["position"]))
@@ -234,26 +275,31 @@ class _Evaluating:
 
 
 def sample_images(
-    model: PairModel, stage1: TokenModel, config: Config, labels: Tensor | None = None
+    model: PairModel, stage1: TokenModel, config: Config, conditions: Tensor | None = None
 ) -> Samples:
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 
-    labels (M,): classes, one an image. A class-conditional model that is given none draws each class in
-    turn.
+    conditions: classes (M,) or tokens of captions (M, T), one an image. A class-conditional model that is
+    given none draws each class in turn, a model of captions draws as without one.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(config.seed)
     size, n_images = config.evaluation.batch_size, config.evaluation.samples
-    if labels is None and model.start.classes is not None:
-        labels = torch.arange(n_images) % model.start.classes.num_embeddings
+    if conditions is None and isinstance(model.start, ClassStart):
+        conditions = torch.arange(n_images) % model.start.n_classes
     pairs, images = [], []
     began = time.perf_counter()
     batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)]
     with Progress("sampling", len(batches) * model.n_pairs) as progress:
         for rows in batches:
-            mine = None if labels is None else labels[rows.start : rows.stop]
+            mine = None if conditions is None else conditions[rows.start : rows.stop]
             drawn = sample_pairs(
-                model, len(rows), config.sampling, generator=generator, labels=mine, progress=progress.advance
+                model,
+                len(rows),
+                config.sampling,
+                generator=generator,
+                conditions=mine,
+                progress=progress.advance,
             )
             with torch.no_grad():
                 images.append(stage1.decode(drawn).cpu())
