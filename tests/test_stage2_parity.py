@@ -14,9 +14,9 @@ from torch import Tensor
 from mvqlab.config import load_config
 from mvqlab.interop import load_official_stackformer
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.start import ClassStart
 from mvqlab.models.stackformer import Stackformer
 from mvqlab.models.stage2 import build_stage2, n_parameters
+from mvqlab.models.start import ClassStart
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -208,7 +208,7 @@ def test_stage1_loss_is_the_sum_of_its_terms(splits: Splits) -> None:
         ["transformer.condition=caption", "transformer.vocabulary_size=300"],
         ["transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0"],
     ],
-    ids=["code first", "position first", "score order", "classes", "raster"],
+    ids=["code first", "position first", "score order", "classes", "captions", "raster"],
 )
 def test_stage2_trains_resumes_samples_and_loads(
     overrides: list[str], tmp_path: Path, splits: Splits
