@@ -197,7 +197,11 @@ class TransformerConfig(Section):
     heads: Count = 4
     dropout: Ratio = 0.1
     activation_checkpointing: bool = False  # compute activations twice, to hold fewer: for large models
-    class_conditional: bool = False
+    condition: Literal["none", "class", "caption"] = "none"  # what images are drawn from
+    condition_dropout: Ratio = 0.1  # share of training images whose condition is withheld, for guidance
+    vocabulary_size: Annotated[int, Field(ge=256)] = 512  # captions: tokens of the byte-level BPE, at most
+    caption_length: Annotated[int, Field(ge=2)] = 32  # captions: tokens that are read, the begin included
+    tokenizer: Path | None = None  # captions: a tokenizer.json to take, instead of one learned from them
     match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
     position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss
     block_size: NonNegative = 0  # Stackformer: place embeddings that it has; 0: one a pair
@@ -229,6 +233,8 @@ class SamplingConfig(Section):
     position_top_k: NonNegative = 10
     position_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
+    code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
+    position_guidance: Weight = 1.0  # the same of positions
     cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet tried on a GPU
 
 

@@ -1,6 +1,6 @@
 """Draw new images from stage 2: pair by pair, each code and then its position (section 3.2).
 
-Filters are pure functions on logits; they see the logits after impossible choices were ruled out.
+How one choice is made from its logits stands in `mvqlab.filters`.
 """
 
 from __future__ import annotations
@@ -14,74 +14,15 @@ from torch import Tensor
 
 from mvqlab.config import Config, SamplingConfig
 from mvqlab.cuda_graph import ReplayedStep
+from mvqlab.filters import FORBIDDEN, allowed_positions, choose, guided
 from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
 from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
 
-FORBIDDEN = float("-inf")
-
 Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
-
-
-@dataclass(frozen=True)
-class Likeliest:
-    """The choices that a filter left, likeliest first: logits (B, k) and their indices (B, k)."""
-
-    logits: Tensor
-    indices: Tensor
-
-
-def top_k(logits: Tensor, k: int) -> Likeliest:
-    """The `k` likeliest of `logits` (B, n); all of them where k is 0 or more than n. Exactly k on ties."""
-    n = logits.shape[-1]
-    best = logits.topk(n if k == 0 else min(k, n), dim=-1)
-    return Likeliest(best.values, best.indices)
-
-
-def top_p(likeliest: Likeliest, p: float) -> Likeliest:
-    """The fewest of the likeliest whose probabilities reach `p` together; at least one."""
-    if p >= 1.0:
-        return likeliest
-    probabilities = likeliest.logits.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    return Likeliest(likeliest.logits.masked_fill(before >= p, FORBIDDEN), likeliest.indices)
-
-
-def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tensor:
-    """One index (B,) a row, by its probability.
-
-    The index with the largest ratio of probability to exponential noise: the same law as a multinomial
-    draw, without a wait for the device.
-    """
-    probabilities = likeliest.logits.softmax(-1)
-    noise = torch.empty_like(probabilities).exponential_(generator=generator)
-    chosen = (probabilities / noise).argmax(-1, keepdim=True)
-    return likeliest.indices.gather(-1, chosen).squeeze(-1)
-
-
-def choose(
-    logits: Tensor, temperature: float, k: int, p: float, generator: torch.Generator | None = None
-) -> Tensor:
-    """Temperature, top-k, top-p, draw: logits (B, n) to indices (B,). Temperature 0 takes the likeliest."""
-    if temperature == 0.0:
-        return logits.argmax(-1)
-    return draw(top_p(top_k(logits / temperature, k), p), generator)
-
-
-def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int | Tensor, n_pairs: int) -> Tensor:
-    """Where pair number `n_drawn` (from 0) of `n_pairs` may go: (B, L) bool.
-
-    is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
-    then a place must also leave room for the pairs still to come.
-    """
-    allowed = ~is_taken
-    if last is None:
-        return allowed
-    n_places = is_taken.shape[1]
-    places = torch.arange(n_places, device=is_taken.device)
-    return allowed & (places > last.unsqueeze(1)) & (places <= n_places - n_pairs + n_drawn)
 
 
 class _Chooser:
@@ -124,6 +65,29 @@ class _Chooser:
         self.n_drawn += 1
 
 
+class _Guide:
+    """A chooser for pairs of sequences, one told the condition and one not: both get the same pair."""
+
+    def __init__(self, chooser: _Chooser, n_images: int) -> None:
+        self.chooser, self.n_images = chooser, n_images
+        self.draw = {"code": self.code, "position": self.position}
+
+    def code(self, logits: Tensor) -> Tensor:
+        return self.chooser.code(guided(logits, self.chooser.settings.code_guidance)).repeat(2)
+
+    def position(self, logits: Tensor) -> Tensor:
+        return self.chooser.position(guided(logits, self.chooser.settings.position_guidance)).repeat(2)
+
+    def note(self, pair: NextPair) -> None:
+        self.chooser.note(NextPair(pair.codes[: self.n_images], pair.positions[: self.n_images]))
+
+
+def _with_null(model: PairModel, n_images: int, conditions: Tensor | None) -> Tensor:
+    nothing = model.start.null(n_images)
+    told = nothing if conditions is None else conditions
+    return torch.cat([told, nothing.to(told.device)])
+
+
 @torch.no_grad()
 def sample_pairs(
     model: PairModel,
@@ -131,7 +95,7 @@ def sample_pairs(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
     progress: Callable[[], object] | None = None,
     listen: Listen | None = None,
 ) -> Pairs:
@@ -140,18 +104,24 @@ def sample_pairs(
     Works for Stackformer, code first or position first, and for the raster baseline alike. No place is
     used twice; with `settings.ordered_positions` positions rise where the model was trained so.
 
-    generator: on the model's device. labels (B,): classes, if the model has them. progress: called after
-    every pair. listen: called before every draw with its part and its logits (B, n), in which what is
-    impossible is -inf; see `mvqlab.sampling_trace`. The model's training mode is left as it was.
+    generator: on the model's device. conditions: classes (B,) or tokens of captions (B, T), if the model
+    takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second sequence, told
+    nothing, is read beside each (see `guided`). progress: called after every pair. listen: called before
+    every draw with its part and its logits (B, n), in which what is impossible is -inf; see
+    `mvqlab.sampling_trace`. The model's training mode is left as it was.
     """
     settings = settings or SamplingConfig()
+    is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
+    if is_guided:
+        conditions = _with_null(model, n_images, conditions)
+    n_rows = n_images * (1 + is_guided)
     chooser = _Chooser(model, n_images, settings, _on_device(generator, model), listen)
     # a replayed step calls nobody
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
     drawn: list[NextPair] = []
-    with _Evaluating(model), packed_linears(model, n_images):
-        cache = model.begin(n_images, labels, static=use_graph)
-        step = _Step(model, cache, chooser)
+    with _Evaluating(model), packed_linears(model, n_rows):
+        cache = model.begin(n_rows, conditions, static=use_graph)
+        step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
         for _ in range(model.n_pairs):
             if drawn:
@@ -159,13 +129,13 @@ def sample_pairs(
             drawn.append(step.copy_of_newest())
             if progress is not None:
                 progress()
-    return _stack(drawn, model.side)
+    return _stack(drawn, model.side)[:n_images]
 
 
 class _Step:
     """Draws one pair more at every call. What it keeps is written in place, so that a GPU can replay it."""
 
-    def __init__(self, model: PairModel, cache: PairCache, chooser: _Chooser) -> None:
+    def __init__(self, model: PairModel, cache: PairCache, chooser: _Chooser | _Guide) -> None:
         self.model, self.cache, self.chooser = model, cache, chooser
         self.newest = model.next_pair(cache, None, chooser.draw)
         chooser.note(self.newest)
@@ -187,11 +157,12 @@ def sample_pairs_uncached(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> Pairs:
     """The same in the manner of the released code: the whole prefix is read anew for each part of a pair.
 
-    Here to be compared with and tested against; its samples are those of `sample_pairs`.
+    Here to be compared with and tested against; its samples are those of `sample_pairs`, without
+    guidance, of which it knows nothing.
     """
     chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
     drawn: list[NextPair] = []
@@ -202,7 +173,7 @@ def sample_pairs_uncached(
             for part in model.predicts:
                 # What stands in the newest pair cannot be heard by the logits that predict it.
                 newest = NextPair(parts["code"], parts["position"])
-                logits = model(_stack([*drawn, newest], model.side), labels)
+                logits = model(_stack([*drawn, newest], model.side), conditions)
                 of_part = logits.code_logits if part == "code" else logits.position_logits
                 parts[part] = chooser.draw[part](of_part[:, -1])
             drawn.append(NextPair(parts["code"], parts["position"]))
@@ -247,26 +218,31 @@ class _Evaluating:
 
 
 def sample_images(
-    model: PairModel, stage1: TokenModel, config: Config, labels: Tensor | None = None
+    model: PairModel, stage1: TokenModel, config: Config, conditions: Tensor | None = None
 ) -> Samples:
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 
-    labels (M,): classes, one an image. A class-conditional model that is given none draws each class in
-    turn.
+    conditions: classes (M,) or tokens of captions (M, T), one an image. A class-conditional model that is
+    given none draws each class in turn, a model of captions draws as without one.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(config.seed)
     size, n_images = config.evaluation.batch_size, config.evaluation.samples
-    if labels is None and model.start.classes is not None:
-        labels = torch.arange(n_images) % model.start.classes.num_embeddings
+    if conditions is None and isinstance(model.start, ClassStart):
+        conditions = torch.arange(n_images) % model.start.n_classes
     pairs, images = [], []
     began = time.perf_counter()
     batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)]
     with Progress("sampling", len(batches) * model.n_pairs) as progress:
         for rows in batches:
-            mine = None if labels is None else labels[rows.start : rows.stop]
+            mine = None if conditions is None else conditions[rows.start : rows.stop]
             drawn = sample_pairs(
-                model, len(rows), config.sampling, generator=generator, labels=mine, progress=progress.advance
+                model,
+                len(rows),
+                config.sampling,
+                generator=generator,
+                conditions=mine,
+                progress=progress.advance,
             )
             with torch.no_grad():
                 images.append(stage1.decode(drawn).cpu())

@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
+from mvqlab.filters import top_k, top_p
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel, Part
 from mvqlab.models.pairs import Pairs
-from mvqlab.sampling import sample_pairs, top_k, top_p
+from mvqlab.sampling import sample_pairs
 
 
 class TopCodes(NamedTuple):
@@ -62,7 +63,7 @@ def trace_sampling(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    labels: Tensor | None = None,
+    conditions: Tensor | None = None,
 ) -> SamplingTrace:
     """Draw `n_images` sequences as `sample_pairs` does, and keep what each draw was made from.
 
@@ -74,7 +75,7 @@ def trace_sampling(
     def listen(part: Part, logits: Tensor) -> None:
         heard[part].append(logits)
 
-    pairs = sample_pairs(model, n_images, settings, generator=generator, labels=labels, listen=listen)
+    pairs = sample_pairs(model, n_images, settings, generator=generator, conditions=conditions, listen=listen)
     codes = torch.stack(heard["code"], dim=1)
     code_law = drawing_law(codes, settings.temperature, settings.code_top_k, settings.code_top_p)
     if not heard["position"]:  # a raster model: each place in its turn

@@ -76,7 +76,7 @@ def load_shipped_stage2(name: str = "stackformer") -> PairModel:
     """
     card = _require_stage(name, 2)
     stage1 = load_shipped_stage1(card["stage1"])
-    return load_stage2(FOLDER / name, stage1, n_classes=card["n_classes"])
+    return load_stage2(FOLDER / name, stage1)
 
 
 def shipped_curves(name: str) -> pd.DataFrame:
@@ -106,8 +106,8 @@ def ship(run: Path, name: str, purpose: str, stage1: str | None = None) -> Path:
         model: nn.Module = load_stage1(run)
     else:
         of_stage1 = load_shipped_stage1(stage1)
-        facts |= {"stage1": stage1, "n_classes": splits.n_classes}
-        model = load_stage2(run, of_stage1, splits.n_classes)
+        facts["stage1"] = stage1
+        model = load_stage2(run, of_stage1)
     write_text_whole(folder / "curves.csv", (run / "curves.csv").read_text(encoding="utf-8"))
     with whole_file(folder / "config.yaml") as path:
         save_config(config, path)

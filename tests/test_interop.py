@@ -61,7 +61,7 @@ def test_the_grid_and_the_classes_are_told_by_the_stage1_inside_stage2() -> None
     tensors = both_stages()
     assert load_official_mqvae(tensors).side == 8
     settings = stage2_settings(tensors, heads=4)
-    assert settings.class_conditional and settings.start_codes == 5
+    assert settings.condition == "class" and settings.start_codes == 5
     model = load_official_stackformer(tensors, heads=4)
     assert model.codebook_size == 24 and model.start.classes.num_embeddings == 5
 
@@ -168,7 +168,7 @@ def test_imported_runs_load_like_trained_ones(tmp_path: Path, capsys: pytest.Cap
     stage1 = load_stage1(out / "stage1")
     seen = fixture("mqvae_conv_scorer", "tensors")
     torch.testing.assert_close(stage1(seen["images"]).images, seen["reconstruction"], atol=1e-4, rtol=0)
-    stage2 = load_stage2(out / "stage2", stage1, n_classes=5)
+    stage2 = load_stage2(out / "stage2", stage1)
     theirs = load_official_stackformer(both_stages(), heads=4)
     labels = torch.tensor([0, 4])
     pairs = stage1.encode(seen["images"][:2]).pairs

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
+from mvqlab.filters import choose
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
-from mvqlab.sampling import choose, sample_pairs
+from mvqlab.sampling import sample_pairs
 from mvqlab.sampling_trace import drawing_law, grow, trace_sampling
 
 K, SIDE, N, B = 23, 5, 7, 3
@@ -54,8 +55,8 @@ def test_draws_the_pairs_that_sampling_draws(kind: str, settings: SamplingConfig
     """For the same seed and settings, to the last code; afterwards the generators stand at the same place."""
     model, mine, theirs = small(kind), seeded(), seeded()
     labels = torch.tensor([0, 3, 1]) if kind == "classes" else None
-    trace = trace_sampling(model, B, settings, generator=mine, labels=labels)
-    pairs = sample_pairs(model, B, settings, generator=theirs, labels=labels)
+    trace = trace_sampling(model, B, settings, generator=mine, conditions=labels)
+    pairs = sample_pairs(model, B, settings, generator=theirs, conditions=labels)
     assert torch.equal(trace.pairs.codes, pairs.codes) and torch.equal(trace.pairs.positions, pairs.positions)
     assert torch.equal(mine.get_state(), theirs.get_state())
     assert model.training, "the training mode is left as it was"
@@ -66,7 +67,7 @@ def test_draws_the_pairs_that_sampling_draws(kind: str, settings: SamplingConfig
 def test_every_draw_was_possible_by_its_law(kind: str, settings: SamplingConfig) -> None:
     model = small(kind)
     labels = torch.tensor([0, 3, 1]) if kind == "classes" else None
-    trace = trace_sampling(model, B, settings, generator=seeded(), labels=labels)
+    trace = trace_sampling(model, B, settings, generator=seeded(), conditions=labels)
     n = model.n_pairs
     assert trace.code_probabilities.shape == (B, n, K)
     assert trace.position_probabilities.shape == trace.is_allowed.shape == (B, n, SIDE**2)

@@ -13,21 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
+from mvqlab.filters import Likeliest, allowed_positions, choose, draw, top_k, top_p
 from mvqlab.models.linear import Linear, packed_linears
 from mvqlab.models.pair_model import Draw, NextPair, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2, match_parameters, n_parameters
 from mvqlab.models.transformer import Block, weight_decay_groups
-from mvqlab.sampling import (
-    Likeliest,
-    allowed_positions,
-    choose,
-    draw,
-    sample_pairs,
-    sample_pairs_uncached,
-    top_k,
-    top_p,
-)
+from mvqlab.sampling import sample_pairs, sample_pairs_uncached
 
 K, SIDE, B = 23, 5, 3
 KINDS = {
@@ -41,7 +33,9 @@ KINDS = {
 def small(kind: str, n_pairs: int = 7, n_classes: int = 0, **changes: object) -> PairModel:
     torch.manual_seed(0)
     options = {"width": 24, "heads": 3, "code_layers": 2, "position_layers": 3, "dropout": 0.0}
-    config = TransformerConfig(**{**options, **KINDS[kind], "class_conditional": n_classes > 0, **changes})
+    config = TransformerConfig(
+        **{**options, **KINDS[kind], "condition": "class" if n_classes else "none", **changes}
+    )
     if kind == "raster":
         n_pairs = SIDE**2
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n_pairs, n_classes=n_classes)
@@ -216,10 +210,10 @@ def test_classes_lie_outside_the_codes_and_matter(kind: str) -> None:
         per_class = model(alike, torch.arange(4))
     assert per_class.code_logits.shape[-1] == K + 1
     assert per_class.code_logits[:, 0].unique(dim=0).shape[0] == 4
-    with pytest.raises(ValueError, match="labels"):
+    with pytest.raises(ValueError, match="give `conditions`"):
         model(pairs)
     labels = torch.tensor([0, 3])
-    sample = sample_pairs(model, 2, generator=torch.Generator().manual_seed(0), labels=labels)
+    sample = sample_pairs(model, 2, generator=torch.Generator().manual_seed(0), conditions=labels)
     assert sample.codes.max() < K
 
 
@@ -331,7 +325,7 @@ def test_building_refuses_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="keeps 7"):
         build_stage2(TransformerConfig(model="raster"), codebook_size=K, side=SIDE, n_pairs=7)
     with pytest.raises(ValueError, match="no classes"):
-        build_stage2(TransformerConfig(class_conditional=True), codebook_size=K, side=SIDE, n_pairs=7)
+        build_stage2(TransformerConfig(condition="class"), codebook_size=K, side=SIDE, n_pairs=7)
 
 
 def test_weight_decay_falls_on_linear_weights_only() -> None:

@@ -204,10 +204,11 @@ def test_stage1_loss_is_the_sum_of_its_terms(splits: Splits) -> None:
         ["transformer.first=code"],
         ["transformer.first=position", "transformer.activation_checkpointing=true"],
         ["transformer.order=score", "stage2.weight_average=0.9"],
-        ["transformer.class_conditional=true"],
+        ["transformer.condition=class", "transformer.condition_dropout=0.5"],
+        ["transformer.condition=caption", "transformer.vocabulary_size=300"],
         ["transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0"],
     ],
-    ids=["code first", "position first", "score order", "classes", "raster"],
+    ids=["code first", "position first", "score order", "classes", "captions", "raster"],
 )
 def test_stage2_trains_resumes_samples_and_loads(
     overrides: list[str], tmp_path: Path, splits: Splits
@@ -223,8 +224,8 @@ def test_stage2_trains_resumes_samples_and_loads(
     with pytest.raises(KeyboardInterrupt):
         train_stage2(config, stage1, tmp_path / "broken", splits=splits, on_step=stop)
     assert_same(whole, train_stage2(config, stage1, tmp_path / "broken", splits=splits, resume=True))
-    assert_same(whole, load_stage2(tmp_path / "whole", stage1, splits.n_classes))
-    labels = torch.arange(10) % splits.n_classes if config.transformer.class_conditional else None
+    assert_same(whole, load_stage2(tmp_path / "whole", stage1))
+    labels = torch.arange(10) % splits.n_classes if config.transformer.condition == "class" else None
     samples = sample_images(whole, stage1, config, labels)
     assert samples.images.shape == (10, 3, 16, 16)
     again = sample_images(whole, stage1, config)  # each class in turn, where there are classes
@@ -387,7 +388,7 @@ def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> Non
     encoding = model.encode(images)
     assert torch.equal(tokens.pairs.codes, encoding.codes)
     assert torch.equal(tokens.pairs.positions, encoding.positions)
-    assert tokens.labels.tolist() == [splits.validation[i]["label"] for i in range(len(tokens))]
+    assert tokens.conditions.tolist() == [splits.validation[i]["label"] for i in range(len(tokens))]
     by_score = tokenise(model, splits.validation, order="score").pairs
     scores = encoding.scores.gather(1, by_score.positions)
     assert (scores.diff(dim=1) <= 0).all()

@@ -51,6 +51,9 @@ class FolderDataset(PictureDataset):
         pixels = read_square(self.root / self.names[index], self.resolution, self.max_megapixels)
         return Picture(pixels, self.labels[index], self.captions[index])
 
+    def caption(self, index: int) -> str:
+        return self.captions[index]
+
 
 def folder_splits(config: DataConfig) -> Splits:
     """The training and the held-out images of `config.root`, once all files are checked.

@@ -57,6 +57,10 @@ class PictureDataset(Dataset[Sample]):
         """Make picture number `index`, 0 <= index < len(self)."""
         raise NotImplementedError
 
+    def caption(self, index: int) -> str:
+        """The caption of picture `index`, "" where there is none."""
+        return self.picture(index).caption
+
     def __len__(self) -> int:
         return self.size
 

@@ -83,6 +83,9 @@ class ShapesDataset(PictureDataset):
         label = SHAPE_NAMES.index(scene.objects[0].shape)
         return Picture(drawing.pixels, label, caption_of(scene.descriptions), drawing.is_object)
 
+    def caption(self, index: int) -> str:
+        return caption_of(self.scene(index).descriptions)
+
 
 def shapes_splits(config: DataConfig) -> Splits:
     """The drawn training and held-out scenes; nothing is drawn yet."""

@@ -84,9 +84,9 @@ def load_official_stackformer(
         codebook_size=len(tensors["transformer.value_emb.weight"]) - config.start_codes,
         side=side,
         n_pairs=min(n_kept(mask_ratio, side**2), config.block_size),
-        n_classes=config.start_codes if config.class_conditional else 0,
+        n_classes=config.start_codes,
     )
-    return _filled(model, stage2_tensors(tensors, model.codebook_size, config.class_conditional))
+    return _filled(model, stage2_tensors(tensors, model.codebook_size, config.condition == "class"))
 
 
 def _filled(model: nn.Module, tensors: Tensors) -> Any:

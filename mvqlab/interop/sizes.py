@@ -80,7 +80,8 @@ def stage2_settings(
         position_layers=count(tensors, r"transformer\.position_transformer\.(\d+)\."),
         width=width,
         heads=heads or width // PUBLISHED_HEAD_WIDTH,
-        class_conditional=n_classes > 0,
+        condition="class" if n_classes else "none",
+        condition_dropout=0.0,
         block_size=tensors["transformer.pos_emb"].shape[1],
         start_codes=max(1, n_classes),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.models.pairs import Pairs
+from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer, KeyValueCache, StaticKeyValueCache
 
 Part = Literal["code", "position"]
@@ -42,7 +44,7 @@ class NextPair(NamedTuple):
 
 
 class PairCache(NamedTuple):
-    """What sampling keeps between pairs: the start pair's embedding (B, width) and a cache a stack."""
+    """What sampling keeps between pairs: what sequences start with (B, T, width) and a cache a stack."""
 
     start: Tensor
     stacks: tuple[KeyValueCache, ...]
@@ -51,11 +53,13 @@ class PairCache(NamedTuple):
 class PairModel(nn.Module):
     """A stage-2 model over `Pairs`.
 
+    start: what stands before the pairs (see `models.start`); it says what `conditions` are.
     predicts: what of a pair is predicted, in this order. side, n_pairs: of the grid and the sequences.
     codebook_size: K; logits may be wider by tokens that only start a sequence.
     order: the order of the pairs that it is trained on.
     """
 
+    start: Start
     predicts: tuple[Part, ...]
     side: int
     n_pairs: int
@@ -63,31 +67,47 @@ class PairModel(nn.Module):
     order: Literal["raster", "score"] = "raster"
     position_weight: float = 1.0
 
-    def forward(self, pairs: Pairs, labels: Tensor | None = None) -> PairLogits:
-        """Logits of all pairs, each given the ones before. labels (B,): classes, if the model has them."""
+    def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+        """Logits of all pairs, each given the ones before.
+
+        conditions: classes (B,) or the tokens of captions (B, T), if the model takes them.
+        """
         raise NotImplementedError
 
-    def begin(self, n_images: int, labels: Tensor | None = None, static: bool = False) -> PairCache:
+    def begin(self, n_images: int, conditions: Tensor | None = None, static: bool = False) -> PairCache:
         """Caches for drawing `n_images` sequences; `static` ones keep their shapes from pair to pair."""
+        before = self.begin_with(n_images, conditions)
         kind = StaticKeyValueCache if static else KeyValueCache
-        caches = tuple(kind(stack, n_images, self.n_pairs) for stack in self.stacks())
-        return PairCache(self.start_pair(n_images, labels), caches)
+        heard = self.heard(conditions, self.n_pairs)
+        length = self.start.n_prefix + self.n_pairs
+        caches = tuple(kind(stack, n_images, length, heard) for stack in self.stacks())
+        return PairCache(before, caches)
+
+    def heard(self, conditions: Tensor | None, n_pairs: int) -> Tensor | None:
+        """Which places (B, n_prefix + n_pairs) of sequences may be heard; None: all."""
+        prefix = self.start.heard(conditions)
+        if prefix is None:
+            return None
+        return torch.cat([prefix, prefix.new_ones(len(prefix), n_pairs)], dim=1)
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
         """The transformers that read a pair, in their order."""
         raise NotImplementedError
 
-    def start_pair(self, n_images: int, labels: Tensor | None) -> Tensor:
-        """What a sequence starts with (B, width)."""
+    def begin_with(self, n_images: int, conditions: Tensor | None) -> Tensor:
+        """What sequences start with (B, n_prefix + 1, width)."""
         raise NotImplementedError
 
     def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
-        """Read the `previous` pair (None: the start pair) and draw the next, each part with its `draw`."""
+        """Read the `previous` pair, then draw the next, each part with its `draw`.
+
+        Where `previous` is None, what sequences start with is read.
+        """
         raise NotImplementedError
 
-    def loss(self, pairs: Pairs, labels: Tensor | None = None) -> PairLoss:
+    def loss(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLoss:
         """Mean cross-entropy of the codes plus `position_weight` times that of the positions."""
-        logits = self(pairs, labels)
+        logits = self(pairs, conditions)
         codes = F.cross_entropy(logits.code_logits.flatten(0, 1), pairs.codes.flatten())
         if logits.position_logits is None:
             return PairLoss(codes, None, codes)
@@ -95,22 +115,8 @@ class PairModel(nn.Module):
         return PairLoss(codes, positions, codes + self.position_weight * positions)
 
 
-class StartPair(nn.Module):
-    """The embedding (B, width) that a sequence starts with: one for all, or one a class.
-
-    Classes have a table of their own, outside the codes, so that no class can be sampled as a code.
-    """
-
-    def __init__(self, n_classes: int, width: int) -> None:
-        super().__init__()
-        self.classes = nn.Embedding(n_classes, width) if n_classes else None
-
-    def forward(self, unconditional: Tensor, n_images: int, labels: Tensor | None) -> Tensor:
-        """`unconditional` (width) for every image or, where there are classes, that of its label (B,)."""
-        if self.classes is None:
-            return unconditional.expand(n_images, -1)
-        if labels is None:
-            raise ValueError("this model is class-conditional: give `labels`, one class an image")
-        if len(labels) != n_images:
-            raise ValueError(f"{n_images} images need {n_images} labels, got {len(labels)}")
-        return self.classes(labels.to(self.classes.weight.device))
+def add_from(read: Tensor, first: int, what: Tensor) -> Tensor:
+    """`read` (B, T, width) with `what` (B or 1, T - first, width) added from place `first` on."""
+    if first == 0:
+        return read + what
+    return torch.cat([read[:, :first], read[:, first:] + what], dim=1)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
-from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, StartPair
+from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, add_from
 from mvqlab.models.pairs import Pairs
+from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer, Head, initialise
 
 
@@ -35,11 +36,11 @@ class Stackformer(PairModel):
         codebook_size: int,
         side: int,
         n_pairs: int,
-        n_classes: int = 0,
+        start: Start | None = None,
     ) -> None:
         """Build for `codebook_size` codes K on a grid of L = side * side places, `n_pairs` pairs an image.
 
-        n_classes: classes to condition on; 0 is unconditional.
+        start: what sequences are conditioned on; None: nothing.
         """
         super().__init__()
         width = config.width
@@ -49,7 +50,7 @@ class Stackformer(PairModel):
         self.code_embedding = nn.Embedding(codebook_size + config.start_codes, width)
         self.position_embedding = nn.Embedding(side**2 + 1, width)
         self.place_embedding = nn.Parameter(torch.zeros(config.block_size or n_pairs, width))
-        self.start = StartPair(n_classes, width)
+        self.start = start or Start()
         self.dropout = nn.Dropout(config.dropout)
         shape = (width, config.heads, config.dropout, config.activation_checkpointing)
         self.code_transformer = CausalTransformer(config.code_layers, *shape)
@@ -58,34 +59,40 @@ class Stackformer(PairModel):
         self.position_head = Head(width, side**2 + 1)
         self.apply(initialise)
 
-    def forward(self, pairs: Pairs, labels: Tensor | None = None) -> PairLogits:
-        read = torch.cat(
-            [self.start_pair(len(pairs), labels).unsqueeze(1), self._embed(pairs[:, :-1])], dim=1
-        )
+    def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+        before = self.begin_with(len(pairs), conditions)
+        heard = self.heard(conditions, pairs.n_pairs)
+        n_prefix = self.start.n_prefix
+        read = torch.cat([before, self._embed(pairs[:, :-1])], dim=1)
+        read = add_from(read, n_prefix, self.place_embedding[: pairs.n_pairs])
         first, second = self.predicts
         truth = {"code": pairs.codes, "position": pairs.positions}
-        states = {first: self._stack(first)(self.dropout(read + self.place_embedding[: read.shape[1]]))}
-        states[second] = self._stack(second)(states[first] + self._embedding(first)(truth[first]))
-        return PairLogits(self.code_head(states["code"]), self.position_head(states["position"]))
+        states = {first: self._stack(first)(self.dropout(read), heard=heard)}
+        read = add_from(states[first], n_prefix, self._embedding(first)(truth[first]))
+        states[second] = self._stack(second)(read, heard=heard)
+        logits = {part: self._head(part)(states[part][:, n_prefix:]) for part in self.predicts}
+        return PairLogits(logits["code"], logits["position"])
 
     def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
         first, second = self.predicts
-        read = cache.start if previous is None else self._embed(previous)
-        place = cache.stacks[0].n_read
-        read = (read + self.place_embedding[place]).unsqueeze(1)
+        read = cache.start if previous is None else self._embed(previous).unsqueeze(1)
+        n_before = read.shape[1] - 1  # places that come before the newest pair's, in the first step only
+        place = cache.stacks[0].n_read + n_before - self.start.n_prefix
+        read = add_from(read, n_before, self.place_embedding[place])
         state = self._stack(first)(read, cache.stacks[0])
-        drawn = {first: draw[first](self._head(first)(state[:, 0]))}
-        state = state + self._embedding(first)(drawn[first]).unsqueeze(1)
+        drawn = {first: draw[first](self._head(first)(state[:, -1]))}
+        state = add_from(state, n_before, self._embedding(first)(drawn[first]).unsqueeze(1))
         state = self._stack(second)(state, cache.stacks[1])
-        drawn[second] = draw[second](self._head(second)(state[:, 0]))
+        drawn[second] = draw[second](self._head(second)(state[:, -1]))
         return NextPair(drawn["code"], drawn["position"])
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
         return tuple(self._stack(part) for part in self.predicts)
 
-    def start_pair(self, n_images: int, labels: Tensor | None) -> Tensor:
+    def begin_with(self, n_images: int, conditions: Tensor | None) -> Tensor:
         start_code = self.code_embedding.weight[self.codebook_size]
-        return self.start(start_code, n_images, labels) + self.position_embedding.weight[self.side**2]
+        before = self.start(start_code, n_images, conditions)
+        return add_from(before, self.start.n_prefix, self.position_embedding.weight[self.side**2])
 
     def _embed(self, pairs: Pairs | NextPair) -> Tensor:
         return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)

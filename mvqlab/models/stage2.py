@@ -9,6 +9,7 @@ from mvqlab.config import ConfigError, TransformerConfig
 from mvqlab.models.pair_model import PairLoss, PairModel
 from mvqlab.models.raster import RasterTransformer
 from mvqlab.models.stackformer import Stackformer
+from mvqlab.models.start import Start, build_start
 
 __all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_parameters"]
 
@@ -21,19 +22,24 @@ def build_stage2(
     The raster baseline reads every place whatever `n_pairs` is; with `config.match_parameters` its width
     is chosen so that it has as many parameters as the Stackformer that `config` describes.
 
+    `n_classes` are the data's, of which only a class-conditional model takes note.
+
     Raises ConfigError if the model is none, class-conditional without classes, if the raster baseline
     is to read images that have no code at some places, or if the sequences are longer than `block_size`.
     """
-    if config.class_conditional and n_classes == 0:
-        raise ConfigError("transformer.class_conditional is set, but the data has no classes")
-    n_classes = n_classes if config.class_conditional else 0
+    if config.condition == "class" and n_classes == 0:
+        raise ConfigError("transformer.condition is 'class', but the data has no classes")
     if 0 < config.block_size < n_pairs:
         raise ConfigError(
             f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
         )
     if config.model == "stackformer":
         return Stackformer(
-            config, codebook_size=codebook_size, side=side, n_pairs=n_pairs, n_classes=n_classes
+            config,
+            codebook_size=codebook_size,
+            side=side,
+            n_pairs=n_pairs,
+            start=start_of(config, n_classes),
         )
     if config.model != "raster":
         raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
@@ -44,7 +50,19 @@ def build_stage2(
         )
     if config.match_parameters:
         config = match_parameters(config, codebook_size=codebook_size, side=side, n_classes=n_classes)
-    return RasterTransformer(config, codebook_size=codebook_size, side=side, n_classes=n_classes)
+    start = start_of(config, n_classes)
+    return RasterTransformer(config, codebook_size=codebook_size, side=side, start=start)
+
+
+def start_of(config: TransformerConfig, n_classes: int) -> Start:
+    """What the sequences of the model that `config` describes start with."""
+    return build_start(
+        config.width,
+        n_classes=n_classes if config.condition == "class" else 0,
+        vocabulary_size=config.vocabulary_size if config.condition == "caption" else 0,
+        caption_length=config.caption_length,
+        has_null=config.condition_dropout > 0.0,
+    )
 
 
 def match_parameters(
@@ -55,12 +73,15 @@ def match_parameters(
     The Stackformer counted is the one over all side * side places. Layers and heads stay as they are, so
     the width moves in steps of `config.heads`.
     """
-    sizes = {"codebook_size": codebook_size, "side": side, "n_classes": n_classes}
+    sizes = {"codebook_size": codebook_size, "side": side}
     with torch.device("meta"):
-        wanted = n_parameters(Stackformer(config, n_pairs=side**2, **sizes))
+        wanted = n_parameters(
+            Stackformer(config, n_pairs=side**2, start=start_of(config, n_classes), **sizes)
+        )
 
         def surplus(width: int) -> int:
-            raster = RasterTransformer(config.model_copy(update={"width": width}), **sizes)
+            wider = config.model_copy(update={"width": width})
+            raster = RasterTransformer(wider, start=start_of(wider, n_classes), **sizes)
             return n_parameters(raster) - wanted
 
         width = config.width

@@ -157,4 +157,5 @@ def _name_ratios(
             ha="left",
             va="bottom" if above else "top",
             fontsize=7,
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
         )

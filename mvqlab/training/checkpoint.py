@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -54,6 +54,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path} holds another model than the settings beside it: {error}") from None
+
+
+def tensor_shape(path: Path, name: str) -> list[int]:
+    """The shape of the tensor `name` in the weights at `path`. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_slice(name).get_shape()
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"no weights at {path}: train that model first, or name another folder"
+        ) from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or of another model ({error})") from None
 
 
 def save_settings(config: Config, folder: Path) -> None:

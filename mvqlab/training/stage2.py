@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from mvqlab.captions import CaptionTokenizer, pretrained_caption_tokenizer, train_caption_tokenizer
 from mvqlab.config import Config, ConfigError
 from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
 from mvqlab.files import cache_folder
@@ -32,6 +33,7 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
     set_random_state,
+    tensor_shape,
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
@@ -50,7 +52,7 @@ def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) ->
         codebook_size=stage1.codebook_size,
         side=stage1.side,
         n_pairs=stage1.n_kept,
-        n_classes=n_classes if config.transformer.class_conditional else 0,
+        n_classes=n_classes,
     )
 
 
@@ -77,10 +79,13 @@ def train_stage2(
     splits = splits or build_splits(config.data)
     with torch.device("meta"):  # what does not fit is said before the encoding
         build_transformer(config, stage1, splits.n_classes)
+    tokenizer = caption_tokenizer(config, splits) if config.transformer.condition == "caption" else None
     tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
+    if tokenizer is not None:
+        tokens = with_captions(tokens, splits, tokenizer)
     seed_everything(config.seed)
     model = build_transformer(config, stage1, splits.n_classes)
-    run = _Run(config, model, tokens, folder, fabric, weights_hash(stage1))
+    run = _Run(config, model, tokens, folder, fabric, weights_hash(stage1), tokenizer)
     if resume:
         run.load()
     else:
@@ -104,12 +109,43 @@ def check_same_stage1(config: Config, of_stage1: Config) -> None:
         )
 
 
-def load_stage2(folder: Path | str, stage1: TokenModel, n_classes: int = 0) -> PairModel:
-    """The trained transformer in `folder`, for the pairs of `stage1`, in evaluation mode."""
+def load_stage2(folder: Path | str, stage1: TokenModel) -> PairModel:
+    """The trained transformer in `folder`, for the pairs of `stage1`, in evaluation mode.
+
+    For a model of captions, `mvqlab.captions.load_caption_tokenizer` reads the tokenizer beside it.
+    Raises CheckpointError.
+    """
     folder = Path(folder)
-    model = build_transformer(load_settings(folder), stage1, n_classes)
-    load_weights(model, folder / "weights.safetensors")
+    config, weights = load_settings(folder), folder / "weights.safetensors"
+    n_classes = 0
+    if config.transformer.condition == "class":
+        n_rows = tensor_shape(weights, "start.classes.weight")[0]
+        n_classes = n_rows - (config.transformer.condition_dropout > 0.0)
+    model = build_transformer(config, stage1, n_classes)
+    load_weights(model, weights)
     return model.eval()
+
+
+def caption_tokenizer(config: Config, splits: Splits) -> CaptionTokenizer:
+    """The tokenizer that `config` asks for: learned from the training captions, or read from a file.
+
+    Raises CaptionError.
+    """
+    settings = config.transformer
+    captions = [splits.train.caption(index) for index in range(len(splits.train))]
+    sizes = settings.vocabulary_size, settings.caption_length
+    if settings.tokenizer is not None:
+        return pretrained_caption_tokenizer(settings.tokenizer, captions, *sizes)
+    return train_caption_tokenizer(captions, *sizes)
+
+
+def with_captions(tokens: Tokens, splits: Splits, tokenizer: CaptionTokenizer) -> Tokens:
+    """The same pairs, with the tokens of their images' captions for conditions."""
+
+    def captioned(part: TokenSet, dataset: PictureDataset) -> TokenSet:
+        return TokenSet(part.pairs, tokenizer.encode([dataset.caption(n) for n in range(len(part))]))
+
+    return Tokens(captioned(tokens.train, splits.train), captioned(tokens.validation, splits.validation))
 
 
 class Tokens(NamedTuple):
@@ -155,9 +191,10 @@ class _Run:
         folder: Path,
         fabric: Fabric,
         stage1_hash: str,
+        tokenizer: CaptionTokenizer | None,
     ) -> None:
         self.config, self.tokens, self.folder, self.fabric = config, tokens, folder, fabric
-        self.stage1_hash = stage1_hash
+        self.stage1_hash, self.tokenizer = stage1_hash, tokenizer
         options = config.stage2
         self.step = 0
         self.bare = model.to(fabric.device)
@@ -197,6 +234,8 @@ class _Run:
             return
         self.curves.save()
         save_settings(self.config, self.folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save(self.folder)
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
         state = {
             "stage": 2,
@@ -241,7 +280,7 @@ class _Run:
             batch = next(stream)
             is_last = micro == options.accumulate - 1
             with self.fabric.no_backward_sync(self.model, enabled=not is_last):
-                loss = self.model.loss(batch.pairs, self._labels(batch))
+                loss = self.model.loss(batch.pairs, self._conditions(batch, withhold=True))
                 self.fabric.backward(loss.total / options.accumulate)
             losses = _named(loss)
         if options.gradient_clip > 0.0:
@@ -262,14 +301,18 @@ class _Run:
         for first in range(0, len(held_out), size):
             batch = held_out[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():
-                losses = _named(model.loss(batch.pairs, self._labels(batch)))
+                losses = _named(model.loss(batch.pairs, self._conditions(batch)))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
         self.bare.train()
         return {name: value / len(held_out) for name, value in sums.items()}
 
-    def _labels(self, batch: TokenSet) -> Tensor | None:
-        return batch.labels if self.config.transformer.class_conditional else None
+    def _conditions(self, batch: TokenSet, withhold: bool = False) -> Tensor | None:
+        settings = self.config.transformer
+        if settings.condition == "none":
+            return None
+        share = settings.condition_dropout if withhold else 0.0
+        return self.bare.start.withhold(batch.conditions, share)
 
 
 def _named(loss: PairLoss) -> Losses:

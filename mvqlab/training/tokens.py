@@ -24,22 +24,25 @@ from mvqlab.progress import Progress
 
 @dataclass
 class TokenSet:
-    """The pairs of a data set and the labels (M,) of its images; -1 where there is none."""
+    """The pairs of a data set, and what is known of its images.
+
+    conditions: classes (M,), -1 where there is none, or the tokens of captions (M, T).
+    """
 
     pairs: Pairs
-    labels: Tensor
+    conditions: Tensor
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, rows: slice | Tensor) -> TokenSet:
-        return TokenSet(self.pairs[rows], self.labels[rows])
+        return TokenSet(self.pairs[rows], self.conditions[rows])
 
     def to(self, device: torch.device | str) -> TokenSet:
         """The same tokens on another device, as the int64 that embeddings and losses take."""
         pairs = self.pairs.to(device)
         pairs = Pairs(pairs.codes.long(), pairs.positions.long(), pairs.side)
-        return TokenSet(pairs, self.labels.to(device))
+        return TokenSet(pairs, self.conditions.to(device))
 
 
 def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
@@ -118,7 +121,7 @@ def _write(tokens: TokenSet, path: Path) -> None:
     stored = {
         "codes": _narrow(pairs.codes),
         "positions": _narrow(pairs.positions),
-        "labels": tokens.labels.contiguous(),
+        "labels": tokens.conditions.contiguous(),
     }
     with whole_file(path) as temporary:
         save_file(stored, temporary, metadata={"side": str(pairs.side)})

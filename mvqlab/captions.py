@@ -1,0 +1,140 @@
+"""Captions as tokens: byte-level byte-pair encoding, learned from the captions at hand.
+
+    tokenizer = train_caption_tokenizer(captions, vocabulary_size=512, length=32)
+    tokens = tokenizer.encode(["a small red disc"])        # (1, 32): BEGIN, tokens, PAD ...
+
+Bytes cover every text, so no prompt is outside the vocabulary; `remarks` tells what a model cannot know of
+it. The encoding is that of the Hugging Face tokenizers library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+from mvqlab.files import write_text_whole
+from mvqlab.models.start import BEGIN, N_RESERVED, PAD
+
+FILE_NAME = "captions.json"
+WORD = re.compile(r"\w+")
+
+
+class CaptionError(ValueError):
+    """Captions are missing, or a tokenizer cannot be read or does not fit. The message says what to do."""
+
+
+class CaptionTokenizer:
+    """Captions to tokens (n, length); id 0 pads, 1 begins a caption, the tokenizer's own ids follow."""
+
+    def __init__(self, tokenizer: Tokenizer, length: int, known_words: Iterable[str]) -> None:
+        self.tokenizer, self.length, self.known_words = tokenizer, length, frozenset(known_words)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens of the tokenizer, the two reserved ones aside."""
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        """Tokens (n, length) int64 of `captions`; too long ones are cut, an empty one is BEGIN alone."""
+        rows = torch.full((len(captions), self.length), PAD)
+        rows[:, 0] = BEGIN
+        for row, caption in zip(rows, captions, strict=True):
+            ids = self._ids(caption)[: self.length - 1]
+            row[1 : 1 + len(ids)] = torch.tensor(ids, dtype=torch.long) + N_RESERVED
+        return rows
+
+    def remarks(self, caption: str) -> list[str]:
+        """What a person who wrote `caption` should know: nothing to say, words never seen, words cut off."""
+        if not caption.strip():
+            return ["the caption is empty: images are drawn as without one"]
+        said = []
+        unseen = sorted(set(words_of(caption)) - self.known_words)
+        if unseen:
+            said.append(f"no training caption had the words {', '.join(unseen)}: they tell the model nothing")
+        ids = self._ids(caption)
+        if len(ids) > self.length - 1:
+            lost = self.tokenizer.decode(ids[self.length - 1 :]).strip()
+            said.append(f"the caption is too long, its end is not read: '{lost}'")
+        return said
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer into `folder`, whole."""
+        content = {
+            "length": self.length,
+            "known_words": sorted(self.known_words),
+            "tokenizer": json.loads(self.tokenizer.to_str()),
+        }
+        write_text_whole(Path(folder) / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False))
+
+    def _ids(self, caption: str) -> list[int]:
+        return self.tokenizer.encode(caption.strip().lower(), add_special_tokens=False).ids
+
+
+def words_of(caption: str) -> list[str]:
+    """The words of a caption, in lower case."""
+    return WORD.findall(caption.lower())
+
+
+def train_caption_tokenizer(captions: Iterable[str], vocabulary_size: int, length: int) -> CaptionTokenizer:
+    """Learn a byte-level BPE of at most `vocabulary_size` tokens, at least the 256 bytes, from `captions`.
+
+    Raises CaptionError if none of them says anything.
+    """
+    texts = _texts(captions)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size, initial_alphabet=alphabet, show_progress=False, special_tokens=[]
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return CaptionTokenizer(tokenizer, length, {word for text in texts for word in words_of(text)})
+
+
+def pretrained_caption_tokenizer(
+    path: Path, captions: Iterable[str], vocabulary_size: int, length: int
+) -> CaptionTokenizer:
+    """The tokenizer in the `tokenizer.json` at `path`, for a model of at most `vocabulary_size` tokens.
+
+    Raises CaptionError if it cannot be read or holds more tokens.
+    """
+    texts = _texts(captions)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exceptions
+        raise CaptionError(f"{path} is no tokenizer of the tokenizers library ({error})") from None
+    if tokenizer.get_vocab_size() > vocabulary_size:
+        raise CaptionError(
+            f"{path} holds {tokenizer.get_vocab_size()} tokens: set transformer.vocabulary_size to no less"
+        )
+    return CaptionTokenizer(tokenizer, length, {word for text in texts for word in words_of(text)})
+
+
+def load_caption_tokenizer(folder: Path) -> CaptionTokenizer:
+    """The tokenizer that was saved in the folder of a run. Raises CaptionError."""
+    path = Path(folder) / FILE_NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
+        return CaptionTokenizer(tokenizer, int(content["length"]), content["known_words"])
+    except FileNotFoundError:
+        raise CaptionError(f"{folder} holds no {FILE_NAME}: its model was not trained on captions") from None
+    except Exception as error:
+        raise CaptionError(f"{path} is damaged ({type(error).__name__}: {error}): train again") from None
+
+
+def _texts(captions: Iterable[str]) -> list[str]:
+    texts = [caption.strip().lower() for caption in captions if caption.strip()]
+    if not texts:
+        raise CaptionError(
+            "transformer.condition is 'caption', but no image has one: data.name=shapes has captions, "
+            "data.name=folder takes data.captions=FILE.csv"
+        )
+    return texts

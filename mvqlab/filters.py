@@ -1,0 +1,82 @@
+"""From logits to one choice: guidance, temperature, top-k, top-p, and what is allowed at all.
+
+Pure functions; they see the logits after impossible choices were ruled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FORBIDDEN = float("-inf")
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """The choices that a filter left, likeliest first: logits (B, k) and their indices (B, k)."""
+
+    logits: Tensor
+    indices: Tensor
+
+
+def top_k(logits: Tensor, k: int) -> Likeliest:
+    """The `k` likeliest of `logits` (B, n); all of them where k is 0 or more than n. Exactly k on ties."""
+    n = logits.shape[-1]
+    best = logits.topk(n if k == 0 else min(k, n), dim=-1)
+    return Likeliest(best.values, best.indices)
+
+
+def top_p(likeliest: Likeliest, p: float) -> Likeliest:
+    """The fewest of the likeliest whose probabilities reach `p` together; at least one."""
+    if p >= 1.0:
+        return likeliest
+    probabilities = likeliest.logits.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    return Likeliest(likeliest.logits.masked_fill(before >= p, FORBIDDEN), likeliest.indices)
+
+
+def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tensor:
+    """One index (B,) a row, by its probability.
+
+    The index with the largest ratio of probability to exponential noise: the same law as a multinomial
+    draw, without a wait for the device.
+    """
+    probabilities = likeliest.logits.softmax(-1)
+    noise = torch.empty_like(probabilities).exponential_(generator=generator)
+    chosen = (probabilities / noise).argmax(-1, keepdim=True)
+    return likeliest.indices.gather(-1, chosen).squeeze(-1)
+
+
+def choose(
+    logits: Tensor, temperature: float, k: int, p: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """Temperature, top-k, top-p, draw: logits (B, n) to indices (B,). Temperature 0 takes the likeliest."""
+    if temperature == 0.0:
+        return logits.argmax(-1)
+    return draw(top_p(top_k(logits / temperature, k), p), generator)
+
+
+def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int | Tensor, n_pairs: int) -> Tensor:
+    """Where pair number `n_drawn` (from 0) of `n_pairs` may go: (B, L) bool.
+
+    is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
+    then a place must also leave room for the pairs still to come.
+    """
+    allowed = ~is_taken
+    if last is None:
+        return allowed
+    n_places = is_taken.shape[1]
+    places = torch.arange(n_places, device=is_taken.device)
+    return allowed & (places > last.unsqueeze(1)) & (places <= n_places - n_pairs + n_drawn)
+
+
+def guided(logits: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: logits (2 B, n), told and then not told, to (B, n).
+
+    The not told, plus `scale` times what being told changes: 1 is the told alone, more exaggerates it.
+    Source: Ho and Salimans 2022, equation 6, whose w is scale - 1, on logits.
+    """
+    told, not_told = logits.chunk(2)
+    return not_told + scale * (told - not_told)
