@@ -19,6 +19,7 @@ import torch
 import yaml
 from torch import nn
 
+from mvqlab.captions import FILE_NAME as CAPTIONS
 from mvqlab.config import Config, save_config
 from mvqlab.data import Splits, build_splits
 from mvqlab.evaluation import build_extractor, evaluate_generation, evaluate_stage1, stage2_columns
@@ -57,10 +58,15 @@ def shipped_card(name: str) -> dict[str, Any]:
     return yaml.safe_load((FOLDER / name / CARD).read_text(encoding="utf-8"))
 
 
+def shipped_folder(name: str) -> Path:
+    """Where a shipped model lies. Raises ShippedError."""
+    shipped_card(name)
+    return FOLDER / name
+
+
 def shipped_config(name: str) -> Config:
     """The settings that a shipped model was trained with. Raises ShippedError."""
-    shipped_card(name)
-    return load_settings(FOLDER / name)
+    return load_settings(shipped_folder(name))
 
 
 def load_shipped_stage1(name: str = "mqvae") -> TokenModel:
@@ -81,8 +87,7 @@ def load_shipped_stage2(name: str = "stackformer") -> PairModel:
 
 def shipped_curves(name: str) -> pd.DataFrame:
     """The losses of a shipped model's training, as in its `curves.csv`. Raises ShippedError."""
-    shipped_card(name)
-    return pd.read_csv(FOLDER / name / "curves.csv")
+    return pd.read_csv(shipped_folder(name) / "curves.csv")
 
 
 def _require_stage(name: str, stage: int) -> dict[str, Any]:
@@ -108,7 +113,9 @@ def ship(run: Path, name: str, purpose: str, stage1: str | None = None) -> Path:
         of_stage1 = load_shipped_stage1(stage1)
         facts["stage1"] = stage1
         model = load_stage2(run, of_stage1)
-    write_text_whole(folder / "curves.csv", (run / "curves.csv").read_text(encoding="utf-8"))
+    for file in ("curves.csv", CAPTIONS):
+        if (run / file).exists():
+            write_text_whole(folder / file, (run / file).read_text(encoding="utf-8"))
     with whole_file(folder / "config.yaml") as path:
         save_config(config, path)
     save_weights(model.half(), folder / "weights.safetensors", shipped=name)
