@@ -33,8 +33,7 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
         raise BookError(f"{notebooks} holds no lessons: they are called 00_..., 01_... and so on")
     source, html = out / "source", out / "html"
     shutil.copytree(notebooks / "book", source, dirs_exist_ok=True)
-    for page in notebooks.glob("*.md"):
-        shutil.copy(page, source)
+    shutil.copy(notebooks / "LECTURER.md", source)
     with Progress("running the lessons", len(lessons)) as progress:
         for lesson in lessons:
             run_lesson(lesson, source / lesson.name, scale)

@@ -55,7 +55,7 @@ def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0
     rows: list[dict[str, object]] = []
     with Progress("grading", len(copies)) as progress:
         for copy in copies:
-            rows.append(_grade(handed_out, copy, seconds) | {"file": str(copy.relative_to(folder))})
+            rows.append(_grade(handed_out, notebook.parent, copy, seconds) | {"file": str(copy.relative_to(folder))})
             with whole_file(out) as path:
                 pd.DataFrame(rows).to_csv(path, index=False)
             progress.advance()
@@ -82,7 +82,7 @@ def _copies(folder: Path) -> list[Path]:
     return copies
 
 
-def _grade(handed_out: NotebookNode, copy: Path, seconds: float) -> dict[str, object]:
+def _grade(handed_out: NotebookNode, folder: Path, copy: Path, seconds: float) -> dict[str, object]:
     tags = exercise_tags(handed_out)
     began = time.monotonic()
     try:
@@ -92,7 +92,7 @@ def _grade(handed_out: NotebookNode, copy: Path, seconds: float) -> dict[str, ob
     else:
         stubs = _answers(handed_out)
         answered = solve(handed_out, {tag: answers.get(tag, stubs[tag]) for tag in tags})
-        printed = _run(answered, seconds)
+        printed = _run(answered, folder, seconds)
         found = {f"{TAG}{name}": verdict for name, verdict in VERDICT.findall(printed)}
         verdicts = {tag: found.get(tag, "did not run") for tag in tags}
         verdicts |= dict.fromkeys(set(tags) - set(answers), "missing")
@@ -108,14 +108,15 @@ def _answers(notebook: NotebookNode) -> dict[str, str]:
     }
 
 
-def _run(notebook: NotebookNode, seconds: float) -> str:
-    """Run `notebook`, through errors too, and return what it printed."""
+def _run(notebook: NotebookNode, folder: Path, seconds: float) -> str:
+    """Run `notebook` in `folder`, through errors too, and return what it printed."""
     client = NotebookClient(
         notebook,
         timeout=seconds,
         allow_errors=True,
         kernel_manager_class=ThisPython,
         record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
     )
     with suppress(CellTimeoutError, DeadKernelError):  # what was printed until then counts
         client.execute()

@@ -44,7 +44,7 @@ def test_laws_are_sorted_by_what_was_before_and_counted() -> None:
     first, second = figure.axes[:2]
     assert np.allclose([bar.get_height() for bar in first.patches], [0.5, 0.2, 0.2])
     assert np.allclose([bar.get_height() for bar in second.patches], [1.0, 0.0, 0.0])
-    assert words(first) == ["4 choices\n1.8 bits"] and words(second) == ["1 choices\n0.0 bits"]
+    assert words(first) == ["4 choices\n1.8 bits"] and words(second) == ["1 choice\n0.0 bits"]
     assert not figure.axes[2].get_visible()
 
 

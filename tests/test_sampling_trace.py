@@ -20,7 +20,7 @@ KINDS = {
     "position_first": {"first": "position"},
     "score_order": {"order": "score"},
     "raster": {"model": "raster", "match_parameters": False},
-    "classes": {"class_conditional": True},
+    "classes": {"condition": "class"},
 }
 SETTINGS = {
     "as set": SamplingConfig(),

@@ -2,11 +2,13 @@
 
 from mvqlab.evaluation.causality import logit_changes
 from mvqlab.evaluation.codebook import codebook_redundancy, codebook_usage
+from mvqlab.evaluation.codebook_table import codebook_table
 from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
 from mvqlab.evaluation.generation import generation_metrics
 from mvqlab.evaluation.importance import importance_agreement
 from mvqlab.evaluation.precision_recall import precision_recall
 from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
+from mvqlab.evaluation.region_drop import drop_costs
 from mvqlab.evaluation.report import (
     collect_held_out,
     evaluate_generation,
@@ -22,9 +24,11 @@ __all__ = [
     "HeldOut",
     "build_extractor",
     "codebook_redundancy",
+    "codebook_table",
     "codebook_usage",
     "collect",
     "collect_held_out",
+    "drop_costs",
     "evaluate_generation",
     "evaluate_held_out",
     "evaluate_reconstruction",

@@ -8,24 +8,33 @@ import sys
 
 from mvqlab.plots.attention import attention_matrices, kept_shares, trust_over_layers
 from mvqlab.plots.codebook import Cloud, code_clouds
+from mvqlab.plots.drops import correlation_dots, cost_shares
 from mvqlab.plots.grid import draw_all, save_figure
 from mvqlab.plots.images import hide_dropped, image_rows, masks
 from mvqlab.plots.maps import map_rows, score_map
+from mvqlab.plots.patches import PatchPair, patch_pairs
 from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
+from mvqlab.plots.redundancy import code_density, distance_curves, spectra
 from mvqlab.plots.scores import auc_over_steps, mask_agreement, score_histogram
 from mvqlab.plots.sequences import hearing_maps, laws, loss_by_place, pair_orders
 from mvqlab.plots.street import street
 from mvqlab.plots.tables import curves, lines, metric_bars, ratio_bars, summary_lines
+from mvqlab.plots.trade_off import precision_recall_plane, rounds, trade_off
 from mvqlab.plots.walk import code_grid, pair_strip, principal_maps, stations
 
 __all__ = [
     "Cloud",
+    "PatchPair",
     "attention_matrices",
     "auc_over_steps",
     "beside_published",
     "code_clouds",
+    "code_density",
     "code_grid",
+    "correlation_dots",
+    "cost_shares",
     "curves",
+    "distance_curves",
     "draw_all",
     "hearing_maps",
     "hide_dropped",
@@ -41,15 +50,20 @@ __all__ = [
     "pair_orders",
     "pair_strip",
     "paired_differences",
+    "patch_pairs",
+    "precision_recall_plane",
     "principal_maps",
     "rate_distortion",
     "ratio_bars",
+    "rounds",
     "save_figure",
     "score_histogram",
     "score_map",
+    "spectra",
     "stations",
     "street",
     "summary_lines",
+    "trade_off",
     "trust_over_layers",
 ]
 

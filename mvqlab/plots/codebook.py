@@ -19,20 +19,25 @@ class Cloud(NamedTuple):
 
 
 def code_clouds(clouds: Mapping[str, Cloud], title: str = "", axis_name: str = "dimension") -> Figure:
-    """A panel a cloud: features as dots, codes in use as discs that grow with use, unused ones as crosses."""
+    """A panel a cloud: features as dots, codes in use as discs that grow with use, unused ones as crosses.
+
+    Where there are many codes the discs are smaller, so that they do not hide each other.
+    """
     figure = Figure(figsize=(3.4 * len(clouds) + 0.4, 3.9), layout="constrained")
     palette = sns.color_palette("colorblind")
     for axis, (name, cloud) in zip(
         figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items(), strict=True
     ):
         is_used = cloud.counts > 0
-        sizes = 20 + 130 * (cloud.counts[is_used] / cloud.counts.max().clamp(min=1)).numpy()
+        scale = min(1.0, 100 / len(cloud.codes))
+        sizes = scale * (20 + 130 * (cloud.counts[is_used] / cloud.counts.max().clamp(min=1)).numpy())
         axis.scatter(*cloud.features.T.numpy(), s=4, color="0.72", linewidths=0, label="features")
         axis.scatter(
             *cloud.codes[is_used].T.numpy(),
             s=sizes,
             color=palette[0],
             edgecolors="white",
+            linewidths=1.5 * scale**0.5,
             label="codes in use",
         )
         axis.scatter(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ def patch_pairs(rows: Sequence[PatchPair], context: int = 1, title: str = "") ->
     """
     n = max(len(pieces) for row in rows for pieces in (row.first, row.second))
     figure = Figure(figsize=(1.24 * n + 1.9, 0.72 * len(rows) + 0.6), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for panels, row in zip(axes, rows, strict=True):
         for axis, pieces in zip(panels, (row.first, row.second), strict=True):
@@ -57,7 +59,7 @@ def _side_by_side(pieces: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
     return sheet
 
 
-def _frame(axis, left: int, size: int, context: int) -> None:
+def _frame(axis: Axes, left: int, size: int, context: int) -> None:
     region = size / (1 + 2 * context)
     corner = (left + context * region - 0.5, context * region - 0.5)
     axis.add_patch(Rectangle(corner, region, region, fill=False, edgecolor="black", linewidth=2.0))

@@ -1,4 +1,4 @@
-"""Redundancy of codebooks: their spectra, distances to the nearest other code, and where dense codes stand."""
+"""Redundancy of codebooks: their spectra, distances to the nearest other code, where dense codes stand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MARKERS = ("o", "s", "^", "D")
 def spectra(shares: Mapping[str, Tensor], ranks: Mapping[str, float], title: str = "") -> Figure:
     """Falling shares (r,) of singular values over their number, a line a name; its effective rank is written.
 
-    A dotted line marks each effective rank: so many equal shares would have the same entropy.
+    A dotted line, with the marker of its name, stands at each effective rank: so many equal shares would
+    have the same entropy.
     """
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     axis = figure.subplots()
@@ -29,7 +30,8 @@ def spectra(shares: Mapping[str, Tensor], ranks: Mapping[str, float], title: str
             np.arange(1, len(falling) + 1), falling, DASHES[number % 4], markersize=4, label=label, **look
         )
         axis.axvline(ranks[name], color=look["color"], linestyle=":", linewidth=1.4)
-        axis.plot(ranks[name], axis.get_ylim()[0], clip_on=False, markersize=8, linestyle="", **look)
+        top = axis.get_xaxis_transform()  # across in components, up from 0 to 1
+        axis.plot(ranks[name], 0.94, transform=top, markersize=7, linestyle="", **look)
     axis.set(xlabel="number of the component", ylabel="share of the singular values", ylim=(0.0, None))
     axis.set_title(title, fontsize=10)
     axis.grid(alpha=0.3)
@@ -61,7 +63,7 @@ def distance_curves(
             )
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle=":", linewidth=1.4)
-        axis.text(threshold, 1.02, f"{threshold:g}: near-duplicates to the left", fontsize=8, ha="center")
+        axis.text(threshold, 1.02, f"near-duplicates lie left of {threshold:g}", fontsize=8)
     axis.set(
         xlabel="distance to the nearest other code, share of the mean distance", ylabel="share of the codes"
     )
@@ -81,10 +83,10 @@ def code_density(
     """Every code by how often it is chosen, `counts` (K,), and the distance (K,) to the nearest other one.
 
     A panel a name. Colour and shape say what it stands for: `coverage` (K,) is the mean share of object
-    pixels in its regions; codes under one half are discs, the others triangles. Codes not in use are left out.
+    pixels in its regions; codes under one half are discs, others triangles. Codes not in use are left out.
     """
     figure = Figure(figsize=(4.2 * len(counts) + 0.8, 3.7), layout="constrained")
-    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False)[0]
     for axis, (name, occurrences) in zip(panels, counts.items(), strict=True):
         for is_object, marker, label in ((False, "o", "mostly ground"), (True, "^", "mostly object")):
             members = (occurrences > 0) & ((coverage[name] >= 0.5) == is_object)
@@ -104,7 +106,8 @@ def code_density(
         axis.set(xlabel="times chosen", xscale="log")
         axis.set_title(name, fontsize=9)
         axis.grid(alpha=0.3)
-        axis.legend(frameon=False, fontsize=8, loc="lower left")
+        for handle in axis.legend(frameon=False, fontsize=8, loc="lower left").legend_handles:
+            handle.set(array=None, facecolor="white")  # the shape alone: the first code's colour says nothing
     panels[0].set(ylabel="distance to the nearest other code", ylim=(0.0, None))
     bar = figure.colorbar(drawn, ax=list(panels), aspect=25, pad=0.02)
     bar.set_label("share of object pixels", fontsize=8)

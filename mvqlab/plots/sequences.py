@@ -94,8 +94,8 @@ def laws(
         axis.step(along, before[order], where="mid", color="black", linewidth=0.9)
         left = law[law > 0]
         bits = -(left * np.log2(left)).sum() + 0.0
-        axis.text(0.97, 0.93, f"{len(left)} choices\n{bits:.1f} bits", ha="right", va="top", fontsize=8,
-                  transform=axis.transAxes)  # fmt: skip
+        facts = f"{len(left)} choice{'s' * (len(left) > 1)}\n{bits:.1f} bits"
+        axis.text(0.97, 0.93, facts, ha="right", va="top", fontsize=8, transform=axis.transAxes)
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=8)
     for axis in panels[len(laws) :]:

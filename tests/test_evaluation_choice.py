@@ -1,0 +1,74 @@
+"""A trained model that keeps other regions: only the choice changes, and it changes back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mvqlab.config import load_config
+from mvqlab.evaluation.choice import at_random, by_score, choosing, upside_down
+from mvqlab.models.mqvae import MQVAE, build_stage1
+
+
+@pytest.fixture
+def model() -> MQVAE:
+    return build_stage1(load_config("shapes32", ["quantizer.codebook_size=16"])).eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(3, 3, 32, 32) * 2.0 - 1.0
+
+
+@torch.no_grad()
+def test_its_own_choice_is_what_the_mask_module_does(model: MQVAE, images: torch.Tensor) -> None:
+    expected = model.select(images)
+    with choosing(model, model.n_kept, by_score):
+        found = model.select(images)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@torch.no_grad()
+def test_another_number_is_what_n_kept_does(model: MQVAE, images: torch.Tensor) -> None:
+    trained = model.mask
+    with choosing(model, 11):
+        found = model(images)
+    assert model.mask is trained and found.pairs.n_pairs == 11
+    trained.n_kept = 11
+    assert torch.equal(model(images).images, found.images)
+
+
+@torch.no_grad()
+def test_upside_down_keeps_what_scores_lowest_times_its_own_score(model: MQVAE, images: torch.Tensor) -> None:
+    n = model.n_positions // 2
+    kept = model.select(images)
+    with choosing(model, n, upside_down):
+        found = model.select(images)
+    assert torch.equal(found.is_kept, ~kept.is_kept) and torch.equal(found.scores, kept.scores)
+    with choosing(model, model.n_positions):
+        everything = model.select(images).features
+    for row in range(len(images)):
+        assert torch.allclose(found.features[row], everything[row, found.positions[row]])
+
+
+@torch.no_grad()
+def test_a_random_choice_follows_its_generator_and_not_the_scores(model: MQVAE, images: torch.Tensor) -> None:
+    with choosing(model, 20, at_random):
+        first, again, other = (
+            model.select(images, generator=torch.Generator().manual_seed(s)).positions for s in (1, 1, 2)
+        )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert (first.diff(dim=1) > 0).all()
+
+
+def test_the_model_is_whole_again_after_an_error(model: MQVAE) -> None:
+    trained = model.mask
+    with pytest.raises(RuntimeError, match="inside"), choosing(model, 5):
+        raise RuntimeError("inside")
+    assert model.mask is trained
+
+
+@pytest.mark.parametrize("n", [0, 65])
+def test_a_number_that_cannot_be_kept_is_refused(model: MQVAE, n: int) -> None:
+    with pytest.raises(ValueError, match="of 64 regions"), choosing(model, n):
+        pass
