@@ -9,7 +9,7 @@ NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpo
 NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench book gpu clean
+.PHONY: help demo test lint format bench book checkpoints gpu clean
 
 help: ## list what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -44,6 +44,17 @@ bench: $(VENV)/.installed ## measure the speed-ups on this machine
 
 book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into results/book
 	@$(BIN)/mvqlab course book
+
+# Each shipped model's own settings are its recipe.
+checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, into results/shipped (hours on a CPU)
+	@for name in mqvae plain_vq; do \
+	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
+	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
+	@for pair in mqvae/stackformer mqvae/stackformer_short plain_vq/raster mqvae/stackformer_classes mqvae/stackformer_captions; do \
+	  stage1=$${pair%/*}; name=$${pair#*/}; \
+	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
+	    --stage1 results/shipped/$$stage1 && \
+	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
 
 # What a machine with a GPU is asked for: all tests, all suites, and the larger presets trained to their end.
 gpu: $(VENV)/.installed-dev ## on a machine with a GPU: test, measure, train the larger presets, into results/gpu

@@ -55,7 +55,8 @@ def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0
     rows: list[dict[str, object]] = []
     with Progress("grading", len(copies)) as progress:
         for copy in copies:
-            rows.append(_grade(handed_out, notebook.parent, copy, seconds) | {"file": str(copy.relative_to(folder))})
+            row = _grade(handed_out, notebook.parent, copy, seconds)
+            rows.append({**row, "file": str(copy.relative_to(folder))})
             with whole_file(out) as path:
                 pd.DataFrame(rows).to_csv(path, index=False)
             progress.advance()

@@ -150,15 +150,21 @@ def _card(
 
 
 def main() -> None:
-    """``python -m mvqlab.shipped RUN NAME --purpose WORDS [--stage1 NAME]``"""
+    """``python -m mvqlab.shipped RUN NAME [--purpose WORDS] [--stage1 NAME]``"""
     parser = argparse.ArgumentParser(description="put a trained model among those that come with mvqlab")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("name", help="its name among the shipped models")
-    parser.add_argument("--purpose", required=True, help="one line on what it is for")
-    parser.add_argument("--stage1", help="for a transformer: the shipped stage-1 model it belongs to")
+    parser.add_argument("--purpose", help="one line on what it is for; default: what its card says")
+    parser.add_argument(
+        "--stage1", help="for a transformer: its shipped stage 1; default: what its card says"
+    )
     options = parser.parse_args()
+    card = shipped_card(options.name) if options.name in shipped_names() else {}
+    purpose = options.purpose or card.get("purpose")
+    if purpose is None:
+        parser.error(f"'{options.name}' is new: say what it is for with --purpose")
     torch.manual_seed(0)
-    print(ship(options.run, options.name, options.purpose, options.stage1))
+    print(ship(options.run, options.name, purpose, options.stage1 or card.get("stage1")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""The models that come with mvqlab: they load, belong together, and their cards say what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mvqlab.captions import load_caption_tokenizer
+from mvqlab.data import build_splits
+from mvqlab.evaluation import collect_held_out, reconstruction_quality
+from mvqlab.models.stage2 import n_parameters
+from mvqlab.sampling import sample_pairs
+from mvqlab.shipped import (
+    FOLDER,
+    ShippedError,
+    load_shipped_stage1,
+    load_shipped_stage2,
+    shipped_card,
+    shipped_config,
+    shipped_curves,
+    shipped_folder,
+    shipped_names,
+)
+
+STAGE1 = [name for name in shipped_names() if shipped_card(name)["stage"] == 1]
+STAGE2 = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
+
+
+def test_they_are_all_there_and_small() -> None:
+    assert STAGE1 == ["mqvae", "plain_vq"]
+    assert {"raster", "stackformer", "stackformer_captions", "stackformer_classes"} <= set(STAGE2)
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
+    assert size < 14 * 2**20
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_card_says_what_was_trained_on_what_for_how_long_and_how_good_it_is(name: str) -> None:
+    card, config = shipped_card(name), shipped_config(name)
+    assert card["purpose"] and card["made_with"]["git_commit"] and card["metrics"]
+    stage = config.stage1 if card["stage"] == 1 else config.stage2
+    assert (card["steps"], card["seed"]) == (stage.steps, config.seed)
+    assert card["data_hash"] == build_splits(config.data).data_hash
+    assert shipped_curves(name)["step"].max() == card["steps"]
+    model = load_shipped_stage1(name) if card["stage"] == 1 else load_shipped_stage2(name)
+    assert n_parameters(model) == card["parameters"] and not model.training
+
+
+@pytest.mark.parametrize("name", STAGE1)
+def test_images_come_back_as_well_as_the_card_says(name: str) -> None:
+    config = shipped_config(name)
+    splits = build_splits(config.data)
+    quality = reconstruction_quality(collect_held_out(load_shipped_stage1(name), splits, config))
+    assert quality["psnr"] == pytest.approx(shipped_card(name)["metrics"]["psnr"], abs=0.05)
+
+
+@pytest.mark.parametrize("name", STAGE2)
+def test_samples_decode_with_the_stage_1_on_the_card(name: str) -> None:
+    model, stage1 = load_shipped_stage2(name), load_shipped_stage1(shipped_card(name)["stage1"])
+    conditions = {
+        "stackformer_classes": torch.tensor([0, 7]),
+        "stackformer_captions": torch.ones(2, shipped_config(name).transformer.caption_length).long(),
+    }
+    told = conditions.get(name)
+    pairs = sample_pairs(model, 2, generator=torch.Generator().manual_seed(0), conditions=told)
+    with torch.no_grad():
+        images = stage1.decode(pairs)
+    assert images.shape == (2, 3, 32, 32) and images.isfinite().all()
+    assert images.std() > 0.02
+
+
+def test_equal_parameters_and_equal_steps_where_two_are_compared() -> None:
+    raster, stackformer = shipped_card("raster"), shipped_card("stackformer_short")
+    assert raster["steps"] == stackformer["steps"]
+    assert raster["parameters"] == pytest.approx(stackformer["parameters"], rel=0.03)
+
+
+def test_the_tokenizer_lies_beside_the_model_of_captions() -> None:
+    tokenizer = load_caption_tokenizer(shipped_folder("stackformer_captions"))
+    settings = shipped_config("stackformer_captions").transformer
+    assert tokenizer.length == settings.caption_length
+    assert tokenizer.vocabulary_size <= settings.vocabulary_size
+    assert "red" in tokenizer.known_words
+
+
+def test_what_is_not_there_is_said_with_what_is() -> None:
+    with pytest.raises(ShippedError, match="no model 'vqgan' comes with mvqlab: there are mqvae, plain_vq"):
+        load_shipped_stage1("vqgan")
+    with pytest.raises(ShippedError, match="'raster' is a model of stage 2, not of stage 1"):
+        load_shipped_stage1("raster")
+
+
+def test_no_card_names_a_path_of_a_machine() -> None:
+    for path in FOLDER.rglob("*.yaml"):
+        assert not any(str(place) in path.read_text() for place in (Path.home(), Path("/tmp")))
