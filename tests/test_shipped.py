@@ -47,6 +47,7 @@ def test_a_card_says_what_was_trained_on_what_for_how_long_and_how_good_it_is(na
     assert n_parameters(model) == card["parameters"] and not model.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGE1)
 def test_images_come_back_as_well_as_the_card_says(name: str) -> None:
     config = shipped_config(name)
@@ -55,6 +56,7 @@ def test_images_come_back_as_well_as_the_card_says(name: str) -> None:
     assert quality["psnr"] == pytest.approx(shipped_card(name)["metrics"]["psnr"], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGE2)
 def test_samples_decode_with_the_stage_1_on_the_card(name: str) -> None:
     model, stage1 = load_shipped_stage2(name), load_shipped_stage1(shipped_card(name)["stage1"])
