@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
-from nbformat import NotebookNode, v4
+from nbformat import NotebookNode
 
 TAG = "exercise-"
 CELL_HEAD = re.compile(r"^# %% (exercise-\w+)\s*$", re.MULTILINE)
@@ -35,11 +35,8 @@ def exercise_tags(notebook: NotebookNode) -> list[str]:
     return [tag for cell in notebook.cells for tag in cell.metadata.get("tags", []) if tag.startswith(TAG)]
 
 
-def solve(notebook: NotebookNode, solutions: Mapping[str, str], keep_stubs: bool = False) -> NotebookNode:
+def solve(notebook: NotebookNode, solutions: Mapping[str, str]) -> NotebookNode:
     """`notebook` with its exercises' stubs replaced by `solutions`, by tag.
-
-    With `keep_stubs` each exercise first stands as a student finds it, with its check, and then solved, with
-    its check again: one run shows that the stub runs and that the solution is right.
 
     Raises ValueError, naming the tags, unless solutions and exercises are the same.
     """
@@ -47,18 +44,7 @@ def solve(notebook: NotebookNode, solutions: Mapping[str, str], keep_stubs: bool
     if strange:
         raise ValueError(f"only the notebook or only its solutions hold {', '.join(strange)}")
     solved = deepcopy(notebook)
-    cells: list[NotebookNode] = []
-    pending = ""  # the solution of the stub that was just passed, until its check
     for cell in solved.cells:
-        tag = next((tag for tag in cell.metadata.get("tags", []) if tag.startswith(TAG)), "")
-        if tag and not keep_stubs:
-            cell = v4.new_code_cell(solutions[tag], metadata=cell.metadata)
-        cells.append(cell)
-        if tag:
-            pending = solutions[tag]
-        elif pending and cell.cell_type == "code":
-            if keep_stubs:
-                cells += [v4.new_code_cell(pending), v4.new_code_cell(cell.source)]
-            pending = ""
-    solved.cells = cells
+        for tag in cell.metadata.get("tags", []):
+            cell.source = solutions.get(tag, cell.source)
     return solved

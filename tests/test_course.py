@@ -43,12 +43,6 @@ def test_a_solved_notebook_holds_the_solutions_where_the_stubs_stood(handed_out,
     assert sources(nbformat.read(handed_out, as_version=4))[1] == "answer = ..."
 
 
-def test_stubs_may_be_kept_before_the_solutions(handed_out):
-    notebook = nbformat.read(handed_out, as_version=4)
-    both = solve(notebook, {"exercise-1": "answer = 42"}, keep_stubs=True)
-    assert sources(both)[1:] == ["answer = ...", CHECK, "answer = 42", CHECK]
-
-
 def test_solutions_that_do_not_match_the_exercises_are_refused(handed_out, tmp_path):
     notebook = nbformat.read(handed_out, as_version=4)
     with pytest.raises(ValueError, match="exercise-2"):
