@@ -55,6 +55,7 @@ def run_lesson(lesson: Path, executed: Path, scale: str) -> None:
             None,
             parameters={"scale": scale},
             kernel_name="python3",
+            language="python",
             kernel_manager_class=ThisPython,
             cwd=lesson.parent,
             progress_bar=False,

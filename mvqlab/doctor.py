@@ -23,6 +23,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "lightning-fabric": "lightning_fabric",
     "numpy": "numpy",
     "safetensors": "safetensors",
+    "tokenizers": "tokenizers",
     "pydantic": "pydantic",
     "pyyaml": "yaml",
     "pillow": "PIL",
@@ -34,6 +35,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "filelock": "filelock",
     "jupyterlab": "jupyterlab",
     "ipykernel": "ipykernel",
+    "ipython": "IPython",
     "ipywidgets": "ipywidgets",
     "papermill": "papermill",
     "nbclient": "nbclient",
@@ -48,12 +50,20 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "tqdm": "tqdm",
 }
 OPTIONAL_PACKAGES = {
+    "sphinx": "sphinx",
+    "myst-nb": "myst_nb",
+    "furo": "furo",
+    "sphinx-mathjax-offline": "sphinx-mathjax-offline",
     "submitit": "submitit",
     "tensorboard": "tensorboard",
     "torch-fidelity": "torch_fidelity",
     "transformers": "transformers",
 }
 EXTRAS = {
+    "sphinx": "book",
+    "myst-nb": "book",
+    "furo": "book",
+    "sphinx-mathjax-offline": "book",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "torch-fidelity": "inception",

@@ -133,7 +133,9 @@ def test_what_the_package_imports_is_declared() -> None:
     """An import that only works because something else happens to bring the package breaks one day."""
     providers = packages_distributions()
     declared = set(RUNTIME) | set(
-        requirements_of(EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"], EXTRAS["slurm"])
+        requirements_of(
+            EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"], EXTRAS["slurm"], EXTRAS["book"]
+        )
     )
     for path in sorted((ROOT / "mvqlab").rglob("*.py")):
         for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab"}:
