@@ -8,6 +8,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
+import matplotlib.font_manager  # noqa: F401  # builds its cache now; in a lesson it would say so on stderr
 import nbformat
 import papermill
 import pytest
