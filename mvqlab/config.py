@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mvqlab.yaml_files import YamlFileError, read_yaml
 
@@ -31,6 +31,30 @@ Weight = Annotated[float, Field(ge=0.0)]
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
 Multipliers = Annotated[tuple[Count, ...], Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _ratio_or_range(value: Any) -> float | tuple[float, float]:
+    """A ratio, or a range of ratios [low, high]."""
+    if not isinstance(value, list | tuple):
+        return _ratio(value)
+    if len(value) != 2 or not (low := _ratio(value[0])) < (high := _ratio(value[1])):
+        raise ValueError("a range of ratios is two of them, rising: [low, high]")
+    return low, high
+
+
+def _ratio(value: Any) -> float:
+    try:
+        ratio = float(value)
+    except (TypeError, ValueError):
+        ratio = None
+    if ratio is None or isinstance(value, bool):
+        raise ValueError("must be a number, or a range of numbers [low, high]")
+    if not 0.0 <= ratio < 1.0:
+        raise ValueError("must be at least 0 and less than 1")
+    return ratio
+
+
+RatioOrRange = Annotated[float | tuple[float, float], BeforeValidator(_ratio_or_range)]
 
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
@@ -99,18 +123,29 @@ class MaskConfig(Section):
     """Which regions are quantised (section 3.1 of the paper)."""
 
     kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `truth` takes the data's object masks
-    mask_ratio: Ratio = 0.5  # share of the regions that is dropped
+    mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
+    evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
     scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
 
     @model_validator(mode="after")
     def _plain_keeps_all(self) -> MaskConfig:
-        if self.kind == "none" and self.mask_ratio != 0.0:
+        if self.kind == "none" and (self.mask_ratio != 0.0 or self.evaluation_ratio):
             raise ValueError(
                 f"mask.kind is 'none' (the plain VQ model quantises every region), so mask.mask_ratio "
-                f"must be 0, not {self.mask_ratio}"
+                f"must be 0, not {self.evaluation_ratio or self.mask_ratio}"
             )
         return self
+
+    @property
+    def ratio_range(self) -> tuple[float, float]:
+        """The least and the most that training drops: each batch draws its ratio between them."""
+        return self.mask_ratio if isinstance(self.mask_ratio, tuple) else (self.mask_ratio, self.mask_ratio)
+
+    @property
+    def ratio_in_use(self) -> float:
+        """What is dropped outside training: in evaluation, and for stage 2."""
+        return sum(self.ratio_range) / 2 if self.evaluation_ratio is None else self.evaluation_ratio
 
 
 class QuantizerConfig(Section):
@@ -289,10 +324,10 @@ class Config(Section):
             )
         if self.mask.kind == "truth" and self.data.name != "shapes":
             raise ValueError("mask.kind 'truth' needs true object masks, which only data.name 'shapes' has")
-        if self.transformer.model == "raster" and self.mask.mask_ratio > 0.0:
+        if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise ValueError(
                 f"transformer.model 'raster' reads a code at every region, but mask.mask_ratio "
-                f"({self.mask.mask_ratio}) drops some: set mask.mask_ratio=0 (or mask.kind=none), or "
+                f"({self.mask.ratio_in_use}) drops some: set mask.mask_ratio=0 (or mask.kind=none), or "
                 "transformer.model=stackformer"
             )
         return self

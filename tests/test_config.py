@@ -54,6 +54,11 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["data.resolution=30"], r"must be a multiple of 4"),
         (["transformer.heads=3"], r"heads \(3\) must divide transformer.width \(128\)"),
         (["mask.mask_ratio=1"], r"less than 1 \(got 1\)"),
+        (["mask.mask_ratio=[0.9, 0.1]"], r"two of them, rising: \[low, high\] \(got \[0.9, 0.1\]\)"),
+        (["mask.mask_ratio=[0.1]"], r"two of them, rising"),
+        (["mask.mask_ratio=[0, 1]"], r"less than 1"),
+        (["mask.mask_ratio=yes"], r"a number, or a range of numbers \[low, high\] \(got True\)"),
+        (["mask.kind=none", "mask.mask_ratio=0", "mask.evaluation_ratio=0.5"], r"must be 0, not 0.5"),
         (["mask"], r"must read key=value"),
         (["preset.x=1"], r"preset is a single value"),
         (["data.root=images"], r"data.root is given, but data.name is 'shapes'"),
@@ -112,6 +117,15 @@ def test_every_known_key_can_be_set_to_what_it_is() -> None:
 def test_an_override_is_read_as_the_number_it_shows(ratio: float, seed: int) -> None:
     config = load_config("shapes32", [f"mask.mask_ratio={ratio!r}", f"seed={seed}"])
     assert (config.mask.mask_ratio, config.seed) == (ratio, seed)
+
+
+def test_a_range_of_ratios_is_kept_as_written(tmp_path: Path) -> None:
+    config = load_config("shapes32", ["mask.mask_ratio=[0.0, 0.9]"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert config.mask.ratio_range == (0.0, 0.9) and config.mask.ratio_in_use == 0.45
+    at_a_quarter = load_config("shapes32", ["mask.mask_ratio=[0.0, 0.9]", "mask.evaluation_ratio=0.25"])
+    assert at_a_quarter.mask.ratio_in_use == 0.25
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:

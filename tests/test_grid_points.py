@@ -237,6 +237,8 @@ ABLATION_POINT = NOTEBOOKS.parent.parent / "notebooks" / "ablation_point.ipynb"
         ({"mask": "foo"}, "mask.kind"),
         ({"mask": "none", "mask_ratio": 0.5}, "mask_ratio must be 0"),
         ({"transformer": "raster", "mask_ratio": 0.5}, "reads a code at every region"),
+        ({"mask_ratio": [0.5, 0.25]}, "two of them, rising"),
+        ({"mask_ratio": "half"}, "'mask_ratio' must be a float or a list, not the str 'half'"),
         ({"mask_ratio": 0.5, "mask.mask_ratio": 0.25}, "is the notebook's parameter 'mask_ratio'"),
     ],
 )
@@ -249,6 +251,14 @@ def test_a_parameters_value_is_checked_before_anything_runs(tmp_path, point, wor
         notebook=str(ABLATION_POINT),
         points=[{"mask": "none", "mask_ratio": 0.0, "transformer": "raster"}],
     )
+
+
+def test_a_range_of_ratios_is_one_value_of_an_axis(tmp_path):
+    _, points = read_points(
+        tmp_path, notebook=str(ABLATION_POINT), axes={"mask_ratio": [0.5, [0.0, 0.9]]}, points=[]
+    )
+    assert [point.parameters["mask_ratio"] for point in points] == [0.5, [0.0, 0.9]]
+    assert points[1].config["mask"]["mask_ratio"] == [0.0, 0.9]
 
 
 def test_a_grid_whose_exclude_leaves_nothing_is_refused(tmp_path):

@@ -91,6 +91,44 @@ def test_the_score_product_is_what_trains_the_scorer() -> None:
     assert all(p.grad is None or not p.grad.any() for p in mask.scorer.parameters())
 
 
+def test_a_range_draws_its_number_in_training_only() -> None:
+    """Every number between the fewest and the most comes up, one a batch; outside training it is fixed."""
+    config = MaskConfig(mask_ratio=[0.25, 0.75], evaluation_ratio=0.5)
+    mask = build_mask(config, BackboneConfig(feature_dim=D), CODE_DIM, 16)
+    features = torch.randn(B, D, 4, 4)
+    drawn = {mask(features).positions.shape[1] for _ in range(200)}
+    assert drawn == set(range(4, 13))
+    mask.eval()
+    assert {mask(features).positions.shape[1] for _ in range(10)} == {8}
+
+
+def test_a_fixed_ratio_draws_nothing() -> None:
+    """Or every seed's training would change with it."""
+    mask = build_mask(MaskConfig(mask_ratio=0.5), BackboneConfig(feature_dim=D), CODE_DIM, 16)
+    before = torch.get_rng_state()
+    mask(torch.randn(B, D, 4, 4, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_evaluation_ratio_holds_outside_training_alone() -> None:
+    mask = build_mask(
+        MaskConfig(mask_ratio=0.5, evaluation_ratio=0.75), BackboneConfig(feature_dim=D), CODE_DIM, 16
+    )
+    features = torch.randn(B, D, 4, 4)
+    assert mask(features).positions.shape[1] == 8
+    assert mask.eval()(features).positions.shape[1] == 4
+
+
+def test_regions_chosen_by_hand_are_weighed_by_their_own_scores() -> None:
+    mask = AdaptiveMask(D, CODE_DIM, L, MLPScorer(D)).eval()
+    features = torch.randn(B, D, H, W)
+    everything = mask(features)
+    positions = torch.tensor([[1, 4, 5]]).expand(B, -1)
+    kept = mask.keep(features, everything.scores, positions)
+    torch.testing.assert_close(kept.features, everything.features[:, [1, 4, 5]])
+    assert kept.is_kept.nonzero()[:, 1].tolist() == [1, 4, 5] * B
+
+
 def test_conv_scorer_norm_ties_the_ranking_to_the_gain() -> None:
     """The released scorer's weak point: a negative batch-norm gain turns the ranking upside down."""
     scorer = ConvScorer(D).eval()

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.models.masking import KeptRegions, MaskModule, gather_regions, keep_best
+from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
 from mvqlab.models.mqvae import MQVAE
 
 Rank = Callable[[Tensor, torch.Generator | None], Tensor]  # scores (B, L) to what regions are kept by (B, L)
@@ -68,8 +67,5 @@ class _OtherChoice(nn.Module):
         generator: torch.Generator | None = None,
     ) -> KeptRegions:
         scores = self.trained.score(features, importance, generator)
-        positions, is_kept = keep_best(self.rank(scores, generator), self.n_kept)
-        kept = gather_regions(features.flatten(2).transpose(1, 2), positions)
-        kept = self.trained.project(F.layer_norm(kept, kept.shape[-1:]))
-        weighed = self.trained.weigh(kept, scores.gather(1, positions))
-        return KeptRegions(weighed, positions, scores, is_kept)
+        positions, _ = keep_best(self.rank(scores, generator), self.n_kept)
+        return self.trained.keep(features, scores, positions)

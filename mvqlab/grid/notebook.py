@@ -30,16 +30,17 @@ TYPES: dict[str, type] = {
     "float": float,
     "int": int,
     "list": list,
+    "None": type(None),
     "str": str,
 }
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a notebook. `type` is None where the notebook does not tell it."""
+    """A parameter of a notebook, and the types that it may have: none where the notebook does not tell."""
 
     name: str
-    type: type | None
+    types: tuple[type, ...]
     default: Any
 
     def fitted(self, value: Any) -> Any:
@@ -47,13 +48,12 @@ class Parameter:
 
         Raises ValueError where it does not fit.
         """
-        if self.type is float and isinstance(value, int | str) and not isinstance(value, bool):
+        if float in self.types and isinstance(value, int | str) and not isinstance(value, bool):
             value = _float_or_unchanged(value)
         # bool is an int to Python, but not to who reads `steps: true`
-        fits = self.type is None or type(value) is self.type
-        if not fits:
-            found = type(value).__name__
-            raise ValueError(f"must be {_article(self.type.__name__)}, not the {found} {value!r}")
+        if self.types and type(value) not in self.types:
+            wanted = " or ".join(_article(one.__name__) for one in self.types)
+            raise ValueError(f"must be {wanted}, not the {type(value).__name__} {value!r}")
         return value
 
 
@@ -118,10 +118,11 @@ def _parameter(name: str, annotation: str, value: ast.expr | None) -> Parameter:
         default = None if value is None else ast.literal_eval(value)
     except ValueError:
         default = None
-    guess = None if default is None else type(default)
-    # list[str] is checked as a list; what is not in TYPES, such as `int | None`, is not checked
-    expected = TYPES.get(annotation.partition("[")[0]) if annotation else guess
-    return Parameter(name, expected, default)
+    if not annotation:
+        return Parameter(name, () if default is None else (type(default),), default)
+    # list[str] is checked as a list; what is not in TYPES is not checked
+    expected = [TYPES.get(part.strip().partition("[")[0]) for part in annotation.split("|")]
+    return Parameter(name, () if None in expected else tuple(expected), default)
 
 
 def _source_hash(content: NotebookNode) -> str:

@@ -86,11 +86,18 @@ class ConvScorer(nn.Module):
 
 
 class MaskModule(nn.Module):
-    """Score, keep, normalise, project. Subclasses say where the scores come from."""
+    """Score, keep, normalise, project. Subclasses say where the scores come from.
 
-    def __init__(self, feature_dim: int, code_dim: int, n: int) -> None:
+    n: the regions kept. trained_n: the fewest and the most that are kept in training, where each batch
+    draws its number between them, so that the model learns to serve every mask ratio; default: n.
+    """
+
+    def __init__(
+        self, feature_dim: int, code_dim: int, n: int, trained_n: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.n_kept = n
+        self.trained_n = trained_n or (n, n)
         self.project = nn.Linear(feature_dim, code_dim, bias=False)
 
     def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -100,6 +107,23 @@ class MaskModule(nn.Module):
     def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
         """What reaches the quantiser of the kept regions (B, N, n_z) with their scores (B, N)."""
         return kept
+
+    def draw_n(self) -> int:
+        """N for the batch at hand."""
+        if not self.training:
+            return self.n_kept
+        fewest, most = self.trained_n
+        return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
+
+    def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
+        """Keep the regions of `features` (B, d, h, w) at `positions` (B, N), whatever chose them.
+
+        `scores` (B, L) are what each kept region is weighed by.
+        """
+        kept = gather_regions(features.flatten(2).transpose(1, 2), positions)
+        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))
+        is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter(1, positions, True)
+        return KeptRegions(self.weigh(kept, scores.gather(1, positions)), positions, scores, is_kept)
 
     def forward(
         self,
@@ -113,10 +137,8 @@ class MaskModule(nn.Module):
         what `RandomMask` draws from (the global one if none is given).
         """
         scores = self.score(features, importance, generator)
-        positions, is_kept = keep_best(scores, self.n_kept)
-        kept = gather_regions(features.flatten(2).transpose(1, 2), positions)
-        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))
-        return KeptRegions(self.weigh(kept, scores.gather(1, positions)), positions, scores, is_kept)
+        positions, _ = keep_best(scores, self.draw_n())
+        return self.keep(features, scores, positions)
 
 
 class AdaptiveMask(MaskModule):
@@ -126,8 +148,15 @@ class AdaptiveMask(MaskModule):
     its score, and that product is the only path by which the scorer learns.
     """
 
-    def __init__(self, feature_dim: int, code_dim: int, n: int, scorer: nn.Module) -> None:
-        super().__init__(feature_dim, code_dim, n)
+    def __init__(
+        self,
+        feature_dim: int,
+        code_dim: int,
+        n: int,
+        scorer: nn.Module,
+        trained_n: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(feature_dim, code_dim, n, trained_n)
         self.scorer = scorer
 
     def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -166,16 +195,18 @@ def region_coverage(importance: Tensor, side: int) -> Tensor:
 
 def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
     """The mask module that `config.kind` names. Raises ValueError for the plain model, which has none."""
-    n = n_kept(config.mask_ratio, n_positions)
+    n = n_kept(config.ratio_in_use, n_positions)
+    least_dropped, most_dropped = config.ratio_range
+    trained_n = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
     if config.kind == "random":
-        return RandomMask(backbone.feature_dim, code_dim, n)
+        return RandomMask(backbone.feature_dim, code_dim, n, trained_n)
     if config.kind == "truth":
-        return TrueMask(backbone.feature_dim, code_dim, n)
+        return TrueMask(backbone.feature_dim, code_dim, n, trained_n)
     if config.kind == "adaptive":
         scorer = (
             MLPScorer(backbone.feature_dim)
             if config.scorer == "mlp"
             else ConvScorer(backbone.feature_dim, config.scorer_norm)
         )
-        return AdaptiveMask(backbone.feature_dim, code_dim, n, scorer)
+        return AdaptiveMask(backbone.feature_dim, code_dim, n, scorer, trained_n)
     raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")

@@ -57,10 +57,9 @@ class Reconstruction(NamedTuple):
 class TokenModel(nn.Module):
     """A stage-1 model: images to pairs of code and position, and back."""
 
-    def __init__(self, config: Config, n: int, has_head: bool) -> None:
+    def __init__(self, config: Config, has_head: bool) -> None:
         super().__init__()
         self.config, self.side = config, config.grid_side
-        self.n_kept = n
         self.encoder = Encoder(config.backbone, config.data.resolution)
         self.quantizer = VectorQuantizer(config.quantizer)
         self.decoder = Decoder(config.backbone, config.data.resolution, has_head)
@@ -69,6 +68,11 @@ class TokenModel(nn.Module):
     def n_positions(self) -> int:
         """L, the regions of the grid."""
         return self.side**2
+
+    @property
+    def n_kept(self) -> int:
+        """N, the regions of an image that get a code outside training."""
+        return self.n_positions
 
     @property
     def codebook(self) -> Tensor:
@@ -128,9 +132,13 @@ class MQVAE(TokenModel):
     def __init__(self, config: Config) -> None:
         code_dim = config.quantizer.code_dim
         mask = build_mask(config.mask, config.backbone, code_dim, config.grid_side**2)
-        super().__init__(config, mask.n_kept, has_head=False)
+        super().__init__(config, has_head=False)
         self.mask = mask
         self.demask = DemaskModule(config.demask, config.backbone, code_dim, config.grid_side)
+
+    @property
+    def n_kept(self) -> int:
+        return self.mask.n_kept
 
     def select(
         self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
@@ -145,7 +153,7 @@ class PlainVQ(TokenModel):
     """The unmasked baseline: VQGAN's model, a code for every region."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, config.grid_side**2, has_head=True)
+        super().__init__(config, has_head=True)
         self.project_in = nn.Linear(config.backbone.feature_dim, config.quantizer.code_dim)
         self.project_out = nn.Linear(config.quantizer.code_dim, config.backbone.feature_dim)
 
