@@ -37,10 +37,11 @@ def plain_selection(features: Tensor, scores: Tensor, weight: Tensor, n: int) ->
     return torch.stack(rows).view(len(features), n, -1)
 
 
-@pytest.mark.parametrize("scorer", [MLPScorer(D), ConvScorer(D, norm=True), ConvScorer(D, norm=False)])
-def test_adaptive_mask_equals_plain_selection(scorer: torch.nn.Module) -> None:
-    torch.manual_seed(0)
-    mask = AdaptiveMask(D, CODE_DIM, 8, scorer).eval()
+@pytest.mark.parametrize("scorer", ["mlp", "conv", "conv without norm"])
+def test_adaptive_mask_equals_plain_selection(scorer: str) -> None:
+    torch.manual_seed(0)  # before the scorer is built: unlucky weights score several regions alike
+    built = MLPScorer(D) if scorer == "mlp" else ConvScorer(D, norm=scorer == "conv")
+    mask = AdaptiveMask(D, CODE_DIM, 8, built).eval()
     features = torch.randn(B, D, H, W)
     kept = mask(features)
     assert kept.scores.shape == (B, L) and ((kept.scores > 0) & (kept.scores < 1)).all()
