@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_grid(commands.add_parser("grid", help="run the points of an ablation and collect their results"))
     _add_train(commands.add_parser("train", help="train one model without a notebook"))
     add_course(commands.add_parser("course", help="solve or grade the notebooks of the course"))
+    _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
 
     presets = commands.add_parser("presets", help="list the presets")
@@ -80,6 +81,13 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="train anew over the run in the folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
+
+
+def _add_explore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8866, help="the first that is tried; default: 8866")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument("--no-token", action="store_true", help="let in whoever knows the address")
+    parser.set_defaults(command=_explore)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +127,13 @@ def _train(options: argparse.Namespace) -> int:
         stage1 = load_stage1(source)
         train_stage2(config, stage1, folder, resume=options.resume)
     print(f"trained: {folder}")
+    return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from mvqlab.widgets.page import explore
+
+    explore(options.port, opens_browser=not options.no_browser, has_token=not options.no_token)
     return 0
 
 

@@ -6,6 +6,7 @@ and greys become RGB; a camera's rotation mark is obeyed; of an animation the fi
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,13 @@ def read_square(path: Path, resolution: int, max_megapixels: float) -> np.ndarra
         return _decode_square(image, resolution)
 
 
+def square_of(content: bytes, name: str, resolution: int, max_megapixels: float) -> np.ndarray:
+    """`read_square` of a file's bytes, which `name` stands for in messages. Raises DataError."""
+    with _faults_of(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        _check_pixels(image, name, max_megapixels, "the limit")
+        return _decode_square(image, resolution)
+
+
 def check_image(path: Path, max_megapixels: float) -> None:
     """Make sure that `read_square` will manage, as cheaply as that can be known.
 
@@ -46,13 +54,11 @@ def check_image(path: Path, max_megapixels: float) -> None:
 def open_image(path: Path, max_megapixels: float) -> Image.Image:
     """Open an image and read its header, no more. Raises DataError where it is too large to decode safely."""
     image = Image.open(path, formats=FORMATS)
-    megapixels = image.width * image.height / 1e6
-    if megapixels > max_megapixels:
+    try:
+        _check_pixels(image, path, max_megapixels, "data.max_megapixels")
+    except DataError:
         image.close()
-        raise DataError(
-            f"{path}: {image.width} x {image.height} pixels are {megapixels:.1f} megapixels, more than "
-            f"data.max_megapixels ({max_megapixels:g})"
-        )
+        raise
     return image
 
 
@@ -86,6 +92,15 @@ def to_pixels(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
+def _check_pixels(image: Image.Image, name: Path | str, max_megapixels: float, limit: str) -> None:
+    megapixels = image.width * image.height / 1e6
+    if megapixels > max_megapixels:
+        raise DataError(
+            f"{name}: {image.width} x {image.height} pixels are {megapixels:.1f} megapixels, more than "
+            f"{limit} ({max_megapixels:g})"
+        )
+
+
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """Greys of more than 8 bits: integers are taken to run to 65535, floating point to 1 (else to 255)."""
     if np.issubdtype(grey.dtype, np.floating):
@@ -104,7 +119,7 @@ def _decode_square(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 @contextmanager
-def _faults_of(path: Path) -> Iterator[None]:
+def _faults_of(path: Path | str) -> Iterator[None]:
     """Turn whatever a decoder raises over a broken file into one line with the file's name."""
     try:
         yield

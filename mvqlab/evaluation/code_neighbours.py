@@ -48,6 +48,20 @@ def nearest_others(codebook: Tensor, counts: Tensor | None = None) -> Neighbours
     return Neighbours(index, distance)
 
 
+def neighbours_of(codebook: Tensor, counts: Tensor, code: int, n: int) -> list[CodePair]:
+    """The `n` codes in use that lie nearest to `code`, nearest first, each as a pair with it.
+
+    Raises ValueError for fewer than two codes in use, and for a code that is not in use.
+    """
+    used, distances = _relative_distances(codebook, counts)
+    if code not in used:
+        raise ValueError(f"code {code} is not in use")
+    from_code = distances[int((used == code).nonzero())]
+    nearest = from_code.argsort(kind="stable")
+    others = [int(place) for place in nearest if int(used[place]) != code][:n]
+    return [CodePair(code, int(used[place]), float(from_code[place])) for place in others]
+
+
 def pairs_at(
     codebook: Tensor, counts: Tensor, quantile: float, n: int, least_count: int = 1
 ) -> list[CodePair]:

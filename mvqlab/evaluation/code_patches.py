@@ -22,14 +22,24 @@ def code_patches(images: Tensor, pairs: Pairs, code: int, n: int = 6, context: i
     """
     rows, places = (pairs.codes == code).nonzero(as_tuple=True)
     chosen = torch.linspace(0, max(0, len(rows) - 1), min(n, len(rows))).round().long()
-    factor = images.shape[-1] // pairs.side
+    return cut_regions(
+        images, rows[chosen], pairs.positions[rows[chosen], places[chosen]], pairs.side, context
+    )
+
+
+def cut_regions(
+    images: Tensor, rows: Tensor, positions: Tensor, side: int, context: int = 1
+) -> NDArray[np.uint8]:
+    """Pieces (m, s, s, 3) of `images` (B, 3, H, W), bytes or in [-1, 1]: of images `rows` (m,), each one's
+    region at `positions` (m,) of a grid of side * side, with `context` regions around it.
+    """
+    factor = images.shape[-1] // side
     margin = context * factor
-    padded = F.pad(to_uint8(images).float(), (margin,) * 4, mode="replicate").byte()
-    patches = np.empty((len(chosen), factor + 2 * margin, factor + 2 * margin, 3), dtype=np.uint8)
-    for number, (image, place) in enumerate(zip(rows[chosen], places[chosen], strict=True)):
-        row, column = divmod(int(pairs.positions[image, place]), pairs.side)
-        top, left = row * factor, column * factor
-        piece = padded[image, :, top : top + factor + 2 * margin, left : left + factor + 2 * margin]
+    padded = F.pad(to_uint8(images[rows]).float(), (margin,) * 4, mode="replicate").byte()
+    patches = np.empty((len(rows), factor + 2 * margin, factor + 2 * margin, 3), dtype=np.uint8)
+    for number, position in enumerate(positions.tolist()):
+        top, left = (place * factor for place in divmod(position, side))
+        piece = padded[number, :, top : top + factor + 2 * margin, left : left + factor + 2 * margin]
         patches[number] = piece.permute(1, 2, 0).numpy()
     return patches
 

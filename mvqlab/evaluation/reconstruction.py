@@ -81,7 +81,7 @@ def reconstruction_quality(
     sums: dict[str, float] = {}
     for start in range(0, len(held_out), batch_size):
         rows = slice(start, start + batch_size)
-        scores = _image_scores(held_out.images[rows], held_out.reconstructions[rows], perceptual)
+        scores = image_scores(held_out.images[rows], held_out.reconstructions[rows], perceptual)
         for name, values in scores.items():
             sums[name] = sums.get(name, 0.0) + float(values.double().sum())
     quality = {name: total / len(held_out) for name, total in sums.items()}
@@ -141,10 +141,13 @@ def _join(parts: list[HeldOut]) -> HeldOut:
 
 
 @torch.no_grad()
-def _image_scores(
-    images: Tensor, reconstructions: Tensor, perceptual: PerceptualLoss | None
+def image_scores(
+    images: Tensor, reconstructions: Tensor, perceptual: PerceptualLoss | None, with_ssim: bool = True
 ) -> dict[str, Tensor]:
-    """Every score of each image (B,), from uint8 images (B, 3, H, W)."""
+    """The columns l1, psnr, ssim and lpips_<net> of `reconstruction_quality` for each image: (B,) each.
+
+    Both images (B, 3, H, W) are uint8, as they would be saved.
+    """
     import_torchvision()
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -153,8 +156,9 @@ def _image_scores(
     scores = {
         "l1": (restored - truth).abs().mean(dim=(1, 2, 3)),
         "psnr": psnr.clamp(max=BEST_PSNR),
-        "ssim": _ssim(restored, truth),
     }
+    if with_ssim:
+        scores["ssim"] = _ssim(restored, truth)
     if perceptual is not None:
         device = next(perceptual.lpips.parameters()).device
         scores[f"lpips_{perceptual.net}"] = perceptual(

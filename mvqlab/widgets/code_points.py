@@ -1,0 +1,34 @@
+"""Codes as discs in a plane, in the browser, of which one is chosen."""
+
+from __future__ import annotations
+
+import anywidget
+import torch
+import traitlets
+from torch import Tensor
+
+from mvqlab.widgets.kept_regions import STATIC
+
+
+class CodePoints(anywidget.AnyWidget):
+    """Discs that grow with use, crosses for codes that are not in use; a click or the arrow keys choose one.
+
+    points: three 32-bit floats a code, across and up from 0 to 1 and use from 0 to 1. chosen: a code.
+    neighbours: codes in a square frame. width, height: pixels. label: what a screen reader calls it.
+    """
+
+    _esm = STATIC / "code_points.js"
+    points = traitlets.Bytes(b"").tag(sync=True)
+    chosen = traitlets.Int(0).tag(sync=True)
+    neighbours = traitlets.List(traitlets.Int()).tag(sync=True)
+    width = traitlets.Int(420).tag(sync=True)
+    height = traitlets.Int(320).tag(sync=True)
+    label = traitlets.Unicode("codebook").tag(sync=True)
+
+    def place(self, codes: Tensor, counts: Tensor) -> None:
+        """Show codes at coordinates (K, 2), as large as they were taken often, `counts` (K,)."""
+        lowest = codes.min(dim=0).values
+        extent = (codes.max(dim=0).values - lowest).clamp(min=torch.finfo(codes.dtype).tiny)
+        use = counts.double() / counts.max().clamp(min=1)
+        rows = torch.cat([(codes.double() - lowest) / extent, use.unsqueeze(1)], dim=1)
+        self.points = rows.float().numpy().tobytes()

@@ -1,0 +1,71 @@
+"""Held-out images, coded once, so that any code can be shown by the regions that lie nearest to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mvqlab.data import build_splits
+from mvqlab.evaluation.code_neighbours import CodePair, neighbours_of
+from mvqlab.evaluation.code_patches import cut_regions
+from mvqlab.evaluation.codebook import code_counts
+from mvqlab.evaluation.generation import to_uint8
+from mvqlab.models.mqvae import TokenModel
+
+
+class NearRegions(NamedTuple):
+    """Regions nearest to a code, nearest first: patches (m, s, s, 3), and whether they took it (m,)."""
+
+    patches: NDArray[np.uint8]
+    took_it: Tensor
+
+
+@dataclass(frozen=True)
+class CodedImages:
+    """Images (B, 3, H, W) uint8, and their kept regions: features (M, n_z), codes, rows, positions (M,)."""
+
+    model: TokenModel
+    images: Tensor
+    features: Tensor
+    codes: Tensor
+    rows: Tensor
+    positions: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each code was taken (K,)."""
+        return code_counts(self.codes, self.model.codebook_size)
+
+    def near(self, code: int, n: int = 8, context: int = 1) -> NearRegions:
+        """The `n` regions whose features lie nearest to `code`, with `context` regions around each."""
+        distances = (self.features - self.model.codebook[code]).norm(dim=1)
+        best = distances.topk(min(n, len(distances)), largest=False).indices
+        patches = cut_regions(self.images, self.rows[best], self.positions[best], self.model.side, context)
+        return NearRegions(patches, self.codes[best] == code)
+
+    def neighbours(self, code: int, n: int = 6) -> list[CodePair]:
+        """The `n` codes in use nearest to `code`. Raises ValueError where `code` is not in use itself."""
+        return neighbours_of(self.model.codebook, self.counts, code, n)
+
+
+@torch.no_grad()
+def code_images(model: TokenModel, n: int = 256) -> CodedImages:
+    """Code the first `n` held-out images of the data that `model` was trained on."""
+    dataset = build_splits(model.config.data).validation
+    images = torch.stack([dataset[index]["image"] for index in range(min(n, len(dataset)))])
+    kept = model.select(images)
+    codes = model.quantizer.codebook.nearest(kept.features)
+    rows = torch.arange(len(images)).unsqueeze(1).expand_as(codes)
+    return CodedImages(
+        model=model,
+        images=to_uint8(images),
+        features=kept.features.flatten(0, 1),
+        codes=codes.flatten(),
+        rows=rows.flatten(),
+        positions=kept.positions.flatten(),
+    )

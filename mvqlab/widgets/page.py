@@ -1,0 +1,97 @@
+"""The widgets as a page of their own, for a lecture hall: `mvqlab explore`, served by Voila."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ipywidgets as widgets
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+
+from mvqlab.widgets.codebook_atlas import CodebookAtlas
+from mvqlab.widgets.generation_player import GenerationPlayer
+from mvqlab.widgets.mask_explorer import MaskExplorer
+
+KERNEL = "python3"
+TITLE = "# mvqlab: masked vector quantisation, to be moved by hand"
+CELL = """import warnings
+
+warnings.simplefilter("ignore")  # what they say about this machine is nothing for a lecture hall
+from mvqlab.widgets.page import all_widgets
+
+all_widgets()"""
+
+
+WIDGETS: dict[str, Callable[[], widgets.Widget]] = {
+    "Mask explorer": MaskExplorer,
+    "Generation player": GenerationPlayer,
+    "Codebook atlas": CodebookAtlas,
+}
+
+
+def all_widgets() -> widgets.Tab:
+    """The three widgets, a tab each; a widget is made when its tab is first opened."""
+    places = [widgets.VBox([widgets.HTML("loading ...")]) for _ in WIDGETS]
+    tab = widgets.Tab(children=places, titles=tuple(WIDGETS))
+    empty = dict(enumerate(WIDGETS.values()))
+
+    def fill(_: object = None) -> None:
+        make = empty.pop(tab.selected_index, None)
+        if make is not None:
+            places[tab.selected_index].children = (make(),)
+
+    tab.observe(fill, "selected_index")
+    tab.selected_index = 0
+    fill()
+    return tab
+
+
+def explore(port: int = 8866, opens_browser: bool = True, has_token: bool = True) -> None:
+    """Serve the widgets on 127.0.0.1 until Ctrl-C; every visitor has a kernel of their own.
+
+    port: the first that is tried. has_token: whether the address that is printed holds a secret without
+    which nobody gets in, as with Jupyter.
+    """
+    from voila.app import Voila
+
+    with TemporaryDirectory(prefix="mvqlab-") as folder:
+        notebook = Path(folder) / "explore.ipynb"
+        nbformat.write(_notebook(), notebook)
+        Voila.launch_instance(
+            argv=[
+                str(notebook),
+                "--Voila.ip=127.0.0.1",
+                f"--port={port}",
+                *(["--token"] if has_token else []),
+                *([] if opens_browser else ["--no-browser"]),
+                "--VoilaConfiguration.strip_sources=True",
+                f"--VoilaConfiguration.kernel_spec_manager_class={__name__}.ThisPythonOnly",
+            ]
+        )
+
+
+class ThisPythonOnly(KernelSpecManager):
+    """Knows one kernel, that of the running interpreter, whatever the machine calls python3."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """The one name, and that it has no folder."""
+        return {KERNEL: ""}
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The kernel of `sys.executable`."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="mvqlab", language="python")
+
+    def get_all_specs(self) -> dict[str, Any]:
+        """The same, as plain settings."""
+        return {KERNEL: {"resource_dir": "", "spec": self.get_kernel_spec(KERNEL).to_dict()}}
+
+
+def _notebook() -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_markdown_cell(TITLE), nbformat.v4.new_code_cell(CELL)]
+    kernel = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})

@@ -1,0 +1,47 @@
+"""A picture of one's own for a widget: chosen in the browser, decoded in memory, trusted in nothing."""
+
+from __future__ import annotations
+
+import anywidget
+import torch
+import traitlets
+from torch import Tensor
+
+from mvqlab.data.images import square_of
+from mvqlab.data.samples import DataError
+from mvqlab.widgets.kept_regions import STATIC
+
+MEGABYTES = 8  # of a file: a message to the kernel may hold 10 MiB
+MEGAPIXELS = 40.0  # of a picture, known from its header: more is refused as a decompression bomb
+
+
+class PictureFile(anywidget.AnyWidget):
+    """A button that takes an image file; `chosen` changes with every choice, `image` then decodes it.
+
+    Nothing is written to disk. A file over 8 MB does not leave the browser.
+    """
+
+    _esm = STATIC / "picture_file.js"
+    label = traitlets.Unicode("Your own picture:").tag(sync=True)
+    limit = traitlets.Int(MEGABYTES * 2**20).tag(sync=True)
+    content = traitlets.Bytes(b"").tag(sync=True)
+    chosen = traitlets.Dict({"name": "", "size": 0, "number": 0}).tag(sync=True)
+
+    def image(self, resolution: int) -> Tensor:
+        """The chosen picture's central square, (3, resolution, resolution) in [-1, 1].
+
+        Raises DataError: too large a file, too many pixels, or not an image.
+        """
+        name, size = str(self.chosen["name"]), int(self.chosen["size"])
+        if size > self.limit or len(self.content) > self.limit:
+            raise DataError(f"{name} has {size / 2**20:.1f} MB; a picture may have {MEGABYTES} MB")
+        return picture_from(self.content, name, resolution)
+
+
+def picture_from(content: bytes, name: str, resolution: int) -> Tensor:
+    """The central square of an image file's bytes, (3, resolution, resolution) in [-1, 1].
+
+    Raises DataError where it has over 40 megapixels or is not an image that can be read.
+    """
+    pixels = square_of(bytes(content), name, resolution, MEGAPIXELS)
+    return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)

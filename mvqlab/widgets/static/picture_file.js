@@ -1,0 +1,27 @@
+// Chooses a file and hands its bytes over, if they are few enough: one message may hold 10 MiB, and the
+// server hangs up on a longer one.
+function render({ model, el }) {
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  input.type = "file";
+  input.accept = "image/*";
+  label.className = "mvqlab-picture-file";
+  label.append(`${model.get("label")} `, input);
+  el.append(label);
+
+  input.addEventListener("change", async () => {
+    const file = input.files[0];
+    if (!file) return;
+    const sent = { name: file.name, size: file.size, number: model.get("chosen").number + 1 };
+    if (file.size <= model.get("limit")) {
+      model.set("content", new DataView(await file.arrayBuffer()));
+    } else {
+      model.set("content", new DataView(new ArrayBuffer(0)));
+    }
+    model.set("chosen", sent); // in one message with the bytes
+    model.save_changes();
+    input.value = ""; // the same file may be chosen again
+  });
+}
+
+export default { render };
