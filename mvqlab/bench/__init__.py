@@ -7,6 +7,7 @@
     sampling    cached against uncached, against the memory's bandwidth, against transformers' generate
     train_step  MQ-VAE against the plain VQ model, module by module; stage 2 over mask ratios
     published   one step of each stage at the published size, its seconds and its memory
+    explore     the mask explorer: from a slider's new value to new pictures
     grid        what a point of a grid costs beside its notebook's own work
 
 Results go to `results/bench/<machine>.csv`, with a figure beside it.
@@ -22,6 +23,7 @@ import pandas as pd
 import torch
 
 from mvqlab.bench.demask import demask_cases
+from mvqlab.bench.explore import explore_cases
 from mvqlab.bench.grid import grid_cases
 from mvqlab.bench.published import published_cases
 from mvqlab.bench.sampling import sampling_cases
@@ -37,6 +39,7 @@ SUITES: dict[str, Callable[[torch.device], list[Case]]] = {
     "sampling": sampling_cases,
     "train_step": train_step_cases,
     "published": published_cases,
+    "explore": explore_cases,
     "grid": grid_cases,
 }
 
