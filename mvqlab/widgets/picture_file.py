@@ -24,7 +24,8 @@ class PictureFile(anywidget.AnyWidget):
     _esm = STATIC / "picture_file.js"
     label = traitlets.Unicode("Your own picture:").tag(sync=True)
     limit = traitlets.Int(MEGABYTES * 2**20).tag(sync=True)
-    content = traitlets.Bytes(b"").tag(sync=True)
+    # bytes come as a view of the message; and need not travel back to the browser
+    content = traitlets.Bytes(b"").tag(sync=True, from_json=lambda view, _: bytes(view), echo_update=False)
     chosen = traitlets.Dict({"name": "", "size": 0, "number": 0}).tag(sync=True)
 
     def image(self, resolution: int) -> Tensor:
@@ -32,8 +33,9 @@ class PictureFile(anywidget.AnyWidget):
 
         Raises DataError: too large a file, too many pixels, or not an image.
         """
-        name, size = str(self.chosen["name"]), int(self.chosen["size"])
-        if size > self.limit or len(self.content) > self.limit:
+        name = str(self.chosen["name"])
+        size = max(int(self.chosen["size"]), len(self.content))
+        if size > self.limit:
             raise DataError(f"{name} has {size / 2**20:.1f} MB; a picture may have {MEGABYTES} MB")
         return picture_from(self.content, name, resolution)
 

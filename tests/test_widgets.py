@@ -1,0 +1,228 @@
+"""The widgets without a browser: their controls moved as a browser would move them."""
+
+from __future__ import annotations
+
+import re
+
+import ipywidgets
+import pytest
+import torch
+
+from mvqlab.config import load_config
+from mvqlab.models.mqvae import MQVAE, build_stage1
+from mvqlab.models.stage2 import build_stage2
+from mvqlab.widgets.code_points import CodePoints
+from mvqlab.widgets.codebook_atlas import CodebookAtlas
+from mvqlab.widgets.coded_images import code_images
+from mvqlab.widgets.elements import Message
+from mvqlab.widgets.generation_player import Drawer, GenerationPlayer, Stage
+from mvqlab.widgets.kept_regions import KeptRegions
+from mvqlab.widgets.mask_explorer import PAINTED, MaskExplorer
+from mvqlab.widgets.picture_bytes import error_map, heat_map
+from mvqlab.widgets.recording import record
+
+CHOSEN = {"name": "holiday.jpg", "size": 10, "number": 1}
+SETTINGS = ["data.resolution=16", "data.validation_size=8", "transformer.width=16"]
+
+
+def tiny(*overrides: str) -> MQVAE:
+    torch.manual_seed(0)
+    return build_stage1(load_config("shapes32", [*SETTINGS, *overrides])).eval()
+
+
+@pytest.fixture
+def explorer() -> MaskExplorer:
+    return MaskExplorer({"tiny": tiny()}, lpips="none")
+
+
+def numbers(explorer: MaskExplorer) -> str:
+    return re.sub("<[^>]*>", "", explorer.first.numbers.value)
+
+
+def test_a_new_mask_ratio_makes_new_pictures_and_numbers(explorer: MaskExplorer) -> None:
+    assert numbers(explorer).startswith("8 of 16 codes")
+    before = explorer.first.pictures.value
+    explorer.first.mask_ratio.value = 0.75
+    assert numbers(explorer).startswith("4 of 16 codes")
+    assert explorer.first.kept.is_kept.count("1") == 4
+    assert explorer.first.pictures.value != before
+
+
+def test_a_move_of_the_slider_leaves_the_encoder_alone(
+    explorer: MaskExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoding anew is what would make dragging slow."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(explorer.chosen.encoder, "forward", refuse)
+    explorer.first.mask_ratio.value = 0.25
+    explorer.first.mask.value = "inverted"
+    assert explorer.first.message.value == "" and numbers(explorer).startswith("12 of 16")
+    explorer.number.value = 3
+    assert "encoded again" in explorer.message.value
+
+
+def test_masks_keep_what_they_say(explorer: MaskExplorer) -> None:
+    setting = explorer.first
+    adaptive = setting.kept.positions
+    setting.mask.value = "inverted"
+    assert set(setting.kept.positions) == set(range(16)) - set(adaptive)
+    setting.mask.value = "random"
+    first = setting.kept.positions
+    setting.again.click()
+    assert setting.kept.positions != first and len(setting.kept.positions) == 8
+
+
+def test_painted_regions_are_what_is_kept(explorer: MaskExplorer) -> None:
+    setting = explorer.first
+    setting.mask.value = PAINTED
+    assert setting.kept.can_paint and setting.mask_ratio.disabled
+    setting.kept.is_kept = "1" * 3 + "0" * 13
+    assert numbers(explorer).startswith("3 of 16 codes")
+    setting.kept.is_kept = "0" * 16
+    assert "keep at least one region" in setting.message.value
+    setting.kept.is_kept = "1" + "0" * 15
+    assert setting.message.value == "" and numbers(explorer).startswith("1 of 16 codes")
+
+
+def test_two_settings_stand_side_by_side(explorer: MaskExplorer) -> None:
+    assert explorer.second.layout.display == "none"
+    explorer.compares.value = True
+    assert explorer.second.layout.display == ""
+    assert explorer.second.shown is not None
+    explorer.second.mask_ratio.value = 0.25
+    assert len(explorer.second.shown.codes) == 12 and len(explorer.first.shown.codes) == 8
+
+
+def test_another_model_and_image_are_shown_at_once() -> None:
+    models = {"small": tiny(), "large": tiny("data.resolution=32")}
+    explorer = MaskExplorer(models, lpips="none")
+    explorer.compares.value = True
+    explorer.model.value = "large"
+    assert "of 64 codes" in numbers(explorer) and explorer.first.kept.side == 8
+    before = explorer.original.value
+    explorer.number.value = 4
+    assert explorer.original.value != before
+    explorer.model.value = "small"
+    assert "of 16 codes" in numbers(explorer) and len(explorer.second.kept.is_kept) == 16
+
+
+def test_a_broken_picture_is_told_and_the_last_one_stays(explorer: MaskExplorer) -> None:
+    before = explorer.original.value
+    explorer.file.content = b"no picture"
+    explorer.file.chosen = dict(CHOSEN)
+    assert "holiday.jpg: is not an image" in explorer.message.value
+    assert explorer.original.value == before
+    explorer.number.value = 2
+    assert explorer.message.value == "" and explorer.original.value != before
+
+
+def test_bytes_arrive_as_a_browser_sends_them(explorer: MaskExplorer) -> None:
+    """In a message they are a memoryview, which a Bytes trait refuses, in a log that nobody sees."""
+    explorer.file.set_state({"content": memoryview(b"no picture"), "chosen": dict(CHOSEN)})
+    assert "holiday.jpg: is not an image" in explorer.message.value
+
+
+def test_a_message_shows_markup_as_it_is_written() -> None:
+    """A file may be called anything."""
+    message = Message()
+    message.tell("<img src=x onerror=alert(1)>.png: is not an image")
+    assert "<img" not in message.value and "&lt;img" in message.value
+
+
+def test_the_player_shows_every_step_to_the_end() -> None:
+    stage1 = tiny()
+    sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
+    model = build_stage2(stage1.config.transformer, **sizes).eval()
+    recording = record(model, stage1, stage1.config.sampling, seed=4)
+    again = record(model, stage1, stage1.config.sampling, seed=4)
+    assert torch.equal(recording.trace.pairs.codes, again.trace.pairs.codes)
+    assert recording.images.shape == (9, 3, 16, 16)
+    assert (recording.seconds.diff() > 0).all() and recording.seconds[0] == 0
+    assert torch.equal(recording.images[-1], again.images[-1])
+    stage = Stage("s")
+    stage.play(Drawer(model, stage1, code_images(stage1, 4)), recording, "tiny")
+    shown = []
+    for step in range(12):
+        stage.show(step)
+        shown.append((stage.clock.value, stage.pictures.value))
+    assert len(set(shown)) == 9  # it stands still after its last pair
+    assert "8 of 8 pairs" in stage.clock.value and "drawn" in stage.codes.value
+
+
+def test_a_plain_model_is_uncovered_region_by_region() -> None:
+    stage1 = tiny("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
+    sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
+    model = build_stage2(stage1.config.transformer, **sizes).eval()
+    images = record(model, stage1, stage1.config.sampling, seed=4).images
+    grey = (images == 200).all(dim=1).float().mean(dim=(1, 2))
+    assert grey[0] == 1.0 and grey[8] == pytest.approx(0.5, abs=0.05) and grey[16] < 0.05
+
+
+def test_codes_lie_where_they_should_and_unused_ones_are_told_apart() -> None:
+    points = CodePoints()
+    codes = torch.tensor([[-1.0, 5.0], [3.0, 5.0], [1.0, 9.0]], dtype=torch.float64)
+    points.place(codes, torch.tensor([4, 0, 2]))
+    rows = torch.frombuffer(bytearray(points.points), dtype=torch.float32).view(3, 3)
+    torch.testing.assert_close(rows, torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.5, 1.0, 0.5]]))
+
+
+def test_a_chosen_code_shows_regions_and_neighbours() -> None:
+    atlas = CodebookAtlas({"tiny": tiny()})
+    panel = atlas.maps[0]
+    used = panel.counts.nonzero().flatten().tolist()
+    unused = [code for code in range(512) if code not in used]
+    panel.points.chosen = used[-1]
+    assert f"code {used[-1]}: taken {int(panel.counts[used[-1]])} times" in panel.about.value
+    assert set(panel.points.neighbours) <= set(used) - {used[-1]} and panel.points.neighbours
+    panel.code.value = unused[0]
+    assert panel.points.chosen == unused[0] and "not in use" in panel.about.value
+    assert panel.message.value == "" and panel.points.neighbours == []
+
+
+def test_near_regions_are_sorted_by_their_distance() -> None:
+    coded = code_images(tiny(), 8)
+    near = coded.near(7, 5)
+    distances = [(feature - coded.model.codebook[7]).norm().item() for feature in coded.features]
+    best = sorted(range(len(distances)), key=distances.__getitem__)[:5]
+    assert near.patches.shape == (5, 12, 12, 3)
+    assert near.took_it.tolist() == [int(coded.codes[place]) == 7 for place in best]
+
+
+def test_heat_maps_have_ends_and_stand_a_flat_map() -> None:
+    map_of_two = heat_map(torch.tensor([[0.0, 1.0]]))
+    assert map_of_two[0, 0].sum() < map_of_two[0, 1].sum()
+    assert heat_map(torch.ones(2, 2)).shape == (2, 2, 3)
+    black, white = torch.zeros(3, 1, 1, dtype=torch.uint8), torch.full((3, 1, 1), 255, dtype=torch.uint8)
+    assert (error_map(black, white) == heat_map(torch.ones(1, 1), 0.0, 1.0)).all()
+
+
+@pytest.mark.slow
+def test_the_player_plays_all_models_that_come_along() -> None:
+    player = GenerationPlayer()
+    for name in dict(player.model.options).values():
+        player.model.value = name
+        assert player.message.value == ""
+        assert player.class_name.disabled == (name != "stackformer_classes")
+        player.step.value = player.step.max
+        assert "32 of 32 pairs" in player.stages["stackformer"].clock.value
+        assert "64 of 64 codes" in player.stages["raster"].clock.value
+    before = player.stages["stackformer"].pictures.value
+    player.class_name.value = 5
+    assert player.stages["stackformer"].pictures.value != before
+    player.filters["temperature"].value = 0.0
+    drawn = player.stages["stackformer"].recording.trace.pairs.codes
+    player.seed.value = 9
+    assert torch.equal(player.stages["stackformer"].recording.trace.pairs.codes, drawn)
+
+
+@pytest.mark.parametrize("kind", [MaskExplorer, GenerationPlayer, CodebookAtlas, Stage, KeptRegions])
+def test_no_widget_hides_a_method_of_its_kind(kind: type[ipywidgets.Widget]) -> None:
+    """A method of ours called `_compare` once broke how ipywidgets shows anything."""
+    base = kind.__mro__[1]
+    machinery = {name for name in vars(base) if name.startswith(("_all_trait", "_static", "_trait"))}
+    ours = {name for name in vars(kind) if not name.startswith("__")}
+    hidden = {name for name in ours if callable(vars(kind)[name]) and hasattr(base, name)} - machinery
+    assert hidden == set()

@@ -1,0 +1,203 @@
+"""The widgets in a real browser, as a page of Voila and in JupyterLab."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from browser import open_browser, serve
+from PIL import Image
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+NUMBERS, CLOCK, RASTER_CLOCK = "#mvqlab-numbers-a", "#mvqlab-clock-stackformer", "#mvqlab-clock-raster"
+PICTURE = "img[alt^='reconstruction']"
+PATIENCE = 120_000  # milliseconds: the machine may be busy with other tests
+
+CELL = """import warnings
+warnings.simplefilter("ignore")
+from mvqlab.widgets import GenerationPlayer, MaskExplorer
+explorer, player = MaskExplorer(), GenerationPlayer()
+player.play.interval = 50
+display(explorer, player)"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def voila(browser: Any) -> Iterator[Any]:
+    """The page that `mvqlab explore` serves, its mask explorer ready."""
+    with serve(["mvqlab.cli", "explore", "--no-browser", "--port", "18866"], ROOT) as address:
+        page = browser.new_page(viewport={"width": 1366, "height": 1000})
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        page.wait_for_selector(NUMBERS)
+        yield page
+
+
+@pytest.fixture(scope="module")
+def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """JupyterLab with a notebook of explorer and player, run to its end."""
+    folder = tmp_path_factory.mktemp("lab")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(CELL)]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "widgets.ipynb"
+    )
+    command = ["jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    command += ["--ServerApp.port=18877", f"--ServerApp.root_dir={folder}"]
+    with serve(command, folder) as address:
+        page = browser.new_page(viewport={"width": 1500, "height": 2400})
+        page.set_default_timeout(PATIENCE)
+        page.goto(address.replace("/lab?", "/lab/tree/widgets.ipynb?"))
+        page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+        page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
+        page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
+        page.wait_for_selector(NUMBERS)
+        page.wait_for_selector(CLOCK)
+        yield page
+
+
+@pytest.fixture(params=["voila", "lab"])
+def page(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def text_changes(page: Any, selector: str, before: str) -> str:
+    """The text at `selector` once it is another than `before`."""
+    page.wait_for_function(
+        "([selector, before]) => document.querySelector(selector)?.innerText !== before",
+        arg=[selector, before],
+    )
+    return page.inner_text(selector)
+
+
+def codes_change(page: Any, before: int) -> int:
+    """How many codes there are once there are not `before`; other numbers may change in the meantime."""
+    page.wait_for_function(
+        "([selector, before]) => !document.querySelector(selector).innerText.startsWith(before)",
+        arg=[NUMBERS, f"{before} of"],
+    )
+    return codes(page.inner_text(NUMBERS))
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Open a tab of Voila's page; in the notebook all stands below each other."""
+    tab = page.get_by_role("tab", name=name)
+    if tab.count():
+        tab.click()
+
+
+def focus_slider(page: Any) -> None:
+    page.locator(".noUi-handle").first.focus()
+
+
+def codes(words: str) -> int:
+    return int(re.match(r"(\d+) of 256 codes", words).group(1))
+
+
+def test_the_slider_moves_and_the_picture_changes(page: Any) -> None:
+    open_tab(page, "Mask explorer")
+    before, picture = page.inner_text(NUMBERS), page.get_attribute(PICTURE, "src")
+    focus_slider(page)
+    page.keyboard.press("ArrowRight")
+    after = text_changes(page, NUMBERS, before)
+    assert codes(after) < codes(before)
+    assert page.get_attribute(PICTURE, "src") != picture
+
+
+def test_dragging_fast_leaves_no_queue(page: Any) -> None:
+    """Forty moves at once: what is shown at the end is the last of them, and not all were drawn."""
+    open_tab(page, "Mask explorer")
+    focus_slider(page)
+    page.keyboard.press("Home")
+    page.wait_for_function(f"document.querySelector('{NUMBERS}').innerText.startsWith('256 of 256')")
+    page.evaluate(
+        """selector => {
+            window.drawn = 0;
+            const box = document.querySelector(selector).parentElement;
+            new MutationObserver(() => window.drawn++).observe(box, { childList: true });
+        }""",
+        NUMBERS,
+    )
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"document.querySelector('{NUMBERS}').innerText.startsWith('154 of 256')")
+    page.wait_for_timeout(500)
+    assert codes(page.inner_text(NUMBERS)) == 154  # (1 - 0.40) * 256
+    assert page.evaluate("window.drawn") <= 40
+
+
+def test_an_own_picture_is_shown_and_a_broken_one_gives_its_message(page: Any, tmp_path: Path) -> None:
+    open_tab(page, "Mask explorer")
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG, and then nothing of the kind")
+    (tmp_path / "huge.png").write_bytes(bytes(12 * 2**20))
+    before = page.inner_text(NUMBERS)
+    page.set_input_files("input[type=file]", tmp_path / "noise.png")
+    after = text_changes(page, NUMBERS, before)
+    page.set_input_files("input[type=file]", tmp_path / "broken.png")
+    page.wait_for_selector("[role=alert] >> text=broken.png: is not an image that Pillow can read")
+    page.set_input_files("input[type=file]", tmp_path / "huge.png")
+    page.wait_for_selector("[role=alert] >> text=huge.png has 12.0 MB; a picture may have 8 MB")
+    assert page.inner_text(NUMBERS) == after
+    focus_slider(page)
+    page.keyboard.press("ArrowLeft")
+    text_changes(page, NUMBERS, after)  # and it is still alive
+
+
+def test_regions_are_painted_with_mouse_and_keys(page: Any) -> None:
+    open_tab(page, "Mask explorer")
+    page.get_by_role("button", name="painted").first.click()
+    canvas = page.locator("canvas[role=application]").first
+    canvas.wait_for()
+    before = codes(page.inner_text(NUMBERS))
+    canvas.click(position={"x": 6, "y": 6})
+    after = codes_change(page, before)
+    assert abs(after - before) == 1
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    assert abs(codes_change(page, after) - after) == 1
+    page.get_by_role("button", name="adaptive").first.click()
+    page.wait_for_selector("canvas[role=img]")
+
+
+def test_the_player_plays_to_the_end(page: Any) -> None:
+    open_tab(page, "Generation player")
+    page.wait_for_selector(CLOCK)
+    assert page.inner_text(CLOCK).startswith("0 of 32 pairs")
+    page.locator(".jupyter-widgets.widget-play button, .widget-play button").first.click()
+    page.wait_for_function(f"document.querySelector('{RASTER_CLOCK}').innerText.startsWith('64 of 64 codes')")
+    assert page.inner_text(CLOCK).startswith("32 of 32 pairs")
+    assert "drawn" in page.inner_text(".mvqlab-codes >> nth=-1")
+
+
+def test_a_click_on_a_code_shows_what_it_stands_for(voila: Any) -> None:
+    open_tab(voila, "Codebook atlas")
+    voila.wait_for_selector("#mvqlab-code-0")
+    before = voila.inner_text("#mvqlab-code-0")
+    canvas = voila.locator("canvas[role=application]").filter(visible=True).first
+    canvas.click(position={"x": 60, "y": 250})
+    clicked = text_changes(voila, "#mvqlab-code-0", before)
+    voila.keyboard.press("ArrowRight")
+    text_changes(voila, "#mvqlab-code-0", clicked)
+    assert voila.locator("img[alt^='region near code']").count() == 16
+
+
+def test_the_page_asks_for_its_token(voila: Any) -> None:
+    address = voila.url.partition("?")[0]
+    stranger = voila.context.browser.new_context()
+    answer = stranger.new_page().goto(address)
+    assert "login" in answer.url or answer.status in (401, 403)
+    stranger.close()
