@@ -25,8 +25,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def case(request: pytest.FixtureRequest) -> tuple[Stackformer, dict[str, Tensor]]:
     stem = FIXTURES / f"stackformer_{request.param}"
     facts = json.loads(stem.with_suffix(".json").read_text())
+    weights = load_file(f"{stem}.weights.safetensors")
+    if facts["classes"]:
+        # the fixture counts classes from behind the codes, the authors' trained models put them before
+        for name in ("transformer.value_emb.weight", "transformer.value_head.1.weight"):
+            weights[name] = weights[name].roll(facts["classes"], dims=0)
     model = load_official_stackformer(
-        f"{stem}.weights.safetensors",
+        weights,
         first=facts["order"].split()[0],
         heads=facts["heads"],
         n_classes=facts["classes"],

@@ -73,7 +73,8 @@ def load_official_stackformer(
     part of a pair its lower transformer predicts; both kinds use the same names. n_classes: by default
     told from the codebook of the stage 1 inside the checkpoint; without one, 0.
 
-    Class tokens stay where the authors have them, beyond the K codes; samplers never draw them.
+    The authors' class tokens, which stand before their codes, get a table of their own, and rows beyond
+    the K codes; samplers never draw them.
     Raises OfficialCheckpointError.
     """
     tensors = read_state_dict(checkpoint)

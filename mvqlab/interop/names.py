@@ -78,6 +78,9 @@ def stage1_tensors(tensors: Tensors) -> dict[str, Tensor]:
 def stage2_tensors(tensors: Tensors, codebook_size: int, has_classes: bool) -> dict[str, Tensor]:
     """Stage 2's tensors in the names and shapes of `Stackformer`; class tokens become its class table.
 
+    In the authors' class-conditional model classes come first and codes are counted from behind them
+    (models/stage2_masked/stackformer_class.py: ``z_indices += self.n_classes``); here codes come first.
+
     Raises OfficialCheckpointError.
     """
     kept = {
@@ -90,7 +93,12 @@ def stage2_tensors(tensors: Tensors, codebook_size: int, has_classes: bool) -> d
     if "place_embedding" in ours:
         ours["place_embedding"] = ours["place_embedding"][0]
     if has_classes:
-        ours["start.classes.weight"] = ours["code_embedding.weight"][codebook_size:]
+        table = ours["code_embedding.weight"]
+        n_classes = len(table) - codebook_size
+        ours["start.classes.weight"] = table[:n_classes]
+        for name in ("code_embedding.weight", "code_head.1.weight"):
+            if name in ours:
+                ours[name] = ours[name].roll(-n_classes, dims=0)
     return ours
 
 
