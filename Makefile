@@ -47,7 +47,7 @@ book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into 
 
 # Each shipped model's own settings are its recipe.
 checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, into results/shipped (hours on a CPU)
-	@for name in mqvae plain_vq; do \
+	@for name in mqvae plain_vq mqvae_all_ratios; do \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
 	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
 	@for pair in mqvae/stackformer mqvae/stackformer_short plain_vq/raster mqvae/stackformer_classes mqvae/stackformer_captions; do \
