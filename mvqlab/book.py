@@ -24,6 +24,7 @@ class BookError(RuntimeError):
 def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
     """Run the lessons in `notebooks` at `scale` and render them below `out`; returns the first page.
 
+    Notebooks without a number are rendered as they are.
     A lesson that has not changed since it was last run for this book is not run again. Executed notebooks
     stay in ``out/source``, the site is ``out/html``. Raises BookError.
     """
@@ -34,6 +35,8 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
     source, html = out / "source", out / "html"
     shutil.copytree(notebooks / "book", source, dirs_exist_ok=True)
     shutil.copy(notebooks / "LECTURER.md", source)
+    for notebook in set(notebooks.glob("*.ipynb")) - set(lessons):
+        shutil.copy(notebook, source)
     with Progress("running the lessons", len(lessons)) as progress:
         for lesson in lessons:
             run_lesson(lesson, source / lesson.name, scale)

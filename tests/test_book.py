@@ -31,8 +31,10 @@ def write_lesson(folder: Path, source: str) -> None:
 
 @pytest.mark.slow
 def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_path):
+    (course / "to_play_with.ipynb").write_text((course / "00_lesson.ipynb").read_text())
     page = build_book(course, tmp_path / "book", scale="full")
-    assert "A lesson" in page.read_text()
+    assert "A lesson" in page.read_text() and "to_play_with.html" in page.read_text()
+    assert "scale full" not in (page.parent / "to_play_with.html").read_text()
     lesson = (page.parent / "00_lesson.html").read_text()
     assert "scale full" in lesson and "papermill" not in lesson
     assert 'src="http' not in lesson and 'href="https://cdn' not in lesson

@@ -87,7 +87,9 @@ def test_the_tokenizer_lies_beside_the_model_of_captions() -> None:
 
 
 def test_what_is_not_there_is_said_with_what_is() -> None:
-    with pytest.raises(ShippedError, match="no model 'vqgan' comes with mvqlab: there are mqvae, mqvae_all_ratios"):
+    with pytest.raises(
+        ShippedError, match="no model 'vqgan' comes with mvqlab: there are mqvae, mqvae_all_ratios"
+    ):
         load_shipped_stage1("vqgan")
     with pytest.raises(ShippedError, match="'raster' is a model of stage 2, not of stage 1"):
         load_shipped_stage1("raster")
