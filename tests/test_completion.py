@@ -1,0 +1,132 @@
+"""In-painting: what is kept comes out untouched, what is new keeps to the rules."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvqlab.completion import KeptPart, box, complete_pairs, part_of, places_for_next
+from mvqlab.config import SamplingConfig, TransformerConfig
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Pairs
+from mvqlab.models.stage2 import build_stage2
+from mvqlab.sampling import sample_pairs_uncached
+
+SIDE, L, K, N = 4, 16, 7, 8
+MODELS = {
+    "code first": {},
+    "position first": {"first": "position"},
+    "score order": {"order": "score"},
+    "raster": {"model": "raster"},
+    "classes": {"condition": "class", "condition_dropout": 0.2},
+}
+
+
+def tiny(kind: str) -> PairModel:
+    torch.manual_seed(0)
+    config = TransformerConfig(code_layers=1, position_layers=1, width=8, heads=2, **MODELS[kind])
+    n = L if kind == "raster" else N
+    return build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n, n_classes=3).eval()
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@settings(max_examples=30)
+@given(
+    kind=st.sampled_from(sorted(MODELS)),
+    corners=st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4)),
+    seed=st.integers(0, 99),
+)
+def test_kept_pairs_stay_and_new_ones_keep_to_the_rules(
+    kind: str, corners: tuple[int, int, int, int], seed: int
+) -> None:
+    top, left, height, width = corners
+    region = box(SIDE, top, left, min(SIDE, top + height), min(SIDE, left + width))
+    model = tiny(kind)
+    positions = torch.arange(L) if kind == "raster" else torch.randperm(L, generator=generator(seed))[:N]
+    if kind != "score order":
+        positions = positions.sort().values
+    codes = torch.randint(K, (len(positions),), generator=generator(seed))
+    kept = part_of(Pairs(codes[None], positions[None], SIDE), region)
+    conditions = torch.arange(3) if kind == "classes" else None
+    drawn = complete_pairs(model, kept, 3, SamplingConfig(), generator=generator(seed), conditions=conditions)
+    code_at = dict(zip(kept.positions.tolist(), kept.codes.tolist(), strict=True))
+    for row_codes, row in zip(drawn.codes.tolist(), drawn.positions.tolist(), strict=True):
+        assert len(set(row)) == len(row) == min(len(positions), kept.n_pairs + int((~region).sum()))
+        assert {place for place in row if region[place]} == set(code_at)
+        assert all(code_at.get(place, code) == code for place, code in zip(row, row_codes, strict=True))
+        assert max(row_codes) < K
+        if kind == "score order":
+            assert row[: kept.n_pairs] == kept.positions.tolist()
+        else:
+            assert row == sorted(row)
+
+
+@given(seed=st.integers(0, 500))
+def test_places_are_those_from_which_the_rest_still_fits(seed: int) -> None:
+    """Against every way of going on, written out: a place is allowed if some completion goes through it."""
+    random = torch.Generator().manual_seed(seed)
+    region = torch.rand(7, generator=random) < 0.5
+    kept = [place for place in range(7) if region[place] and torch.rand((), generator=random) < 0.6]
+    n_new = int(torch.randint(0, int((~region).sum()) + 1, (), generator=random))
+    free = (~region).nonzero().flatten().tolist()
+    ways = [sorted([*kept, *chosen]) for chosen in itertools.combinations(free, n_new)]
+    way = ways[int(torch.randint(len(ways), (), generator=random))]
+    step = int(torch.randint(len(way) + 1, (), generator=random))
+    if step == len(way):
+        return
+    expected = {other[step] for other in ways if other[:step] == way[:step]}
+    last = way[step - 1] if step else -1
+    left = [place for place in kept if place not in way[:step]]
+    new, may_keep = places_for_next(
+        region,
+        torch.tensor([last]),
+        torch.tensor([left[0] if left else 7]),
+        torch.tensor([n_new - (step - (len(kept) - len(left)))]),
+    )
+    found = set(new[0].nonzero().flatten().tolist()) | ({left[0]} if may_keep[0] else set())
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["code first", "position first", "raster"])
+def test_with_nothing_kept_it_is_plain_sampling(kind: str) -> None:
+    model = tiny(kind)
+    nothing = KeptPart(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(L, dtype=torch.bool))
+    ours = complete_pairs(model, nothing, 4, SamplingConfig(), generator=generator(5))
+    plain = sample_pairs_uncached(model, 4, SamplingConfig(), generator=generator(5))
+    assert torch.equal(ours.codes, plain.codes) and torch.equal(ours.positions, plain.positions)
+
+
+def test_guidance_of_one_changes_nothing_and_more_does() -> None:
+    model = tiny("classes")
+    with torch.no_grad():
+        model.start.classes.weight.mul_(100)
+    kept = part_of(Pairs(torch.tensor([[1, 2]]), torch.tensor([[0, 9]]), SIDE), box(SIDE, 0, 0, 1, 1))
+    drawn = {}
+    for scale in (1.0, 1.0 + 1e-12, 8.0):
+        chosen = SamplingConfig(code_guidance=scale, position_guidance=scale)
+        drawn[scale] = complete_pairs(
+            model, kept, 6, chosen, generator=generator(1), conditions=torch.arange(6) % 3
+        )
+    assert torch.equal(drawn[1.0].codes, drawn[1.0 + 1e-12].codes)
+    assert not torch.equal(drawn[1.0].codes, drawn[8.0].codes)
+
+
+@pytest.mark.parametrize("corners", [(0, 0, 0, 4), (2, 2, 1, 3), (0, 0, 5, 4), (-1, 0, 2, 2)])
+def test_a_box_beyond_the_grid_is_refused(corners: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"is empty or reaches beyond the 4 x 4 regions"):
+        box(SIDE, *corners)
+
+
+def test_a_part_is_of_one_image_and_its_own_grid() -> None:
+    pairs = Pairs(torch.zeros(2, 3).long(), torch.arange(3).expand(2, -1), SIDE)
+    with pytest.raises(ValueError, match="of one image, not of 2"):
+        part_of(pairs, torch.zeros(L, dtype=torch.bool))
+    with pytest.raises(ValueError, match="has 9 places"):
+        part_of(pairs[:1], torch.zeros(3, 3, dtype=torch.bool))
