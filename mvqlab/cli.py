@@ -13,6 +13,7 @@ from pathlib import Path
 from mvqlab import __version__
 from mvqlab.cli_course import add_course
 from mvqlab.cli_grid import add_grid
+from mvqlab.cli_sample import add_sample
 from mvqlab.usage import UsageError
 
 
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_grid(commands.add_parser("grid", help="run the points of an ablation and collect their results"))
     _add_train(commands.add_parser("train", help="train one model without a notebook"))
+    add_sample(commands.add_parser("sample", help="draw images with a trained model"))
     add_course(commands.add_parser("course", help="solve or grade the notebooks of the course"))
     _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))

@@ -12,6 +12,11 @@ def generator(*words: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(_number(words)))
 
 
+def seed_of(*words: int | str) -> int:
+    """A seed for torch's generators, fixed for these words."""
+    return _number(words) % 2**63
+
+
 def share_of(*words: int | str) -> float:
     """A number in [0, 1) that is fixed for these words and looks uniform over many."""
     return _number(words) / 2**64

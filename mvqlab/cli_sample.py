@@ -1,0 +1,70 @@
+"""The command ``mvqlab sample``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mvqlab.usage import UsageError
+
+FILTERS = {
+    "temperature": "0 takes the likeliest; default: the model's own, as for all below",
+    "code_top_k": "draw codes from the k likeliest; 0 is off",
+    "code_top_p": "draw codes from the fewest that reach this probability",
+    "position_top_k": "the same for positions",
+    "position_top_p": "the same for positions",
+    "guidance": "classifier-free guidance of codes and positions; 1 is off",
+    "code_guidance": "of codes alone",
+    "position_guidance": "of positions alone",
+}
+
+
+def add_sample(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``mvqlab sample`` to `parser`, and the function that runs it as `command`."""
+    parser.add_argument("-n", type=int, default=16, help="images; default: 16")
+    parser.add_argument("--model", default="stackformer", help="a shipped transformer, or a run of stage 2")
+    parser.add_argument("--stage1", type=Path, help="for a run of stage 2: the run of its stage 1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first image; default: 0")
+    parser.add_argument("--class", dest="class_name", help="name or number; default: each in turn")
+    parser.add_argument("--caption", help="what to draw, for a model of captions")
+    parser.add_argument("--complete", type=Path, metavar="IMAGE", help="draw anew what lies outside --keep")
+    parser.add_argument("--keep", metavar="TOP,LEFT,BOTTOM,RIGHT", help="in regions, ends left out: 0,0,8,4")
+    for name, meaning in FILTERS.items():
+        kind = int if name.endswith("top_k") else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
+    parser.add_argument("--out", type=Path, default=Path("results/samples"), help="default: results/samples")
+    parser.add_argument("--fresh", action="store_true", help="replace the samples in the folder")
+    parser.set_defaults(command=_sample)
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from mvqlab.drawn import check_free
+    from mvqlab.sampler import sample
+
+    check_free(options.out, options.fresh)
+    settings = {name: getattr(options, name) for name in FILTERS}
+    drawn = sample(
+        options.n,
+        options.model,
+        stage1=options.stage1,
+        seed=options.seed,
+        first=options.first,
+        class_name=options.class_name,
+        caption=options.caption,
+        complete=options.complete,
+        keep=None if options.keep is None else _corners(options.keep),
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+    for remark in drawn.remarks:
+        print(f"mvqlab: {remark}", file=sys.stderr)
+    print(f"written: {drawn.save(options.out, options.fresh)}")
+    return 0
+
+
+def _corners(words: str) -> tuple[int, ...]:
+    parts = words.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--keep takes top,left,bottom,right in regions, such as 0,0,8,4, not '{words}'")
+    return tuple(int(part) for part in parts)
