@@ -6,6 +6,8 @@ from mvqlab.evaluation.codebook_table import codebook_table
 from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
 from mvqlab.evaluation.generation import generation_metrics
 from mvqlab.evaluation.importance import importance_agreement
+from mvqlab.evaluation.judge import judge
+from mvqlab.evaluation.memorisation import memorisation
 from mvqlab.evaluation.precision_recall import precision_recall
 from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
 from mvqlab.evaluation.region_drop import drop_costs
@@ -36,7 +38,9 @@ __all__ = [
     "generation_metrics",
     "images_per_second",
     "importance_agreement",
+    "judge",
     "logit_changes",
+    "memorisation",
     "precision_recall",
     "reconstruction_quality",
     "seconds_per_step",

@@ -60,6 +60,10 @@ class FeatureExtractor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def answers(self, features: Tensor) -> Tensor | None:
+        """The network's logits over its classes (B, C) from features (B, num_features); None without any."""
+        return None
+
 
 def build_extractor(config: Config, splits: Splits, device: torch.device | str = "cpu") -> FeatureExtractor:
     """The extractor that `config.evaluation.extractor` names; trains the `lab` one if it is not cached.
@@ -97,6 +101,11 @@ class InceptionExtractor(FeatureExtractor):
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)[0]
 
+    def answers(self, features: Tensor) -> Tensor:
+        # without the bias, as in published scores
+        weight = self.network.fc.weight
+        return (features.to(weight) @ weight.T).cpu()
+
 
 class LabExtractor(FeatureExtractor):
     """A trained `LabNetwork`; `task` and `accuracy` say what at and how well."""
@@ -110,6 +119,11 @@ class LabExtractor(FeatureExtractor):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.features(images.float() / 127.5 - 1.0)
+
+    def answers(self, features: Tensor) -> Tensor | None:
+        if self.task.kind != "labels":  # a turn by a quarter is no kind of image
+            return None
+        return self.network.head(features.to(self.network.head.weight)).detach().cpu()
 
 
 def lab_extractor(

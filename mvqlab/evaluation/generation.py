@@ -45,6 +45,13 @@ def generation_metrics(
     """
     real = features_of(extractor, real_images, batch_size)
     generated = features_of(extractor, generated_images, batch_size)
+    return feature_metrics(real, generated, extractor, seed)
+
+
+def feature_metrics(
+    real: Tensor, generated: Tensor, extractor: FeatureExtractor, seed: int = 0
+) -> dict[str, float]:
+    """`generation_metrics` from the features (n, F) and (m, F) of `extractor`."""
     kid = kernel_distance(real, generated, seed)
     return {
         f"fid_{extractor.column}": frechet_distance(real, generated),
@@ -98,11 +105,29 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDis
     return KernelDistance(float(mean), float(deviation))
 
 
+def unbiased_kernel_distance(real: Tensor, generated: Tensor) -> float:
+    """KID between all rows of (n, F) and (m, F), of equal numbers or not, without random subsets.
+
+    The squared maximum mean discrepancy under the kernel (x . y / F + 1)^3, unbiased.
+    """
+    import_torchvision()
+    from torchmetrics.image.kid import poly_kernel
+
+    _check_enough(real, generated)
+    within = [_mean_off_diagonal(poly_kernel(rows, rows)) for rows in (real, generated)]
+    return float(sum(within) - 2.0 * poly_kernel(real, generated).mean())
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] as 8 bits a channel, rounded; uint8 images as they are."""
     if images.dtype == torch.uint8:
         return images
     return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+def _mean_off_diagonal(square: Tensor) -> Tensor:
+    n = len(square)
+    return (square.sum() - square.diagonal().sum()) / (n * (n - 1))
 
 
 class _Given(nn.Identity):

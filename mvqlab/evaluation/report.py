@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import Splits, batches_in_order
 from mvqlab.evaluation.codebook import code_counts, codebook_redundancy, codebook_usage
 from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import generation_metrics
+from mvqlab.evaluation.generation import feature_metrics, features_of
 from mvqlab.evaluation.importance import importance_agreement
+from mvqlab.evaluation.judge import judge_rows
 from mvqlab.evaluation.reconstruction import HeldOut, collect, perceptual_network, reconstruction_quality
+from mvqlab.evaluation.reference import reference_features
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.sampling import Samples
 
@@ -65,14 +66,28 @@ def training_speed(curves: pd.DataFrame) -> float:
 def evaluate_generation(
     generated_images: Tensor, splits: Splits, config: Config, extractor: FeatureExtractor
 ) -> dict[str, float]:
-    """FID and KID columns of `generated_images` (n, 3, H, W), uint8 or in [-1, 1].
+    """Columns of `generated_images` (n, 3, H, W), uint8 or in [-1, 1]: see `generation_metrics`, `judge`.
 
-    The real ones are the first `config.evaluation.images` held-out images. See `generation_metrics`.
+    The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
+    extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.
     """
     evaluation = config.evaluation
-    batches = batches_in_order(splits.validation, evaluation.batch_size, evaluation.images)
-    real_images = torch.cat([batch.images for batch in batches])
-    return generation_metrics(real_images, generated_images, extractor, evaluation.batch_size, config.seed)
+    real = reference_features(
+        splits.validation,
+        splits.data_hash,
+        "validation",
+        extractor,
+        evaluation.images,
+        batch_size=evaluation.batch_size,
+    )
+    generated = features_of(extractor, generated_images, evaluation.batch_size)
+    columns = feature_metrics(real, generated, extractor, config.seed)
+    for name, interval in judge_rows(real, generated, extractor, evaluation.bootstrap, config.seed).items():
+        column = f"{name}_{extractor.column}"
+        columns.setdefault(column, interval.value)
+        if evaluation.bootstrap:
+            columns |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
+    return columns
 
 
 def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:

@@ -12,6 +12,7 @@ from mvqlab.plots.drops import correlation_dots, cost_shares
 from mvqlab.plots.grid import draw_all, save_figure
 from mvqlab.plots.images import hide_dropped, image_rows, masks
 from mvqlab.plots.maps import map_rows, score_map
+from mvqlab.plots.memorisation import nearest_training
 from mvqlab.plots.patches import PatchPair, patch_pairs
 from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
 from mvqlab.plots.redundancy import code_density, distance_curves, spectra
@@ -47,6 +48,7 @@ __all__ = [
     "mask_agreement",
     "masks",
     "metric_bars",
+    "nearest_training",
     "pair_orders",
     "pair_strip",
     "paired_differences",
