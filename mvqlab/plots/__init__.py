@@ -8,6 +8,7 @@ import sys
 
 from mvqlab.plots.attention import attention_matrices, kept_shares, trust_over_layers
 from mvqlab.plots.attributes import accuracy_over_guidance
+from mvqlab.plots.bits import overfitting
 from mvqlab.plots.codebook import Cloud, code_clouds
 from mvqlab.plots.drops import correlation_dots, cost_shares
 from mvqlab.plots.grid import draw_all, save_figure
@@ -49,6 +50,7 @@ __all__ = [
     "mask_agreement",
     "masks",
     "metric_bars",
+    "overfitting",
     "pair_orders",
     "pair_strip",
     "paired_differences",
