@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
+from mvqlab.one_thread import one_thread
 from mvqlab.progress import Progress
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -123,7 +124,7 @@ def train_attribute_network(
     optimiser = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     dataset = ShapesDataset(steps * BATCH_SIZE, RESOLUTION, seed, "attribute detector")
-    with Progress("attribute detector", steps) as progress:
+    with one_thread(), Progress("attribute detector", steps) as progress:
         for step in range(steps):
             places = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
             images, shares, values = drawn([dataset.scene(index) for index in places])
