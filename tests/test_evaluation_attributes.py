@@ -176,8 +176,9 @@ def test_any_size_is_seen_at_32_pixels_bytes_or_not_and_less_is_refused() -> Non
         detector(torch.zeros(1, 3, 24, 24))
 
 
-def test_a_little_training_finds_colours_already() -> None:
+def test_a_little_training_finds_colours_already(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards the training itself: labels that belong to other pictures or cells teach nothing."""
+    monkeypatch.setattr(detectors, "TESTED_SCENES", 300)
     network = detectors.train_attribute_network(60)
     accuracies = detectors.measure_accuracies(AttributeDetector(network, 60, {}))
     assert accuracies["colour"] > 0.5 and accuracies["count"] > 0.6 and accuracies["size"] > 0.85
