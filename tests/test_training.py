@@ -232,6 +232,20 @@ def test_stage2_trains_resumes_samples_and_loads(
     assert torch.equal(samples.images, again.images)
 
 
+def test_training_images_are_measured_as_held_out_ones_are(tmp_path: Path, splits: Splits) -> None:
+    """Over-fitting is their difference: dropout, or weights that are not the kept ones, would be in it."""
+    config = tiny("transformer.dropout=0.5", "stage2.weight_average=0.5")
+    stage1 = build_stage1(config).eval()
+    model = train_stage2(config, stage1, tmp_path, splits=splits)
+    last = pd.read_csv(tmp_path / "curves.csv").query("split == 'validation'").iloc[-1]
+    n_held_out = len(splits.validation)
+    for prefix, dataset in (("", splits.validation), ("seen_", splits.train)):
+        with torch.no_grad():
+            loss = model.loss(tokenise(stage1, dataset, limit=n_held_out).pairs)
+        assert last[f"{prefix}code_loss"] == pytest.approx(float(loss.codes), rel=1e-5)
+        assert last[f"{prefix}position_loss"] == pytest.approx(float(loss.positions), rel=1e-5)
+
+
 def test_both_stages_train_under_bfloat16_autocast(tmp_path: Path, splits: Splits) -> None:
     """Autocast rebuilds what goes in and out of a model; weights and codebook stay in float32."""
     config = tiny("stage1.precision=bf16-mixed", "stage2.precision=bf16-mixed", "loss.adversarial_weight=0.5")

@@ -34,15 +34,42 @@ PLACES_TRIED = 24  # before the emptiest place is taken
 CLEARANCE = 0.85  # of two radii's sum: objects may touch and overlap a little
 
 SHAPE_NAMES = list(SHAPES)
-_TEXTURE_NAMES, _COLOUR_NAMES, _SIZE_NAMES = list(TEXTURES), list(COLOURS), list(SIZES)
+ATTRIBUTES = {  # what a caption says of an object, and the values; in the order in which they are drawn
+    "shape": SHAPE_NAMES,
+    "texture": list(TEXTURES),
+    "colour": list(COLOURS),
+    "size": list(SIZES),
+}
+UNSAID = {"large", "plain"}  # values that a caption says by leaving the word out
+
+
+class Attributes(NamedTuple):
+    """What a caption says of one object, a value of `ATTRIBUTES` each."""
+
+    shape: str
+    texture: str
+    colour: str
+    size: str
+
+    @property
+    def words(self) -> str:
+        """Such as "small red striped disc"."""
+        return " ".join(
+            word for word in (self.size, self.colour, self.texture, self.shape) if word not in UNSAID
+        )
 
 
 class Scene(NamedTuple):
     """What one picture shows: objects from the largest to the smallest, and the background's colours."""
 
     objects: list[Object]
-    descriptions: list[str]  # one an object, such as "small red striped disc"
+    attributes: list[Attributes]  # one an object
     background: np.ndarray  # (3, n, n) control points of a smooth gradient, in [0, 1]
+
+    @property
+    def descriptions(self) -> list[str]:
+        """The words for each object, such as "small red striped disc"."""
+        return [of_object.words for of_object in self.attributes]
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
@@ -52,10 +79,9 @@ def random_scene(rng: np.random.Generator) -> Scene:
     objects: list[Object] = []
     for look in drawn:
         centre = _free_place(look.radius, objects, rng)
-        objects.append(
-            Object(look.shape, look.texture, look.colour, centre, look.radius, rng.uniform(0.0, 2.0 * np.pi))
-        )
-    return Scene(objects, [look.description for look in drawn], _random_background(rng))
+        shape, texture = look.attributes.shape, look.attributes.texture
+        objects.append(Object(shape, texture, look.shade, centre, look.radius, rng.uniform(0.0, 2.0 * np.pi)))
+    return Scene(objects, [look.attributes for look in drawn], _random_background(rng))
 
 
 def caption_of(descriptions: list[str]) -> str:
@@ -107,20 +133,17 @@ def shapes_splits(config: DataConfig) -> Splits:
 
 
 class _Look(NamedTuple):
-    shape: str
-    texture: str
-    colour: np.ndarray
+    attributes: Attributes
+    shade: np.ndarray  # (3,) in [0, 1], near the colour of that name
     radius: float
-    description: str
 
 
 def _random_look(rng: np.random.Generator) -> _Look:
-    choices = rng.integers((len(SHAPE_NAMES), len(_TEXTURE_NAMES), len(_COLOUR_NAMES), len(_SIZE_NAMES)))
-    shape, texture = SHAPE_NAMES[choices[0]], _TEXTURE_NAMES[choices[1]]
-    colour, size = _COLOUR_NAMES[choices[2]], _SIZE_NAMES[choices[3]]
-    words = ["small" if size == "small" else "", colour, "" if texture == "plain" else texture, shape]
-    shade = np.clip(COLOURS[colour] + rng.uniform(-0.05, 0.05, 3), 0.0, 1.0).astype(np.float32)
-    return _Look(shape, texture, shade, rng.uniform(*SIZES[size]), " ".join(filter(None, words)))
+    choices = rng.integers(tuple(len(values) for values in ATTRIBUTES.values()))
+    values = [values[choice] for values, choice in zip(ATTRIBUTES.values(), choices, strict=True)]
+    attributes = Attributes(*values)
+    shade = np.clip(COLOURS[attributes.colour] + rng.uniform(-0.05, 0.05, 3), 0.0, 1.0).astype(np.float32)
+    return _Look(attributes, shade, rng.uniform(*SIZES[attributes.size]))
 
 
 def _free_place(radius: float, placed: list[Object], rng: np.random.Generator) -> tuple[float, float]:

@@ -9,8 +9,6 @@ lab         a small network trained for some seconds on the data itself; needs n
 
 from __future__ import annotations
 
-import os
-import warnings
 from pathlib import Path
 
 import torch
@@ -28,14 +26,10 @@ from mvqlab.evaluation.lab_network import (
     measure_accuracy,
     train_lab_network,
 )
-from mvqlab.files import CACHE_VARIABLE, cache_folder, whole_file
+from mvqlab.evaluation.network_cache import Trained, trained_once
 from mvqlab.torchvision_guard import import_torchvision
 
 LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
-
-
-class ExtractorCacheWarning(UserWarning):
-    """A cached extractor cannot be read and is trained again."""
 
 
 class FeatureExtractor(nn.Module):
@@ -137,66 +131,23 @@ def lab_extractor(
 ) -> LabExtractor:
     """The `lab` extractor for `splits`: read from the folder `cache`, or trained and put there.
 
-    `cache` is $MVQLAB_CACHE by default, else ~/.cache/mvqlab. A file in it that cannot be read is
-    replaced, with an ExtractorCacheWarning. Processes that want the same one wait for the first.
+    `cache` is $MVQLAB_CACHE by default, else ~/.cache/mvqlab; see `trained_once`.
 
     Raises OSError, before any training, if the folder cannot be written.
     """
-    from filelock import FileLock
-
-    folder = _writable(cache or cache_folder())
     recipe = f"{resolution}px-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
-    path = folder / f"lab-{splits.data_hash}-{recipe}.safetensors"
     task = lab_task(splits)
-    with FileLock(f"{path}.lock"):
-        cached = _read(path, resolution, task)
-        if cached is not None:
-            return cached.to(device)
+
+    def train() -> Trained:
         network = train_lab_network(splits, task, resolution, steps, seed, device)
         accuracy = measure_accuracy(network, splits, task, seed)
-        _write(path, network, accuracy)
-    return LabExtractor(network, resolution, task, accuracy)
+        return Trained(network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on})
 
-
-def _writable(folder: Path) -> Path:
-    advice = (
-        f"cannot keep trained extractors in {folder}: set {CACHE_VARIABLE} to a folder that can be written"
-    )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(advice) from error
-    if not os.access(folder, os.W_OK):
-        raise OSError(advice)
-    return folder
-
-
-def _read(path: Path, resolution: int, task: LabTask) -> LabExtractor | None:
-    """The extractor in `path`; None if there is none, or none that can be read."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        return None
-    network = LabNetwork(resolution, task.n_answers)
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    def finish(network: nn.Module, about: dict[str, str]) -> LabExtractor:
         accuracy = LabAccuracy(float(about["accuracy"]), about["measured_on"])
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        warnings.warn(
-            f"the cached extractor {path} cannot be read ({error}); it is trained again",
-            ExtractorCacheWarning,
-            stacklevel=3,
-        )
-        return None
-    return LabExtractor(network, resolution, task, accuracy)
+        return LabExtractor(network, resolution, task, accuracy)
 
+    def empty() -> LabNetwork:
+        return LabNetwork(resolution, task.n_answers)
 
-def _write(path: Path, network: LabNetwork, accuracy: LabAccuracy) -> None:
-    from safetensors.torch import save_file
-
-    about = {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=about)
+    return trained_once(f"lab-{splits.data_hash}-{recipe}", empty, train, finish, cache).to(device)

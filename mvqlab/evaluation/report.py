@@ -94,16 +94,24 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     """What a transformer costs and how well it predicts, from its `curves` and the `samples` drawn.
 
     code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same on the last
-    training batch. bits_per_image: held-out bits for all pairs of an image. samples_per_second: images,
+    training batch. bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
+    position_bits_per_image: its two parts, 0 for positions that are given. samples_per_second: images,
     decoding included. stage2_seconds_per_step.
     """
     last = curves[curves["split"] == "validation"].iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     train = curves[curves["split"] == "train"].iloc[-1]
+
+    def bits(nats: float) -> float:
+        """Of an image, from those of a pair."""
+        return nats * samples.pairs.n_pairs / math.log(2)
+
     return {
         **losses,
         "train_code_loss": float(train["code_loss"]),
-        "bits_per_image": sum(losses.values()) * samples.pairs.n_pairs / math.log(2),
+        "bits_per_image": bits(sum(losses.values())),
+        "code_bits_per_image": bits(losses["code_loss"]),
+        "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
         "n_pairs": samples.pairs.n_pairs,
         "samples_per_second": len(samples.pairs) / samples.seconds,
         "stage2_seconds_per_step": training_speed(curves),

@@ -7,6 +7,8 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 import sys
 
 from mvqlab.plots.attention import attention_matrices, kept_shares, trust_over_layers
+from mvqlab.plots.attributes import accuracy_over_guidance
+from mvqlab.plots.bits import overfitting
 from mvqlab.plots.codebook import Cloud, code_clouds
 from mvqlab.plots.drops import correlation_dots, cost_shares
 from mvqlab.plots.grid import draw_all, save_figure
@@ -26,6 +28,7 @@ from mvqlab.plots.walk import code_grid, pair_strip, principal_maps, stations
 __all__ = [
     "Cloud",
     "PatchPair",
+    "accuracy_over_guidance",
     "attention_matrices",
     "auc_over_steps",
     "beside_published",
@@ -49,6 +52,7 @@ __all__ = [
     "masks",
     "metric_bars",
     "nearest_training",
+    "overfitting",
     "pair_orders",
     "pair_strip",
     "paired_differences",

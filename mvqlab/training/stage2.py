@@ -297,18 +297,22 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> Losses:
-        """Mean losses over all held-out pairs, dropout off."""
-        model = self.average.model.eval()
-        held_out, size = self.tokens.validation, self.config.stage2.batch_size
+        """Mean losses over all held-out pairs, and over as many training images (`seen_`): dropout off."""
+        held_out = self.tokens.validation
+        seen = self._mean_losses(self.tokens.train[: len(held_out)])
+        return self._mean_losses(held_out) | {f"seen_{name}": value for name, value in seen.items()}
+
+    def _mean_losses(self, tokens: TokenSet) -> Losses:
+        model, size = self.average.model.eval(), self.config.stage2.batch_size
         sums: Losses = {}
-        for first in range(0, len(held_out), size):
-            batch = held_out[first : first + size].to(self.fabric.device)
+        for first in range(0, len(tokens), size):
+            batch = tokens[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():
                 losses = _named(model.loss(batch.pairs, self._conditions(batch)))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch)
         self.bare.train()
-        return {name: value / len(held_out) for name, value in sums.items()}
+        return {name: value / len(tokens) for name, value in sums.items()}
 
     def _conditions(self, batch: TokenSet, withhold: bool = False) -> Tensor | None:
         settings = self.config.transformer

@@ -22,7 +22,7 @@ from mvqlab.evaluation.reconstruction import image_scores
 from mvqlab.losses import PerceptualLoss
 from mvqlab.models.masking import AdaptiveMask, keep_best, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
-from mvqlab.widgets.one_thread import one_thread
+from mvqlab.one_thread import one_thread
 
 
 @dataclass(frozen=True)

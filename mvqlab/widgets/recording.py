@@ -13,9 +13,9 @@ from mvqlab.config import SamplingConfig
 from mvqlab.evaluation.generation import to_uint8
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
+from mvqlab.one_thread import one_thread
 from mvqlab.sampling import sample_pairs
 from mvqlab.sampling_trace import SamplingTrace, grow, trace_sampling
-from mvqlab.widgets.one_thread import one_thread
 
 
 @dataclass(frozen=True)

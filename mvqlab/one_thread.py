@@ -1,4 +1,4 @@
-"""One thread for one small image: shared out it would be no faster, and on a busy machine far slower."""
+"""One thread for small images: shared out they would be no faster, and on a busy machine far slower."""
 
 from __future__ import annotations
 
