@@ -103,7 +103,7 @@ def test_another_model_and_image_are_shown_at_once() -> None:
     explorer.model.value = "large"
     assert "of 64 codes" in numbers(explorer) and explorer.first.kept.side == 8
     before = explorer.original.value
-    explorer.number.value = 4
+    explorer.number.value = 5
     assert explorer.original.value != before
     explorer.model.value = "small"
     assert "of 16 codes" in numbers(explorer) and len(explorer.second.kept.is_kept) == 16

@@ -21,6 +21,7 @@ from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
 from mvqlab.widgets.picture_file import PictureFile
 
 SIZE, SMALL_SIZE = 216, 160  # pixels of a picture on the screen; two settings side by side are smaller
+FIRST_IMAGE = 4  # of the held-out ones: three shapes that can be told apart
 RANKS: dict[str, Rank] = {"adaptive": by_score, "random": at_random, "inverted": upside_down}
 PAINTED = "painted"
 HINTS = {
@@ -173,7 +174,6 @@ class MaskExplorer(widgets.VBox):
             style={"description_width": "76px"},
         )
         self.number = widgets.BoundedIntText(
-            value=5,
             min=0,
             max=0,
             description="held-out image",
@@ -190,6 +190,7 @@ class MaskExplorer(widgets.VBox):
         self.second = MaskSetting("b", mask="random")
         self.second.layout.display = "none"
         self._read_model()
+        self.number.value = FIRST_IMAGE
         self.model.observe(self.message.guard(self._change_model), "value")
         self.number.observe(self.message.guard(self._take_held_out), "value")
         self.file.observe(self.message.guard(self._take_own), "chosen")
