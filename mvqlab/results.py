@@ -190,7 +190,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "variant": point.get("variant", point.get("label", folder.name)),
         "status": status.get("state", "waiting"),
         "why": status.get("why", ""),
-        **{name: _as_cell(value) for name, value in point.get("settings", {}).items()},
+        **{name: as_cell(value) for name, value in point.get("settings", {}).items()},
     }
     for name, value in _flat(result.get("metrics", {})).items():
         # a notebook may repeat its parameters; a measured value never replaces what was asked for
@@ -199,7 +199,7 @@ def _row(folder: Path) -> dict[str, Any]:
     return row | {"started": status.get("started"), "point": point.get("id"), "folder": str(folder)}
 
 
-def _as_cell(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
     """`value` as a cell that rows can be grouped by: a list as a grid file writes it."""
     return str(value) if isinstance(value, list) else value
 

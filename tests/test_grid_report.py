@@ -177,6 +177,23 @@ def test_a_table_over_seeds_is_summarised_compared_and_drawn(tmp_path, drawn):
     assert (grid.results / "summary.png").stat().st_size > 1000
 
 
+def test_a_list_is_a_value_to_group_by(tmp_path, drawn):
+    """A range of mask ratios is one; pandas cannot group by a list."""
+    axes = {"names": [["a", "b"], ["c"]]}
+    plot = {"x": "names", "metrics": ["psnr"]}
+    grid, points = read_points(tmp_path, axes=axes, seeds=[0, 1], plot=plot)
+    for point in points:
+        folder = point.folder(grid.results)
+        folder.mkdir(parents=True)
+        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
+        (folder / "point.json").write_text(json.dumps(described))
+        write_status(folder, Status("done", seconds=1))
+        write_result(folder, {"psnr": len(point.settings["names"]) + 0.1 * point.settings["seed"]})
+    report.print_table(grid.path)
+    summary = pd.read_csv(grid.results / "summary.csv").set_index("names")
+    assert summary["mean"].to_dict() == pytest.approx({"['a', 'b']": 2.05, "['c']": 1.05})
+
+
 def test_a_plot_over_a_parameter_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(GridError, match="plot: the points have no parameter 'ratoi' — did you mean 'ratio'"):
         read_points(tmp_path, seeds=[0], plot={"x": "ratoi", "metrics": ["psnr"]})

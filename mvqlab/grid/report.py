@@ -169,8 +169,9 @@ def _found(grid: Grid) -> dict[str, dict[str, object]]:
 
 def _row_of(point: Point, grid: Grid, found: Mapping[str, dict[str, object]]) -> dict[str, object]:
     names = {"label": point.label, "variant": point.variant}
-    row = {**names, "status": "waiting", "why": "", **point.settings, "point": point.id}
-    asked = {**names, **point.settings, "folder": str(point.folder(grid.results))}
+    settings = {name: results.as_cell(value) for name, value in point.settings.items()}
+    row = {**names, "status": "waiting", "why": "", **settings, "point": point.id}
+    asked = {**names, **settings, "folder": str(point.folder(grid.results))}
     return {**row, **found.get(point.id, {}), **asked}
 
 

@@ -69,7 +69,7 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
     height = 3.2 if is_number else 1.2 + 0.3 * summary[x].nunique()
-    figure = Figure(figsize=(3.8 * n_columns + 0.6, height * n_rows), layout="constrained")
+    figure = Figure(figsize=(3.8 * n_columns + 0.6 + bool(hues), height * n_rows), layout="constrained")
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=not is_number).flat)
     for axis, metric in zip(panels, metrics, strict=False):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number)
@@ -81,7 +81,9 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     if not is_number:
         panels[0].invert_yaxis()
     if hues:
-        panels[0].legend(title=", ".join(hues), frameon=False, fontsize=8)
+        handles, labels = panels[0].get_legend_handles_labels()
+        place = {"loc": "outside right upper", "frameon": False, "fontsize": 8}
+        figure.legend(handles, labels, title=", ".join(hues), **place)
     n = int(summary["n"].max())
     figure.suptitle(f"Means over {n} seeds, with 95 % intervals" if n > 1 else "One seed", fontsize=10)
     return figure
