@@ -18,18 +18,27 @@ ENTRIES = {
 }
 
 
+def describe(grid, point, status):
+    """A point's folder as a run leaves it, but for the result."""
+    folder = point.folder(grid.results)
+    folder.mkdir(parents=True)
+    described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
+    (folder / "point.json").write_text(json.dumps(described))
+    write_status(folder, status)
+    return folder
+
+
+def write_done(grid, point, metrics):
+    write_result(describe(grid, point, Status("done", seconds=1)), metrics)
+
+
 @pytest.fixture
 def ran(tmp_path):
     """A grid of which one point is done, one failed and one has yet to run, and its words."""
     grid, points = read_points(tmp_path, **ENTRIES)
     statuses = [Status("done", seconds=12.5), Status("failed", "ValueError: no", seconds=3)]
     for point, status in zip(points, statuses, strict=False):
-        folder = point.folder(grid.results)
-        folder.mkdir(parents=True)
-        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
-        (folder / "point.json").write_text(json.dumps(described))
-        write_status(folder, status)
-        (folder / "executed.ipynb").touch()
+        (describe(grid, point, status) / "executed.ipynb").touch()
     write_result(points[0].folder(grid.results), {"psnr": 20.123456, "own": 7.5})
     return grid
 
@@ -158,13 +167,8 @@ def test_a_table_over_seeds_is_summarised_compared_and_drawn(tmp_path, drawn):
     axes = {"flag": [True, False], "ratio": [0.25, 0.5]}
     grid, points = read_points(tmp_path, axes=axes, seeds=[0, 1, 2], plot=PLOT)
     for point in points:
-        folder = point.folder(grid.results)
-        folder.mkdir(parents=True)
-        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
-        (folder / "point.json").write_text(json.dumps(described))
-        write_status(folder, Status("done", seconds=1))
         settings = point.settings
-        write_result(folder, {"psnr": 20 + settings["flag"] - settings["ratio"] + 0.1 * settings["seed"]})
+        write_done(grid, point, {"psnr": 20 + settings["flag"] - settings["ratio"] + 0.1 * settings["seed"]})
     report.print_table(grid.path)
 
     summary = pd.read_csv(grid.results / "summary.csv").set_index(["flag", "ratio"])
@@ -183,12 +187,7 @@ def test_a_list_is_a_value_to_group_by(tmp_path, drawn):
     plot = {"x": "names", "metrics": ["psnr"]}
     grid, points = read_points(tmp_path, axes=axes, seeds=[0, 1], plot=plot)
     for point in points:
-        folder = point.folder(grid.results)
-        folder.mkdir(parents=True)
-        described = {"id": point.id, "index": point.index, "label": point.label, "settings": point.settings}
-        (folder / "point.json").write_text(json.dumps(described))
-        write_status(folder, Status("done", seconds=1))
-        write_result(folder, {"psnr": len(point.settings["names"]) + 0.1 * point.settings["seed"]})
+        write_done(grid, point, {"psnr": len(point.settings["names"]) + 0.1 * point.settings["seed"]})
     report.print_table(grid.path)
     summary = pd.read_csv(grid.results / "summary.csv").set_index("names")
     assert summary["mean"].to_dict() == pytest.approx({"['a', 'b']": 2.05, "['c']": 1.05})
