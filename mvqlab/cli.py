@@ -133,6 +133,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    if not 0 < options.port < 2**16:
+        raise UsageError(f"--port goes from 1 to {2**16 - 1}, not {options.port}")
     from mvqlab.widgets.page import explore
 
     explore(options.port, opens_browser=not options.no_browser, has_token=not options.no_token)

@@ -99,6 +99,8 @@ def load_trained(model: str | Path, stage1: Path | str | None = None) -> Trained
         card = shipped_card(str(model))
         if card["stage"] != 2:
             raise SampleError(f"'{model}' is a stage 1, which draws nothing by itself; {_which_there_are()}")
+        if stage1 is not None:
+            raise SampleError(f"'{model}' comes with its own stage 1, {card['stage1']}: give no other")
         folder, stage1 = shipped_folder(str(model)), shipped_folder(card["stage1"])
     else:
         folder = Path(model)

@@ -39,6 +39,11 @@ def test_a_missing_grid_file_is_one_message(command, tmp_path, capsys):
     assert capsys.readouterr().err == f"mvqlab: there is no grid file at {tmp_path / 'absent.yaml'}\n"
 
 
+def test_a_port_that_there_is_not_is_refused_before_anything_starts(capsys) -> None:
+    assert cli.main(["explore", "--port", "99999"]) == 2
+    assert "--port goes from 1 to 65535" in capsys.readouterr().err
+
+
 def test_a_misspelt_setting_of_train_is_one_message(capsys):
     assert cli.main(["train", "--stage", "1", "mask.mask_ration=0.5"]) == 2
     assert "did you mean 'mask.mask_ratio'?" in capsys.readouterr().err

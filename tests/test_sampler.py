@@ -92,6 +92,7 @@ def test_a_completion_keeps_its_part(model: str, tmp_path: Path) -> None:
     [
         ({"model": "stackfromer"}, "no shipped model 'stackfromer'; there are raster, stackf"),
         ({"model": "mqvae"}, "'mqvae' is a stage 1, which draws nothing by itself"),
+        ({"stage1": "results/mine"}, "comes with its own stage 1, mqvae: give no other"),
         ({"n": 0}, "n must be at least 1"),
         ({"class_name": "ring"}, "stackformer takes no class; stackformer_classes does"),
         ({"caption": "a ring"}, "stackformer takes no caption; stackformer_captions does"),
