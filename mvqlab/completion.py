@@ -5,9 +5,10 @@
 
 Pairs are drawn in the model's own order, from first to last. Where positions rise, the next pair is either
 a new one before the next kept place, or that place itself, whose code is then the kept one; the model's law
-of positions decides which. So a new pair knows the kept ones before it, not those that come after it: this
-is no draw from the exact conditional law, which would need to look ahead. By falling score, kept pairs
-stand first and all new ones know them. The raster transformer is told kept codes in their turn.
+of positions decides which (given the code that was drawn, in a code-first model). So a new pair knows the
+kept ones before it, not those that come after it: this is no draw from the exact conditional law, which
+would need to look ahead. By falling score, kept pairs stand first and all new ones know them. The raster
+transformer is told kept codes in their turn.
 """
 
 from __future__ import annotations
