@@ -155,6 +155,15 @@ def test_the_table_names_its_extractor_and_its_numbers() -> None:
     assert table.loc["fid", "better"] == "lower" and table.loc["is", "better"] == "higher"
 
 
+def test_two_images_are_enough_for_what_does_not_count_neighbours() -> None:
+    """A trial run draws two or three: it must not fail after its training."""
+    few = judge(torch.rand(9, 12).double(), torch.rand(2, 12).double(), Colours(), resamples=0).set_index(
+        "metric"
+    )
+    assert few.loc[["fid", "kid", "is"], "value"].notna().all()
+    assert few.loc[["precision", "recall", "density", "coverage"], "value"].isna().all()
+
+
 def test_reference_features_are_computed_once_and_again_where_the_file_is_damaged(tmp_path: Path) -> None:
     config = load_config("shapes32", ["data.validation_size=10", "data.train_size=10"])
     splits, extractor = build_splits(config.data), Colours()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from mvqlab.evaluation.density_coverage import density_coverage
@@ -13,6 +14,7 @@ from mvqlab.evaluation.intervals import Interval, interval_of, interval_of_mean
 from mvqlab.evaluation.precision_recall import lies_within
 
 RESAMPLES = 200
+BALL_NEIGHBOURS = 5  # of density and coverage
 
 
 def judge(
@@ -27,7 +29,8 @@ def judge(
 
     A row a figure: metric, value, low, high (95 %, see `intervals`; nan where `resamples` is 0), better
     (lower or higher), extractor, real_images, generated_images. k: neighbours of precision and recall;
-    density and coverage take 5, as their authors do. Raises ValueError for fewer than six images.
+    density and coverage take 5, as their authors do. What counts neighbours is nan where there are fewer
+    images than that. Raises ValueError for fewer than two images.
     """
     rows = judge_rows(real, generated, extractor, resamples, seed, k)
     lower = {"fid", "kid"}
@@ -44,7 +47,6 @@ def judge_rows(
     real: Tensor, generated: Tensor, extractor: FeatureExtractor, resamples: int, seed: int = 0, k: int = 3
 ) -> dict[str, Interval]:
     """The same as intervals by name: fid, kid, is, precision, recall, density, coverage."""
-    balls = density_coverage(real, generated)
     both = (real, generated)
     rows = {
         "fid": interval_of(frechet_distance, both, resamples, seed),
@@ -53,10 +55,19 @@ def judge_rows(
     answers = extractor.answers(generated)
     if answers is not None:
         rows["is"] = interval_of(inception_score, (answers,), resamples, seed)
-    means = {
+    shares = _shares(real, generated, k)
+    return rows | {name: interval_of_mean(values, resamples, seed) for name, values in shares.items()}
+
+
+def _shares(real: Tensor, generated: Tensor, k: int) -> dict[str, Tensor]:
+    """Figures that are means over images, image by image."""
+    if min(len(real), len(generated)) <= max(k, BALL_NEIGHBOURS):
+        unknown = real.new_full((1,), torch.nan)
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), unknown)
+    balls = density_coverage(real, generated, BALL_NEIGHBOURS)
+    return {
         "precision": lies_within(generated, real, k),
         "recall": lies_within(real, generated, k),
         "density": balls.density,
         "coverage": balls.coverage,
     }
-    return rows | {name: interval_of_mean(values, resamples, seed) for name, values in means.items()}
