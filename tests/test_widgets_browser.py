@@ -135,7 +135,7 @@ def test_dragging_fast_leaves_no_queue(page: Any) -> None:
     page.wait_for_function(f"document.querySelector('{NUMBERS}').innerText.startsWith('154 of 256')")
     page.wait_for_timeout(500)
     assert codes(page.inner_text(NUMBERS)) == 154  # (1 - 0.40) * 256
-    assert page.evaluate("window.drawn") <= 40
+    assert 1 <= page.evaluate("window.drawn") < 20
 
 
 def test_an_own_picture_is_shown_and_a_broken_one_gives_its_message(page: Any, tmp_path: Path) -> None:
