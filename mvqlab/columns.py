@@ -83,6 +83,8 @@ COLUMNS: dict[str, Column] = {
     "restored_accuracy": Column("", "accuracy in these after stage 1: what a transformer can reach", 3),
     "judge_accuracy": Column("", "accuracy of the judge on drawings that it did not learn from", 3),
     "judge": Column("", "network that judged"),
+    "budget": Column("", "codes of an image: a fixed share of its regions, or those above a threshold"),
+    "pooled_psnr": Column("dB", "PSNR of the squared error over all images, in which bad ones weigh more", 4),
     "n_pairs": Column("pairs", "(code, position) pairs of an image"),
     "samples_per_second": Column("images/s", "sampling speed, decoding included", 3, True),
     "stage1_seconds_per_step": Column("s", "a training step of stage 1, median", 3),

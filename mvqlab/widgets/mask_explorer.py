@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mvqlab.data import build_splits
 from mvqlab.evaluation.choice import Rank, at_random, by_score, upside_down
+from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage, require_scores
 from mvqlab.losses import PerceptualLoss
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.pretrained import MissingWeightsError
 from mvqlab.shipped import load_shipped_stage1
 from mvqlab.widgets.elements import Message, column, figure, note, reading, row, style
 from mvqlab.widgets.kept_regions import KeptRegions
-from mvqlab.widgets.masked_image import EncodedImage, MaskedImage, require_scores
 from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
 from mvqlab.widgets.picture_file import PictureFile
 

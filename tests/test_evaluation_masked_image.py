@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from mvqlab.config import load_config
 from mvqlab.evaluation.choice import at_random, by_score, choosing, upside_down
 from mvqlab.evaluation.generation import to_uint8
+from mvqlab.evaluation.masked_image import EncodedImage
 from mvqlab.losses import PerceptualLoss
 from mvqlab.models.mqvae import MQVAE, build_stage1
-from mvqlab.widgets.masked_image import EncodedImage
 
 RANKS = {"score": by_score, "random": at_random, "inverted": upside_down}
 L = 16
