@@ -156,7 +156,7 @@ def _conditions(
 
 def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> int:
     if isinstance(class_name, int) or class_name.isdecimal():
-        if int(class_name) < n_classes:
+        if 0 <= int(class_name) < n_classes:
             return int(class_name)
         raise SampleError(f"there is no class {class_name}: they go from 0 to {n_classes - 1}")
     names = build_splits(trained.config.data).class_names
@@ -177,6 +177,9 @@ def _kept_part(
             raise DataError(f"there is no image {image}")
         pixels = read_square(Path(image), stage1.config.data.resolution, trained.config.data.max_megapixels)
         image = torch.from_numpy(pixels).float().div(127.5).sub(1.0)
+    side = stage1.config.data.resolution
+    if image.shape != (3, side, side):
+        raise SampleError(f"the image to complete must be (3, {side}, {side}), not {tuple(image.shape)}")
     try:
         region = keep.bool().flatten() if isinstance(keep, Tensor) else box(stage1.side, *keep)
         with torch.no_grad():

@@ -99,6 +99,12 @@ def test_a_completion_keeps_its_part(model: str, tmp_path: Path) -> None:
         ({"guidance": 2.0}, "stackformer is told nothing"),
         ({"model": "stackformer_classes", "class_name": "moon"}, "no class 'moon': there are disc, square"),
         ({"model": "stackformer_classes", "class_name": "8"}, "no class 8: they go from 0 to 7"),
+        ({"model": "stackformer_classes", "class_name": -1}, "no class -1: they go from 0 to 7"),
+        (
+            {"complete": torch.zeros(3, 16, 16), "keep": (0, 0, 8, 4)},
+            r"must be \(3, 32, 32\), not",
+        ),
+        ({"complete": torch.zeros(3, 32, 32), "keep": torch.ones(4, 4)}, "region has 16 places"),
         ({"keep": (0, 0, 8, 4)}, "needs both an image to complete and the region"),
         ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9, 4)}, "reaches beyond the 8 x 8 regions"),
         ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9)}, "box"),
