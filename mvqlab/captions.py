@@ -23,10 +23,15 @@ from mvqlab.models.start import BEGIN, N_RESERVED, PAD
 
 FILE_NAME = "captions.json"
 WORD = re.compile(r"\w+")
+QUOTED = 80  # characters of a caption that a remark repeats
 
 
 class CaptionError(ValueError):
     """Captions are missing, or a tokenizer cannot be read or does not fit. The message says what to do."""
+
+
+class CaptionWarning(UserWarning):
+    """Something of a caption tells the model nothing. The message says what."""
 
 
 class CaptionTokenizer:
@@ -50,17 +55,21 @@ class CaptionTokenizer:
         return rows
 
     def remarks(self, caption: str) -> list[str]:
-        """What a person who wrote `caption` should know: nothing to say, words never seen, words cut off."""
+        """What a person who wrote `caption` should know: no words, words never seen, words cut off."""
         if not caption.strip():
             return ["the caption is empty: images are drawn as without one"]
         said = []
-        unseen = sorted(set(words_of(caption)) - self.known_words)
+        words = set(words_of(caption))
+        unseen = sorted(words - self.known_words)
+        if not words:
+            said.append("the caption has no words in it: signs alone tell the model nothing")
         if unseen:
-            said.append(f"no training caption had the words {', '.join(unseen)}: they tell the model nothing")
+            listed = _shortened(", ".join(unseen))
+            said.append(f"no training caption had the words {listed}: they tell the model nothing")
         ids = self._ids(caption)
         if len(ids) > self.length - 1:
             lost = self.tokenizer.decode(ids[self.length - 1 :]).strip()
-            said.append(f"the caption is too long, its end is not read: '{lost}'")
+            said.append(f"the caption is too long, its end is not read: '{_shortened(lost)}'")
         return said
 
     def save(self, folder: Path) -> None:
@@ -79,6 +88,10 @@ class CaptionTokenizer:
 def words_of(caption: str) -> list[str]:
     """The words of a caption, in lower case."""
     return WORD.findall(caption.lower())
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]} ..."
 
 
 def train_caption_tokenizer(captions: Iterable[str], vocabulary_size: int, length: int) -> CaptionTokenizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 from mvqlab.usage import UsageError
@@ -40,27 +41,33 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
+    from mvqlab.captions import CaptionWarning
     from mvqlab.drawn import check_free
     from mvqlab.sampler import sample
 
     check_free(options.out, options.fresh)
     settings = {name: getattr(options, name) for name in FILTERS}
-    drawn = sample(
-        options.n,
-        options.model,
-        stage1=options.stage1,
-        seed=options.seed,
-        first=options.first,
-        class_name=options.class_name,
-        caption=options.caption,
-        complete=options.complete,
-        keep=None if options.keep is None else _corners(options.keep),
-        **{name: value for name, value in settings.items() if value is not None},
-    )
-    for remark in drawn.remarks:
-        print(f"mvqlab: {remark}", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CaptionWarning)
+        warnings.showwarning = _say
+        drawn = sample(
+            options.n,
+            options.model,
+            stage1=options.stage1,
+            seed=options.seed,
+            first=options.first,
+            class_name=options.class_name,
+            caption=options.caption,
+            complete=options.complete,
+            keep=None if options.keep is None else _corners(options.keep),
+            **{name: value for name, value in settings.items() if value is not None},
+        )
     print(f"written: {drawn.save(options.out, options.fresh)}")
     return 0
+
+
+def _say(warning: Warning | str, *_: object) -> None:
+    print(f"mvqlab: {warning}", file=sys.stderr)
 
 
 def _corners(words: str) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ transformer is told kept codes in their turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ from mvqlab.config import SamplingConfig
 from mvqlab.filters import FORBIDDEN, choose, guided
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
+from mvqlab.sampling import Evaluating, with_null
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,23 @@ def complete_pairs(
     *,
     generator: torch.Generator,
     conditions: Tensor | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> Pairs:
     """Draw `n_images` images (n_images, n) around the same kept pairs; these come out as they are.
 
     n is the model's number of pairs, or fewer where the places outside the region are fewer. generator: on
-    the model's device. conditions: as in `sample_pairs`, guidance included. The whole prefix is read anew
-    for every pair: there is no cache. The model should be in evaluation mode.
+    the model's device. conditions, progress: as in `sample_pairs`, guidance included. The whole prefix is
+    read anew for every pair: there is no cache. The model's training mode is left as it was.
     """
     is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
     if is_guided:
-        nothing = model.start.null(n_images)
-        told = nothing if conditions is None else conditions
-        conditions = torch.cat([told, nothing.to(told.device)])
+        conditions = with_null(model, n_images, conditions)
     run = _Completion(model, kept, n_images, settings, generator, conditions, is_guided)
-    for _ in range(run.n_pairs):
-        run.add_pair()
+    with Evaluating(model):
+        for _ in range(run.n_pairs):
+            run.add_pair()
+            if progress is not None:
+                progress()
     return Pairs(run.codes, run.positions, model.side)
 
 

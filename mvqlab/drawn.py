@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,14 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from mvqlab.files import whole_file, write_text_whole
+from mvqlab import __version__
 from mvqlab.models.pairs import Pairs
 from mvqlab.plots.images import hide_dropped
 
-ASKED, PAIRS, SHEET = "asked.yaml", "pairs.npz", "contact_sheet.png"
+ASKED, PAIRS, SHEET, GIVEN = "asked.yaml", "pairs.npz", "contact_sheet.png", "given.png"
+IMAGE = re.compile(r"image_\d{4,}\.png")
 GAP = 2  # pixels between the images of a contact sheet
+MOST_ON_SHEET = 400  # images: more make a picture that few programs open
 
 
 class SampleError(ValueError):
@@ -29,8 +34,8 @@ class SampleError(ValueError):
 class Drawn:
     """Images (n, 3, H, W) uint8 and their pairs, on the CPU.
 
-    asked: what they were drawn with, so that they can be drawn again. remarks: what a person should know of
-    the caption. given: of a completion, the image whose part was kept, (3, H, W) uint8, and the region.
+    asked: what they were drawn with, as `mvqlab.sample` takes it. remarks: what a person should know of the
+    caption. given: of a completion, the image whose part was kept, (3, H, W) uint8, and the region (L,).
     """
 
     images: Tensor
@@ -42,26 +47,42 @@ class Drawn:
     def save(self, folder: Path | str, fresh: bool = False) -> Path:
         """Write a PNG an image, a contact sheet, the pairs and what was asked; returns the sheet's path.
 
-        Raises SampleError where the folder holds other samples, unless they may be replaced (`fresh`).
+        All of it or nothing: samples that are replaced go when the new ones are written. Of a completion the
+        given image is kept, too. Raises SampleError where the folder holds other samples, unless they may be
+        replaced (`fresh`).
         """
         folder = Path(folder)
         check_free(folder, fresh)
-        for old in folder.glob("image_*.png"):
-            old.unlink()
-        first = self.asked["first"]
-        pictures = self.images.permute(0, 2, 3, 1).numpy()
-        for number, picture in enumerate(pictures, start=first):
-            _save_png(picture, folder / f"image_{number:04d}.png")
-        _save_png(self.contact_sheet(), folder / SHEET)
-        with whole_file(folder / PAIRS) as path:
-            codes, positions = self.pairs.codes.numpy(), self.pairs.positions.numpy()
-            np.savez_compressed(path, codes=codes, positions=positions, side=self.pairs.side)
-        write_text_whole(folder / ASKED, yaml.safe_dump(self.asked, sort_keys=False, allow_unicode=True))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+            self._write(Path(temporary), folder)
+            for old in _samples_in(folder):
+                old.unlink()
+            for new in sorted(Path(temporary).iterdir(), key=lambda path: path.name == ASKED):  # it is last
+                new.replace(folder / new.name)
         return folder / SHEET
 
+    def _write(self, folder: Path, at_last: Path) -> None:
+        """Write all files into `folder`, which is to become `at_last`."""
+        for number, image in enumerate(self.images, start=self.asked["first"]):
+            _save_png(image, folder / f"image_{number:04d}.png")
+        Image.fromarray(self.contact_sheet()).save(folder / SHEET)
+        codes, positions = self.pairs.codes.numpy(), self.pairs.positions.numpy()
+        np.savez_compressed(folder / PAIRS, codes=codes, positions=positions, side=self.pairs.side)
+        asked = dict(self.asked)
+        if self.given is not None:
+            _save_png(self.given[0], folder / GIVEN)
+            asked["complete"] = str(at_last / GIVEN)
+        note = f"# mvqlab.sample(**these) draws them again, on the same machine with {_versions()}\n"
+        text = note + yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
+        (folder / ASKED).write_text(text, encoding="utf-8")
+
     def contact_sheet(self) -> np.ndarray:
-        """All images on one (H, W, 3); of a completion, the given image and its kept part come first."""
-        images = list(self.images)
+        """The images on one (H, W, 3), the first 400 of them.
+
+        Of a completion the given image and its kept part come first.
+        """
+        images = list(self.images[:MOST_ON_SHEET])
         if self.given is not None:
             images = [self.given[0], _faded(*self.given), *images]
         side = images[0].shape[-1]
@@ -76,9 +97,33 @@ class Drawn:
 
 
 def check_free(folder: Path, fresh: bool) -> None:
-    """Raise SampleError where `folder` holds samples that may not be replaced."""
-    if (folder / ASKED).exists() and not fresh:
-        raise SampleError(f"{folder} holds samples already: --fresh (fresh=True) replaces them")
+    """Make sure that samples can be written to `folder`.
+
+    Raises SampleError where it holds samples, or files named as samples are, that may not be replaced
+    (`fresh`), where it is no folder, and where nothing may be written.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise SampleError(
+            f"samples cannot be written to {folder}: {there} is no folder that may be written to"
+        )
+    in_the_way = _samples_in(folder)
+    if in_the_way and not fresh:
+        raise SampleError(
+            f"{folder} holds samples already ({in_the_way[0].name}): --fresh (fresh=True) replaces them"
+        )
+
+
+def _samples_in(folder: Path) -> list[Path]:
+    """Files in `folder` with the names that `Drawn.save` gives."""
+    if not folder.exists():
+        return []
+    ours = {ASKED, PAIRS, SHEET, GIVEN}
+    return sorted(path for path in folder.iterdir() if path.name in ours or IMAGE.fullmatch(path.name))
+
+
+def _versions() -> str:
+    return f"mvqlab {__version__}, torch {torch.__version__} and {torch.get_num_threads()} threads"
 
 
 def _faded(image: Tensor, region: Tensor) -> Tensor:
@@ -87,6 +132,5 @@ def _faded(image: Tensor, region: Tensor) -> Tensor:
     return torch.from_numpy(shown).permute(2, 0, 1)
 
 
-def _save_png(pixels: np.ndarray, path: Path) -> None:
-    with whole_file(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+def _save_png(image: Tensor, path: Path) -> None:
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)

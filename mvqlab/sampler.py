@@ -3,38 +3,35 @@
     drawn = mvqlab.sample(16, "stackformer_classes", class_name="ring", seed=3, guidance=2.0)
     drawn.save("results/rings")
 
-Image number i is the same to the bit whatever else is drawn with it. A product of matrices may round
-otherwise in a batch of another size, so images are drawn in blocks of a fixed size, each from a generator of
-its own; a block that is not full is filled up with images that nobody sees.
+Image number i is the same to the bit whatever else is drawn with it, on one machine with one number of
+threads. A convolution rounds otherwise in a batch of another size, so images are drawn in blocks of a fixed
+size, each from a generator of its own; a block that is not full is filled up with images that nobody sees.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mvqlab.captions import load_caption_tokenizer
+from mvqlab.captions import CaptionWarning, load_caption_tokenizer
 from mvqlab.completion import KeptPart, box, complete_pairs, part_of
-from mvqlab.config import Config, SamplingConfig, config_from_dict
+from mvqlab.config import SamplingConfig, config_from_dict
 from mvqlab.data import build_splits
 from mvqlab.data.images import read_square
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import seed_of
 from mvqlab.drawn import Drawn, SampleError
 from mvqlab.evaluation.generation import to_uint8
-from mvqlab.models.mqvae import TokenModel
-from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.progress import Progress
 from mvqlab.sampling import sample_pairs
-from mvqlab.shipped import shipped_card, shipped_folder, shipped_names
-from mvqlab.training import load_settings, load_stage1, load_stage2
+from mvqlab.trained import Trained, load_trained
 from mvqlab.training.tokens import order_pairs
 
 BLOCK = 16  # images
@@ -57,78 +54,50 @@ def sample(
 
     model: a shipped transformer's name, or the folder of a run of stage 2, and then `stage1` the folder of
     its stage 1. class_name: a class by name or number; a class-conditional model without one draws each in
-    turn. caption: for a model of captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or a file,
-    of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left out, or (h, w)
-    bool; see `mvqlab.completion`. settings: those of `config.SamplingConfig` that are to differ from the
+    turn. caption: for a model of captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or uint8,
+    or a file, of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left out,
+    or (h, w) bool; see `mvqlab.completion`. Pairs stay; the decoder sees the whole image, so pixels there
+    may still change a little. settings: those of `config.SamplingConfig` that are to differ from the
     model's own; ``guidance=2.0`` stands for both code_guidance and position_guidance.
 
-    Raises SampleError, ConfigError, ShippedError, CheckpointError, DataError.
+    What the model cannot know of the caption is told as a CaptionWarning before anything is drawn.
+    ``mvqlab.sample(**drawn.asked)`` draws the same again.
+
+    Raises SampleError, ConfigError, CheckpointError, CaptionError, DataError.
     """
     if n < 1 or first < 0:
         raise SampleError(f"n must be at least 1 and first at least 0, not {n} and {first}")
     trained = load_trained(model, stage1)
     sampling = _sampling(trained, settings)
-    asked = {"model": str(model), "n": n, "first": first, "seed": seed}
+    asked: dict[str, Any] = {"n": n, "model": str(model), "seed": seed, "first": first}
+    if stage1 is not None:
+        asked["stage1"] = str(stage1)
     conditions, told, remarks = _conditions(trained, class_name, caption)
+    for remark in remarks:
+        warnings.warn(remark, CaptionWarning, stacklevel=2)
     part = given = None
     if complete is not None or keep is not None:
         part, given = _kept_part(trained, complete, keep)
-        asked |= {"complete": str(complete) if not isinstance(complete, Tensor) else "an image"}
-        asked |= {"keep": keep.tolist() if isinstance(keep, Tensor) else list(keep)}
-    asked |= told | {"sampling": sampling.model_dump(mode="json")}
+        asked |= {"complete": given[0] if isinstance(complete, Tensor) else str(complete)}
+        asked |= {"keep": torch.as_tensor(keep).tolist()}
+    asked |= told | sampling.model_dump(mode="json")
     images, pairs = _draw(trained, range(first, first + n), seed, sampling, conditions, part)
     return Drawn(images, pairs, asked, remarks, given)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A transformer, its stage 1, its settings and the folder that they lie in."""
-
-    model: PairModel
-    stage1: TokenModel
-    config: Config
-    folder: Path
-
-
-def load_trained(model: str | Path, stage1: Path | str | None = None) -> Trained:
-    """A shipped transformer by its name, or one in a folder with the folder of its stage 1.
-
-    Raises SampleError, ShippedError, CheckpointError.
-    """
-    if str(model) in shipped_names():
-        card = shipped_card(str(model))
-        if card["stage"] != 2:
-            raise SampleError(f"'{model}' is a stage 1, which draws nothing by itself; {_which_there_are()}")
-        if stage1 is not None:
-            raise SampleError(f"'{model}' comes with its own stage 1, {card['stage1']}: give no other")
-        folder, stage1 = shipped_folder(str(model)), shipped_folder(card["stage1"])
-    else:
-        folder = Path(model)
-        if not folder.is_dir():
-            raise SampleError(
-                f"there is no folder {folder} and no shipped model '{model}'; {_which_there_are()}"
-            )
-        if stage1 is None:
-            raise SampleError(f"give the folder of the stage 1 that {folder} was trained on, too")
-    of_stage1 = load_stage1(Path(stage1))
-    return Trained(load_stage2(folder, of_stage1), of_stage1, load_settings(folder), folder)
-
-
-def _which_there_are() -> str:
-    names = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
-    return f"there are {', '.join(names)}"
 
 
 def _sampling(trained: Trained, settings: dict[str, float]) -> SamplingConfig:
     """The model's own settings with those that were asked for. Raises ConfigError, SampleError."""
     changed = dict(settings)
     if "guidance" in changed:
-        changed["code_guidance"] = changed["position_guidance"] = changed.pop("guidance")
+        both = changed.pop("guidance")
+        changed = {"code_guidance": both, "position_guidance": both} | changed
     whole = trained.config.model_dump(mode="json")
     sampling = config_from_dict({**whole, "sampling": {**whole["sampling"], **changed}}).sampling
-    is_guided = (sampling.code_guidance, sampling.position_guidance) != (1.0, 1.0)
-    if is_guided and not isinstance(trained.model.start, ClassStart | CaptionStart):
-        raise SampleError(f"guidance leads away from 'not told', but {trained.folder.name} is told nothing")
+    if (sampling.code_guidance, sampling.position_guidance) != (1.0, 1.0):
+        try:
+            trained.model.start.null(1)
+        except ValueError as error:
+            raise SampleError(f"{trained.folder.name} cannot be guided: {error}") from None
     return sampling
 
 
@@ -143,15 +112,15 @@ def _conditions(
         raise SampleError(f"{name} takes no caption; stackformer_captions does")
     if isinstance(start, CaptionStart):
         tokenizer = load_caption_tokenizer(trained.folder)
-        remarks = [] if caption is None else tokenizer.remarks(caption)
         tokens = tokenizer.encode([caption or ""])
-        return lambda numbers: tokens.expand(len(numbers), -1), {"caption": caption or ""}, remarks
+        told, remarks = ({}, []) if caption is None else ({"caption": caption}, tokenizer.remarks(caption))
+        return lambda numbers: tokens.expand(len(numbers), -1), told, remarks
     if not isinstance(start, ClassStart):
         return lambda numbers: None, {}, []
     if class_name is None:
-        return lambda numbers: torch.tensor(list(numbers)) % start.n_classes, {"class": "each in turn"}, []
+        return lambda numbers: torch.tensor(list(numbers)) % start.n_classes, {}, []
     number = _class_number(trained, class_name, start.n_classes)
-    return lambda numbers: torch.full((len(numbers),), number), {"class": class_name}, []
+    return lambda numbers: torch.full((len(numbers),), number), {"class_name": class_name}, []
 
 
 def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> int:
@@ -168,26 +137,46 @@ def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> in
 def _kept_part(
     trained: Trained, complete: Path | str | Tensor | None, keep: Sequence[int] | Tensor | None
 ) -> tuple[KeptPart, tuple[Tensor, Tensor]]:
+    """The pairs that stay; the image, (3, H, W) uint8, and the region, (L,) bool, that they come from."""
     if complete is None or keep is None:
         raise SampleError("a completion needs both an image to complete and the region to keep of it")
-    stage1 = trained.stage1
-    image = complete
-    if not isinstance(image, Tensor):
-        if not Path(image).is_file():
-            raise DataError(f"there is no image {image}")
-        pixels = read_square(Path(image), stage1.config.data.resolution, trained.config.data.max_megapixels)
-        image = torch.from_numpy(pixels).float().div(127.5).sub(1.0)
-    side = stage1.config.data.resolution
-    if image.shape != (3, side, side):
-        raise SampleError(f"the image to complete must be (3, {side}, {side}), not {tuple(image.shape)}")
+    pixels, region = _pixels(trained, complete), _region(trained.stage1.side, keep)
+    image = pixels.float().div(127.5).sub(1.0)
     try:
-        region = keep.bool().flatten() if isinstance(keep, Tensor) else box(stage1.side, *keep)
         with torch.no_grad():
-            encoding = stage1.encode(image.unsqueeze(0), generator=torch.Generator().manual_seed(0))
-        part = part_of(order_pairs(encoding, trained.model.order), region)
-    except (TypeError, ValueError) as error:
+            encoding = trained.stage1.encode(image[None], generator=torch.Generator().manual_seed(0))
+    except ValueError as error:  # a mask that needs more than the image
         raise SampleError(str(error)) from None
-    return part, (to_uint8(image), region)
+    return part_of(order_pairs(encoding, trained.model.order), region), (pixels, region)
+
+
+def _pixels(trained: Trained, image: Path | str | Tensor) -> Tensor:
+    """(3, H, W) uint8, as large as the model's images."""
+    resolution = trained.stage1.config.data.resolution
+    if isinstance(image, Tensor):
+        if image.shape != (3, resolution, resolution):
+            shape = tuple(image.shape)
+            raise SampleError(f"the image must be (3, {resolution}, {resolution}), not {shape}")
+        return to_uint8(image.cpu())
+    if not Path(image).is_file():
+        raise DataError(f"there is no image {image}")
+    return torch.from_numpy(read_square(Path(image), resolution, trained.config.data.max_megapixels))
+
+
+def _region(side: int, keep: Sequence[int] | Tensor) -> Tensor:
+    """(L,) bool from a box or a mask."""
+    try:
+        keep = torch.as_tensor(keep)
+        if keep.dtype == torch.bool and keep.shape == (side, side):
+            return keep.flatten().cpu()
+        if keep.dtype == torch.int64 and keep.shape == (4,):
+            return box(side, *keep.tolist())
+    except (TypeError, ValueError) as error:
+        raise SampleError(f"keep: {error}") from None
+    raise SampleError(
+        f"keep takes a box (top, left, bottom, right) in regions or a mask ({side}, {side}) bool, "
+        f"not {keep.dtype} of shape {tuple(keep.shape)}"
+    )
 
 
 @torch.no_grad()
@@ -202,11 +191,15 @@ def _draw(
     """Images of these numbers, block by block."""
     blocks = range(numbers.start // BLOCK, (numbers.stop - 1) // BLOCK + 1)
     images, pairs = [], []
-    with Progress("sampling", len(blocks)) as progress:
+    with Progress("sampling", len(blocks) * trained.model.n_pairs) as progress:
         for block in blocks:
             of_block = range(block * BLOCK, (block + 1) * BLOCK)
             generator = torch.Generator().manual_seed(seed_of(seed, "sample", block))
-            told = {"generator": generator, "conditions": conditions(of_block)}
+            told = {
+                "generator": generator,
+                "conditions": conditions(of_block),
+                "progress": progress.advance,
+            }
             drawn = (
                 sample_pairs(trained.model, BLOCK, sampling, **told)
                 if part is None
@@ -215,5 +208,4 @@ def _draw(
             wanted = slice(max(0, numbers.start - of_block.start), numbers.stop - of_block.start)
             images.append(to_uint8(trained.stage1.decode(drawn))[wanted])
             pairs.append(drawn[wanted])
-            progress.advance()
     return torch.cat(images), concatenate(pairs)

@@ -82,7 +82,8 @@ class _Guide:
         self.chooser.note(NextPair(pair.codes[: self.n_images], pair.positions[: self.n_images]))
 
 
-def _with_null(model: PairModel, n_images: int, conditions: Tensor | None) -> Tensor:
+def with_null(model: PairModel, n_images: int, conditions: Tensor | None) -> Tensor:
+    """`conditions`, and as many that tell nothing after them, for guidance. Raises as `Start.null` does."""
     nothing = model.start.null(n_images)
     told = nothing if conditions is None else conditions
     return torch.cat([told, nothing.to(told.device)])
@@ -113,13 +114,13 @@ def sample_pairs(
     settings = settings or SamplingConfig()
     is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
     if is_guided:
-        conditions = _with_null(model, n_images, conditions)
+        conditions = with_null(model, n_images, conditions)
     n_rows = n_images * (1 + is_guided)
     chooser = _Chooser(model, n_images, settings, _on_device(generator, model), listen)
     # a replayed step calls nobody
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
     drawn: list[NextPair] = []
-    with _Evaluating(model), packed_linears(model, n_rows):
+    with Evaluating(model), packed_linears(model, n_rows):
         cache = model.begin(n_rows, conditions, static=use_graph)
         step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
@@ -166,7 +167,7 @@ def sample_pairs_uncached(
     """
     chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
     drawn: list[NextPair] = []
-    with _Evaluating(model):
+    with Evaluating(model):
         for n in range(model.n_pairs):
             nothing = torch.zeros(n_images, dtype=torch.long, device=generator.device)
             parts = {"code": nothing, "position": nothing + n}
@@ -204,7 +205,7 @@ def _on_device(generator: torch.Generator, model: PairModel) -> torch.Generator:
     return generator
 
 
-class _Evaluating:
+class Evaluating:
     """Evaluation mode inside a `with`, and whatever it was afterwards."""
 
     def __init__(self, model: PairModel) -> None:

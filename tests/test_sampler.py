@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from tiny_runs import KINDS, N_CLASSES, N_PAIRS, SIDE, write_run
 
 import mvqlab
+from mvqlab.captions import CaptionWarning
 from mvqlab.cli import main
 from mvqlab.config import ConfigError
 from mvqlab.data.samples import DataError
-from mvqlab.drawn import SampleError
-from mvqlab.sampler import load_trained
+from mvqlab.drawn import MOST_ON_SHEET, Drawn, SampleError
+from mvqlab.models.pairs import Pairs
+from mvqlab.one_thread import one_thread
+from mvqlab.trained import load_trained
 from mvqlab.training.tokens import order_pairs
+
+IMAGE = (torch.arange(3 * 16 * 16).reshape(3, 16, 16) * 37 % 256).to(torch.uint8)
+LEFT_HALF = (0, 0, SIDE, SIDE // 2)
+PLAIN = sorted(set(KINDS) - {"captions", "told_always"})
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
+    """Tiny untrained runs of every kind, as `mvqlab.sample` takes them."""
+    made = {kind: write_run(tmp_path_factory.mktemp(kind), kind) for kind in KINDS}
+    return {kind: {"stage1": stage1, "model": stage2} for kind, (stage1, stage2) in made.items()}
 
 
 def picture_in(path: Path) -> np.ndarray:
@@ -25,66 +51,128 @@ def picture_in(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-@pytest.mark.slow
-def test_an_image_is_the_same_to_the_bit_whatever_is_drawn_with_it() -> None:
-    """Blocks of sixteen begin at 0 and 16: the splits below cut through them and join them."""
-    whole = mvqlab.sample(20, "stackformer_short", seed=4)
-    for first, n in [(0, 1), (3, 5), (14, 4), (19, 1)]:
-        part = mvqlab.sample(n, "stackformer_short", seed=4, first=first)
-        rows = slice(first, first + n)
-        assert torch.equal(part.images, whole.images[rows])
-        assert torch.equal(part.pairs.codes, whole.pairs.codes[rows])
-    other = mvqlab.sample(20, "stackformer_short", seed=5)
-    assert not torch.equal(whole.images, other.images)
-    assert not torch.equal(whole.pairs.codes[0], whole.pairs.codes[16])  # blocks do not repeat
+def same(one: Drawn, other: Drawn) -> bool:
+    pairs = torch.equal(one.pairs.codes, other.pairs.codes)
+    return pairs and torch.equal(one.pairs.positions, other.pairs.positions) and images_equal(one, other)
 
 
-@pytest.mark.slow
-def test_what_is_asked_for_reaches_the_sampler() -> None:
-    greedy = mvqlab.sample(2, "stackformer_short", temperature=0)
-    assert torch.equal(greedy.images[0], greedy.images[1])
-    assert greedy.asked["sampling"]["temperature"] == 0
-    classes = mvqlab.sample(3, "stackformer_classes", guidance=4.0)
-    assert classes.asked["class"] == "each in turn"
-    ring = mvqlab.sample(3, "stackformer_classes", class_name="ring", guidance=4.0)
-    assert torch.equal(
-        ring.images, mvqlab.sample(3, "stackformer_classes", class_name=3, guidance=4.0).images
+def images_equal(one: Drawn, other: Drawn) -> bool:
+    return torch.equal(one.images, other.images)
+
+
+def pairs_of(drawn: Pairs, row: int) -> dict[int, int]:
+    """Code by position."""
+    return dict(zip(drawn.positions[row].tolist(), drawn.codes[row].tolist(), strict=True))
+
+
+def test_an_image_is_the_same_to_the_bit_however_images_are_split(
+    runs: dict[str, dict[str, Path]],
+) -> None:
+    """Against images that depend on how many are drawn with them, as from one generator for a batch."""
+
+    @cache
+    def whole(kind: str, completes: bool) -> Drawn:
+        part = {"complete": IMAGE, "keep": LEFT_HALF} if completes else {}
+        return mvqlab.sample(40, seed=4, **runs[kind], **part)
+
+    @settings(max_examples=15)
+    @given(
+        kind=st.sampled_from(PLAIN),
+        completes=st.booleans(),
+        cuts=st.lists(st.integers(1, 39), max_size=3, unique=True),
     )
-    assert not torch.equal(ring.images, classes.images)
+    def check(kind: str, completes: bool, cuts: list[int]) -> None:
+        part = {"complete": IMAGE, "keep": LEFT_HALF} if completes else {}
+        ends = [0, *sorted(cuts), 40]
+        for first, end in itertools.pairwise(ends):
+            rows = slice(first, end)
+            drawn = mvqlab.sample(end - first, seed=4, first=first, **runs[kind], **part)
+            assert torch.equal(drawn.images, whole(kind, completes).images[rows])
+            assert torch.equal(drawn.pairs.codes, whole(kind, completes).pairs.codes[rows])
+            assert torch.equal(drawn.pairs.positions, whole(kind, completes).pairs.positions[rows])
+
+    check()
+    for kind in PLAIN:
+        codes = whole(kind, False).pairs.codes
+        assert len({tuple(row) for row in codes.tolist()}) > 35, "images and blocks do not repeat"
+    other = mvqlab.sample(40, seed=5, **runs["code_first"])
+    assert not images_equal(other, whole("code_first", False))
 
 
-@pytest.mark.slow
-def test_captions_are_heard_and_remarked_on() -> None:
-    plain = mvqlab.sample(2, "stackformer_captions")
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_completion_keeps_its_part_and_the_rules(kind: str, runs: dict[str, dict[str, Path]]) -> None:
+    trained = load_trained(**runs[kind])
+    image = IMAGE.float().div(127.5).sub(1.0)
+    kept = order_pairs(trained.stage1.encode(image[None]), trained.model.order)
+    wanted = {place: code for place, code in pairs_of(kept, 0).items() if place % SIDE < SIDE // 2}
+    drawn = mvqlab.sample(5, complete=image, keep=LEFT_HALF, **runs[kind])
+    assert wanted and drawn.pairs.n_pairs == (16 if kind == "raster" else N_PAIRS)
+    for row in range(5):
+        pairs = pairs_of(drawn.pairs, row)
+        assert len(pairs) == drawn.pairs.n_pairs
+        assert {place: code for place, code in pairs.items() if place % SIDE < SIDE // 2} == wanted
+        if kind != "score_order":
+            assert drawn.pairs.positions[row].diff().gt(0).all()
+    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    mask[:, : SIDE // 2] = True
+    for region in (mask, mask.tolist(), list(LEFT_HALF)):
+        assert same(drawn, mvqlab.sample(5, complete=IMAGE, keep=region, **runs[kind]))
+
+
+def test_what_is_written_draws_the_same_again(runs: dict[str, dict[str, Path]], tmp_path: Path) -> None:
+    mask = torch.ones(SIDE, SIDE, dtype=torch.bool)
+    mask[1, 2] = mask[3] = False
+    Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(tmp_path / "mine.png")
+    for number, asked in enumerate(
+        [
+            {"seed": 3, "first": 7, "temperature": 0.7, "code_top_k": 5, "position_top_p": 0.8},
+            {"class_name": "ring", "code_guidance": 3.0},
+            {"complete": IMAGE, "keep": mask},
+            {"complete": tmp_path / "mine.png", "keep": LEFT_HALF, "guidance": 2.0},
+        ]
+    ):
+        drawn = mvqlab.sample(3, **runs["classes"], **asked)
+        drawn.save(tmp_path / str(number))
+        (tmp_path / "mine.png").touch()
+        text = (tmp_path / str(number) / "asked.yaml").read_text()
+        assert f"torch {torch.__version__}" in text
+        assert same(drawn, mvqlab.sample(**yaml.safe_load(text)))
+
+
+def test_what_is_asked_for_reaches_the_sampler(runs: dict[str, dict[str, Path]]) -> None:
+    greedy = mvqlab.sample(2, temperature=0, **runs["code_first"])
+    assert torch.equal(greedy.images[0], greedy.images[1])
+    each = mvqlab.sample(N_CLASSES + 1, temperature=0, **runs["classes"])
+    assert torch.equal(each.images[0], each.images[N_CLASSES]), "each class in turn"
+    for number, name in enumerate(["disc", "square", "triangle", "ring"]):
+        by_name = mvqlab.sample(1, class_name=name, temperature=0, **runs["classes"])
+        for written in (number, str(number)):
+            assert same(by_name, mvqlab.sample(1, class_name=written, temperature=0, **runs["classes"]))
+        assert torch.equal(by_name.images[0], each.images[number])
+    plain, both, codes = (
+        mvqlab.sample(4, **runs["classes"], **weights)
+        for weights in ({}, {"guidance": 4.0}, {"guidance": 4.0, "position_guidance": 1.0})
+    )
+    assert not same(plain, both) and not same(both, codes)
+    assert (both.asked["code_guidance"], both.asked["position_guidance"]) == (4.0, 4.0)
+    assert (codes.asked["code_guidance"], codes.asked["position_guidance"]) == (4.0, 1.0)
+
+
+def test_captions_are_heard_and_what_they_cannot_say_is_told(runs: dict[str, dict[str, Path]]) -> None:
+    of = runs["captions"]
+    plain = mvqlab.sample(4, **of)
     assert plain.remarks == []
-    empty = mvqlab.sample(2, "stackformer_captions", caption="  ")
-    assert "empty" in empty.remarks[0] and torch.equal(empty.images, plain.images)
-    red = mvqlab.sample(2, "stackformer_captions", caption="a red disc")
-    assert red.remarks == [] and not torch.equal(red.images, plain.images)
-    odd = mvqlab.sample(2, "stackformer_captions", caption="a turquoise disc " + "and a red bar " * 30)
-    assert "turquoise" in odd.remarks[0] and "too long" in odd.remarks[1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["stackformer", "raster"])
-def test_a_completion_keeps_its_part(model: str, tmp_path: Path) -> None:
-    trained = load_trained(model)
-    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
-    drawn = mvqlab.sample(3, model, complete=image, keep=(0, 0, 8, 4))
-    kept = order_pairs(trained.stage1.encode(image[None]), "raster")
-    in_left_half = {
-        (position, code)
-        for position, code in zip(kept.positions[0].tolist(), kept.codes[0].tolist(), strict=True)
-        if position % 8 < 4
-    }
-    for positions, codes in zip(drawn.pairs.positions.tolist(), drawn.pairs.codes.tolist(), strict=True):
-        pairs = set(zip(positions, codes, strict=True))
-        assert {pair for pair in pairs if pair[0] % 8 < 4} == in_left_half
-    mask = torch.zeros(8, 8, dtype=torch.bool)
-    mask[:, :4] = True
-    assert torch.equal(mvqlab.sample(3, model, complete=image, keep=mask).images, drawn.images)
-    drawn.save(tmp_path)
-    assert picture_in(tmp_path / "contact_sheet.png").shape == (2 * 34 + 2, 3 * 34 + 2, 3)
+    with pytest.warns(CaptionWarning, match="the caption is empty: images are drawn as without one"):
+        assert same(plain, mvqlab.sample(4, caption="  ", **of))
+    red = mvqlab.sample(4, caption="a red disc", **of)
+    assert red.remarks == [] and not same(red, plain)
+    with pytest.warns(CaptionWarning, match="no training caption had the words turquoise"):
+        mvqlab.sample(1, caption="a turquoise disc", **of)
+    with pytest.warns(CaptionWarning, match="the caption has no words in it"):
+        mvqlab.sample(1, caption="☃ !", **of)
+    with pytest.warns(CaptionWarning, match="too long, its end is not read") as told:
+        mvqlab.sample(1, caption="a red disc and " * 60, **of)
+    assert len(str(told[0].message)) < 150, "the end of an endless caption is not repeated whole"
 
 
 @pytest.mark.parametrize(
@@ -96,18 +184,18 @@ def test_a_completion_keeps_its_part(model: str, tmp_path: Path) -> None:
         ({"n": 0}, "n must be at least 1"),
         ({"class_name": "ring"}, "stackformer takes no class; stackformer_classes does"),
         ({"caption": "a ring"}, "stackformer takes no caption; stackformer_captions does"),
-        ({"guidance": 2.0}, "stackformer is told nothing"),
+        ({"guidance": 2.0}, "stackformer cannot be guided: this model is unconditional"),
         ({"model": "stackformer_classes", "class_name": "moon"}, "no class 'moon': there are disc, square"),
+        ({"model": "stackformer_classes", "class_name": ""}, "no class '': there are disc, square"),
         ({"model": "stackformer_classes", "class_name": "8"}, "no class 8: they go from 0 to 7"),
         ({"model": "stackformer_classes", "class_name": -1}, "no class -1: they go from 0 to 7"),
-        (
-            {"complete": torch.zeros(3, 16, 16), "keep": (0, 0, 8, 4)},
-            r"must be \(3, 32, 32\), not",
-        ),
-        ({"complete": torch.zeros(3, 32, 32), "keep": torch.ones(4, 4)}, "region has 16 places"),
         ({"keep": (0, 0, 8, 4)}, "needs both an image to complete and the region"),
         ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9, 4)}, "reaches beyond the 8 x 8 regions"),
-        ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9)}, "box"),
+        ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9)}, r"keep takes a box \(top, left"),
+        ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 8.0, 4)}, r"keep takes a box \(top, left"),
+        ({"complete": torch.zeros(3, 32, 32), "keep": "left"}, "keep: "),
+        ({"complete": torch.zeros(3, 32, 32), "keep": torch.ones(4, 16).bool()}, r"mask \(8, 8\) bool"),
+        ({"complete": torch.zeros(3, 64, 64), "keep": (0, 0, 8, 4)}, r"must be \(3, 32, 32\), not \(3, 64"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(asked: dict, words: str) -> None:
@@ -115,7 +203,16 @@ def test_what_cannot_be_drawn_is_said(asked: dict, words: str) -> None:
         mvqlab.sample(**asked)
 
 
-def test_settings_and_files_are_checked_before_anything_is_drawn(tmp_path: Path) -> None:
+def test_runs_that_do_not_fit_are_said(runs: dict[str, dict[str, Path]]) -> None:
+    with pytest.raises(SampleError, match="stage2 cannot be guided: this model never saw"):
+        mvqlab.sample(guidance=2.0, **runs["told_always"])
+    with pytest.raises(SampleError, match="give the folder of the stage 1"):
+        mvqlab.sample(model=runs["classes"]["model"])
+    with pytest.raises(ConfigError, match=r"describe another stage 1 than the one given.*mask\.kind=none"):
+        mvqlab.sample(model=runs["code_first"]["model"], stage1=runs["raster"]["stage1"])
+
+
+def test_settings_and_files_are_checked_before_anything_is_drawn() -> None:
     with pytest.raises(ConfigError, match=r"sampling.temprature: unknown setting.*sampling.temperature"):
         mvqlab.sample(temprature=1.0)
     with pytest.raises(ConfigError, match=r"sampling.code_top_p"):
@@ -124,24 +221,107 @@ def test_settings_and_files_are_checked_before_anything_is_drawn(tmp_path: Path)
         mvqlab.sample(complete="nowhere.png", keep=(0, 0, 8, 4))
 
 
+class TestFolder:
+    @staticmethod
+    def drawn(n: int = 2, first: int = 0) -> Drawn:
+        images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8)
+        pairs = Pairs(torch.zeros(n, 1).long(), torch.zeros(n, 1).long(), 4)
+        return Drawn(images, pairs, {"n": n, "model": "none", "seed": 0, "first": first})
+
+    def test_files_that_are_not_samples_are_left_alone(self, tmp_path: Path) -> None:
+        """Against pictures of one's own that were deleted because their names began like those of samples."""
+        for name in ("image_holiday.png", "image_1.png", "notes.txt"):
+            (tmp_path / name).write_text("mine")
+        self.drawn().save(tmp_path)
+        self.drawn(1, first=5).save(tmp_path, fresh=True)
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"image_holiday.png", "image_1.png", "notes.txt", "image_0005.png"} | {
+            "contact_sheet.png",
+            "pairs.npz",
+            "asked.yaml",
+        }
+        assert (tmp_path / "image_1.png").read_text() == "mine"
+
+    def test_pictures_of_the_same_names_are_not_replaced_unasked(self, tmp_path: Path) -> None:
+        (tmp_path / "image_0001.png").write_text("mine")
+        with pytest.raises(SampleError, match=r"holds samples already \(image_0001.png\): --fresh"):
+            self.drawn().save(tmp_path)
+        assert (tmp_path / "image_0001.png").read_text() == "mine"
+
+    def test_samples_are_whole_or_the_old_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        old = self.drawn(3)
+        old.save(tmp_path)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+        def full_disk(*_: object, **__: object) -> None:
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(np, "savez_compressed", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            self.drawn(2).save(tmp_path, fresh=True)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+            with pytest.raises(SampleError, match="is no folder"):
+                self.drawn().save(folder)
+
+    def test_a_contact_sheet_has_an_end(self) -> None:
+        """20 columns and 20 rows of 8 pixels with 2 between them."""
+        assert MOST_ON_SHEET == 400
+        assert self.drawn(1000).contact_sheet().shape == (202, 202, 3)
+        three = self.drawn(3)
+        sheet = three.contact_sheet()
+        assert sheet.shape == (22, 22, 3) and (sheet[12:20, 12:20] == 255).all()
+        assert np.array_equal(sheet[12:20, 2:10], three.images[2].permute(1, 2, 0).numpy())
+
+
 def test_the_command_writes_all_and_replaces_nothing_unasked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, dict[str, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "drawn"
-    command = ["sample", "-n", "3", "--model", "stackformer_captions", "--caption", "a plaid disc"]
-    command += ["--seed", "2", "--first", "5", "--code-top-k", "20", "--out", str(out)]
+    out, of = tmp_path / "drawn", runs["captions"]
+    command = ["sample", "-n", "3", "--model", str(of["model"]), "--stage1", str(of["stage1"])]
+    command += ["--caption", "a plaid disc", "--seed", "2", "--first", "5", "--code-top-k", "9"]
+    command += ["--out", str(out)]
     assert main(command) == 0
     said = capsys.readouterr()
-    assert str(out / "contact_sheet.png") in said.out and "plaid" in said.err
+    assert str(out / "contact_sheet.png") in said.out
+    assert "mvqlab: no training caption had the words plaid" in said.err
     assert sorted(path.name for path in out.glob("image_*")) == [f"image_000{n}.png" for n in (5, 6, 7)]
-    drawn = mvqlab.sample(3, "stackformer_captions", caption="a plaid disc", seed=2, first=5, code_top_k=20)
+    with pytest.warns(CaptionWarning):
+        drawn = mvqlab.sample(3, caption="a plaid disc", seed=2, first=5, code_top_k=9, **of)
     assert np.array_equal(picture_in(out / "image_0006.png"), drawn.images[1].permute(1, 2, 0).numpy())
     with np.load(out / "pairs.npz") as pairs:
-        assert np.array_equal(pairs["codes"], drawn.pairs.codes.numpy()) and int(pairs["side"]) == 8
+        assert np.array_equal(pairs["codes"], drawn.pairs.codes.numpy()) and int(pairs["side"]) == SIDE
+        assert np.array_equal(pairs["positions"], drawn.pairs.positions.numpy())
     assert yaml.safe_load((out / "asked.yaml").read_text()) == drawn.asked
     assert main(command) == 2
-    assert "holds samples already: --fresh" in capsys.readouterr().err
+    assert "--fresh" in capsys.readouterr().err
     assert main([*command, "--fresh", "-n", "1"]) == 0
     assert [path.name for path in out.glob("image_*")] == ["image_0005.png"]
     assert main(["sample", "--keep", "1,2", "--out", str(tmp_path / "x")]) == 2
     assert re.search(r"--keep takes top,left,bottom,right", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_command_draws_with_a_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ring again and again, then around the left half of the first: its pairs are there in each."""
+    rings = ["sample", "-n", "4", "--model", "stackformer_classes", "--class", "ring", "--guidance", "2"]
+    assert main([*rings, "--out", str(tmp_path / "rings")]) == 0
+    given = tmp_path / "rings" / "image_0000.png"
+    around = ["--complete", str(given), "--keep", "0,0,8,4", "--out", str(tmp_path / "around")]
+    assert main([*rings, *around]) == 0
+    assert str(tmp_path / "around" / "contact_sheet.png") in capsys.readouterr().out
+    assert np.array_equal(picture_in(tmp_path / "around" / "given.png"), picture_in(given))
+    assert picture_in(tmp_path / "around" / "contact_sheet.png").shape == (2 * 34 + 2, 3 * 34 + 2, 3)
+    trained = load_trained("stackformer_classes")
+    image = torch.tensor(picture_in(given)).permute(2, 0, 1).float().div(127.5).sub(1.0)
+    kept = pairs_of(trained.stage1.encode(image[None]).pairs, 0)
+    kept = {place: code for place, code in kept.items() if place % 8 < 4}
+    with np.load(tmp_path / "around" / "pairs.npz") as pairs:
+        for codes, positions in zip(pairs["codes"], pairs["positions"], strict=True):
+            assert {p: c for p, c in zip(positions, codes, strict=True) if p % 8 < 4} == kept
+    again = mvqlab.sample(**yaml.safe_load((tmp_path / "around" / "asked.yaml").read_text()))
+    drawn = picture_in(tmp_path / "around" / "image_0003.png")
+    assert np.array_equal(drawn, again.images[3].permute(1, 2, 0).numpy())

@@ -1,0 +1,63 @@
+"""Runs of both stages as training leaves them, tiny and untrained, for tests of what reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mvqlab.captions import train_caption_tokenizer
+from mvqlab.config import load_config
+from mvqlab.models.mqvae import build_stage1
+from mvqlab.training import build_transformer
+from mvqlab.training.checkpoint import save_settings, save_weights
+
+TINY = [
+    "data.resolution=16",
+    "data.train_size=20",
+    "data.validation_size=10",
+    "backbone.base_channels=4",
+    "backbone.channel_multipliers=[1,2,4]",
+    "backbone.feature_dim=16",
+    "backbone.zero_init=false",
+    "quantizer.codebook_size=16",
+    "quantizer.code_dim=8",
+    "demask.layers=1",
+    "transformer.code_layers=1",
+    "transformer.position_layers=1",
+    "transformer.width=16",
+    "transformer.heads=2",
+    "transformer.vocabulary_size=300",
+    "transformer.caption_length=24",
+]
+KINDS = {
+    "code_first": [],
+    "position_first": ["transformer.first=position"],
+    "score_order": ["transformer.order=score"],
+    "raster": ["mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster"],
+    "classes": ["transformer.condition=class", "transformer.condition_dropout=0.2"],
+    "told_always": ["transformer.condition=class", "transformer.condition_dropout=0.0"],
+    "captions": ["transformer.condition=caption"],
+}
+CAPTIONS = ["a red disc", "a small green bar", "a red star and a blue ring"]
+SIDE, N_PAIRS, N_CLASSES = 4, 8, 8  # N_PAIRS: but for raster, which has 16
+
+
+def write_run(folder: Path, kind: str) -> tuple[Path, Path]:
+    """Folders of stage 1 and stage 2, whose random weights make every image and every class another."""
+    torch.manual_seed(0)
+    config = load_config("shapes32", [*TINY, *KINDS[kind]])
+    of_stage1, of_stage2 = folder / "stage1", folder / "stage2"
+    stage1 = build_stage1(config)
+    stage2 = build_transformer(config, stage1, n_classes=N_CLASSES)
+    with torch.no_grad():
+        for parameter in stage2.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))  # so that every part has a say
+    for run, model in ((of_stage1, stage1), (of_stage2, stage2)):
+        save_settings(config, run)
+        save_weights(model, run / "weights.safetensors")
+    if kind == "captions":
+        settings = config.transformer
+        sizes = settings.vocabulary_size, settings.caption_length
+        train_caption_tokenizer(CAPTIONS, *sizes).save(of_stage2)
+    return of_stage1, of_stage2
