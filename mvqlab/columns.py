@@ -52,12 +52,12 @@ COLUMNS: dict[str, Column] = {
     "fid_inception": Column("", "FID of samples, Inception features, lower is better", 4, True),
     "kid_inception": Column("", "KID of samples, Inception features, lower is better", 3),
     "kid_inception_std": Column("", "spread of kid_inception over random subsets", 2),
-    "is_lab": Column("", "Inception score of samples, answers of the lab's extractor, higher is better", 4),
+    "is_lab": Column("", "Inception score, 1 to the number of classes, answers of the lab's extractor", 4),
     "precision_lab": Column("", "share of samples among real features of the lab's extractor", 3),
     "recall_lab": Column("", "share of real images among samples' features of the lab's extractor", 3),
     "density_lab": Column("", "how densely samples lie among real features of the lab's extractor", 3),
     "coverage_lab": Column("", "share of real images with a sample near, features of the lab's extractor", 3),
-    "is_inception": Column("", "Inception score of samples, answers of Inception, higher is better", 4),
+    "is_inception": Column("", "Inception score, 1 to the number of classes, answers of Inception", 4),
     "precision_inception": Column("", "share of samples among real features of Inception", 3),
     "recall_inception": Column("", "share of real images among samples' features of Inception", 3),
     "density_inception": Column("", "how densely samples lie among real features of Inception", 3),
@@ -105,6 +105,14 @@ COLUMNS: dict[str, Column] = {
     "started": Column("UTC", "when it started"),
     "point": Column("", "the point's identity: hash of parameters, notebook, settings and version"),
     "folder": Column("", "where its notebook, log and result are"),
+}
+
+JUDGES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
+COLUMNS |= {
+    f"{judge}_{extractor}_{end}": Column("", f"{side} end of the 95 % interval of {judge}_{extractor}", 3)
+    for judge in JUDGES
+    for extractor in ("lab", "inception")
+    for end, side in (("low", "lower"), ("high", "upper"))
 }
 
 

@@ -279,7 +279,7 @@ class EvaluationConfig(Section):
     images: Count = 512  # held-out images for reconstruction, codebook and importance
     samples: NonNegative = 256  # generated images for FID and KID; 0 leaves generation out
     batch_size: Count = 64
-    bootstrap: NonNegative = 0  # redrawn sets behind the intervals of FID and its like; 0: no intervals
+    bootstrap: NonNegative = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals
     extractor: Literal["lab", "inception"] = "lab"  # features of FID and KID; never mixed in a column
     extractor_steps: Count = 300  # training of the `lab` extractor
     lpips: Perceptual = "random"  # network of the LPIPS column, named in its header

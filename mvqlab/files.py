@@ -16,6 +16,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvqlab")
 
 
+def writable_folder(folder: Path, what: str) -> Path:
+    """Make a cache's `folder`, or raise OSError that says where `what` could be kept instead."""
+    advice = f"cannot keep {what} in {folder}: set {CACHE_VARIABLE} to a folder that can be written"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(advice) from error
+    if not os.access(folder, os.W_OK):
+        raise OSError(advice)
+    return folder
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`, and move what was written there over `path`.

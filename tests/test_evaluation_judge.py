@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -11,16 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mvqlab.columns import COLUMNS
 from mvqlab.config import load_config
 from mvqlab.data import build_splits
 from mvqlab.evaluation.density_coverage import density_coverage
 from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import frechet_distance, unbiased_kernel_distance
+from mvqlab.evaluation.generation import (
+    frechet_distance,
+    frechet_distance_of_few,
+    unbiased_kernel_distance,
+)
 from mvqlab.evaluation.inception_score import inception_score
-from mvqlab.evaluation.intervals import interval_of, interval_of_mean
-from mvqlab.evaluation.judge import judge
-from mvqlab.evaluation.memorisation import memorisation, nearest_rows
-from mvqlab.evaluation.reference import reference_features
+from mvqlab.evaluation.intervals import Interval, bootstrap_interval, subset_intervals
+from mvqlab.evaluation.judge import judge, judge_rows
+from mvqlab.evaluation.memorisation import memorisation, nearest_rows, suspected_interval
+from mvqlab.evaluation.precision_recall import precision_recall
+from mvqlab.evaluation.reference import ReferenceCacheWarning, reference_features
 from mvqlab.evaluation.report import evaluate_generation
 from mvqlab.plots import nearest_training
 
@@ -92,32 +100,92 @@ def test_unbiased_kid_is_the_plain_double_sum() -> None:
     assert unbiased_kernel_distance(real, generated) == pytest.approx(expected)
 
 
+def mean_of(rows: Tensor) -> float:
+    return float(rows.mean())
+
+
 def test_an_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
+    """Of both ways of drawing: the factor that subsets are scaled by is the right one."""
     rows = torch.randn(400, generator=torch.Generator().manual_seed(3)).double()
-    found = interval_of_mean(rows, 2000)
-    assert found.value == pytest.approx(float(rows.mean()))
-    assert found.high - found.low == pytest.approx(2 * 1.96 * float(rows.std()) / 20, rel=0.06)
-    assert found.low < found.value < found.high
-    assert interval_of_mean(rows, 50, seed=1) == interval_of_mean(rows, 50, seed=1)
-    assert math.isnan(interval_of_mean(rows, 0).low)
+    drawn = {
+        "with replacement": bootstrap_interval(mean_of, (rows,), 2000),
+        "subsets": subset_intervals(lambda some: {"mean": mean_of(rows[some])}, (400,), 2000)["mean"],
+    }
+    for found in drawn.values():
+        assert found.value == pytest.approx(float(rows.mean()))
+        assert found.high - found.low == pytest.approx(2 * 1.96 * float(rows.std()) / 20, rel=0.06)
+        assert found.low < found.value < found.high
+    assert bootstrap_interval(mean_of, (rows,), 50, seed=1) == bootstrap_interval(
+        mean_of, (rows,), 50, seed=1
+    )
+    assert math.isnan(bootstrap_interval(mean_of, (rows,), 0).low)
+
+
+def test_few_rows_get_a_figure_and_no_interval() -> None:
+    """Subsets of nine rows would have too few for the neighbours that judges count."""
+    found = subset_intervals(lambda some: {"n": float(len(some))}, (9,), 20)["n"]
+    assert found.value == 9.0 and math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.parametrize(("n", "m", "n_features"), [(30, 20, 90), (60, 40, 6)])
+def test_the_fast_frechet_distance_is_the_usual_one(n: int, m: int, n_features: int) -> None:
+    random = torch.Generator().manual_seed(n)
+    real = torch.randn(n, n_features, generator=random).double()
+    generated = torch.randn(m, n_features, generator=random).double() * 1.3 + 0.2
+    usual = frechet_distance(real, generated)
+    assert frechet_distance_of_few(real, generated) == pytest.approx(usual, rel=1e-4)
+
+
+@pytest.mark.parametrize("n_features", [3, 60])  # fewer and more than images
+def test_the_table_holds_the_figures_of_each_judge_alone(n_features: int) -> None:
+    """Distances are computed once and looked up: rows and columns must not be swapped on the way."""
+    random = torch.Generator().manual_seed(2)
+    real = torch.randn(40, n_features, generator=random).double()
+    generated = torch.randn(25, n_features, generator=random).double() * 0.8 + 0.1
+    found = judge_rows(real, generated, FeatureExtractor("x", "x", n_features), 0)
+    balls, alone = density_coverage(real, generated), precision_recall(real, generated)
+    assert found["precision"].value == alone.precision and found["recall"].value == alone.recall
+    assert found["density"].value == pytest.approx(float(balls.density.mean()))
+    assert found["coverage"].value == float(balls.coverage.mean())
+    assert found["fid"].value == pytest.approx(frechet_distance(real, generated), rel=1e-4)
+    assert found["kid"].value == pytest.approx(unbiased_kernel_distance(real, generated))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("figure", [frechet_distance, unbiased_kernel_distance])
-def test_nineteen_in_twenty_intervals_hold_the_expected_figure(figure: object) -> None:
-    """Percentiles as they come would miss it nearly always for FID: redrawn sets have a higher one."""
+def test_nineteen_in_twenty_intervals_hold_the_expected_figure() -> None:
+    """Where balls are not redrawn one interval of recall in four misses, with repeated images more."""
     random = torch.Generator().manual_seed(1)
+    extractor = FeatureExtractor("normal", "normal", 6)
 
-    def sets() -> tuple[Tensor, Tensor]:
-        shifted = torch.randn(120, 6, generator=random) * 1.2 + 0.3
-        return torch.randn(150, 6, generator=random).double(), shifted.double()
+    def found(resamples: int, seed: int = 0) -> dict[str, Interval]:
+        real = torch.randn(200, 6, generator=random).double()
+        generated = torch.randn(120, 6, generator=random).double() * 0.85 + 0.15
+        return judge_rows(real, generated, extractor, resamples, seed)
 
-    expected = sum(figure(*sets()) for _ in range(200)) / 200
-    intervals = [interval_of(figure, sets(), 60, seed=run) for run in range(50)]
-    covered = sum(one.low <= expected <= one.high for one in intervals)
-    assert covered >= 42  # of 50: fewer happens once in 300 if 95 % are right
-    too_wide = sum(one.high - one.low > 4.0 * expected for one in intervals)
-    assert too_wide == 0
+    fresh = [found(0) for _ in range(300)]
+    expected = {name: sum(one[name].value for one in fresh) / len(fresh) for name in fresh[0]}
+    runs = [found(60, seed) for seed in range(50)]
+    for name, value in expected.items():
+        covered = sum(one[name].low <= value <= one[name].high for one in runs)
+        assert covered >= 42, name  # of 50: fewer happens once in 300 if 95 % are right
+        spread = torch.tensor([one[name].value for one in fresh]).std()
+        width = sum(one[name].high - one[name].low for one in runs) / len(runs)
+        assert width < 2.0 * 2 * 1.96 * float(spread), name  # does not cover by being wide
+
+
+@pytest.mark.slow
+def test_intervals_of_suspected_copies_hold_the_true_share() -> None:
+    """Distances may be any numbers here: the share looks at their order alone."""
+    random = torch.Generator().manual_seed(4)
+    for copies in (0.0, 0.1):
+        truth, covered = copies + (1.0 - copies) * 0.01, 0
+        for seed in range(100):
+            held_out, generated = (torch.rand(n, 1, generator=random).double() for n in (512, 256))
+            generated[torch.rand(256, generator=random) < copies] = 0.0
+            found = memorisation(generated, torch.zeros(1, 1).double(), held_out)
+            interval = suspected_interval(found, 100, seed)
+            covered += interval.low <= truth <= interval.high
+        assert covered >= 87  # of 100: fewer happens once in 1000 if 95 % are right
 
 
 def test_a_copied_training_image_is_found_and_a_fresh_one_is_not() -> None:
@@ -128,7 +196,26 @@ def test_a_copied_training_image_is_found_and_a_fresh_one_is_not() -> None:
     assert found.nearest.index[:3].tolist() == [17, 333, 899]
     assert found.nearness[:3].tolist() == [0.0, 0.0, 0.0]
     assert found.suspected_share == pytest.approx(3 / 203 + 0.01, abs=0.02)
+    sure = suspected_interval(found, 200)
+    assert sure.value == found.suspected_share and sure.low <= sure.value < sure.high < 0.1
     assert 0.4 < found.nearness[3:].float().mean() < 0.6  # fresh images lie as held-out ones do
+
+
+@pytest.mark.parametrize("missing", ["generated", "training", "held-out"])
+def test_memorisation_says_which_images_are_missing(missing: str) -> None:
+    sets = [torch.rand(0 if name == missing else 5, 2) for name in ("generated", "training", "held-out")]
+    with pytest.raises(ValueError, match=f"no {missing} ones"):
+        memorisation(*sets)
+
+
+def test_the_table_has_suspected_copies_where_training_images_are_given() -> None:
+    random = torch.Generator().manual_seed(0)
+    training, real = (torch.rand(n, 12, generator=random).double() for n in (60, 40))
+    copies = training[:20] + 1e-6
+    table = judge(real, copies, Colours(), resamples=30, training=training).set_index("metric")
+    row = table.loc["suspected"]
+    assert (row["value"], row["low"], row["high"], row["better"]) == (1.0, 1.0, 1.0, "lower")
+    assert "suspected" not in set(judge(real, copies, Colours(), resamples=0)["metric"])
 
 
 @given(batch_size=st.integers(1, 40), seed=st.integers(0, 100))
@@ -185,6 +272,53 @@ def test_reference_features_are_computed_once_and_again_where_the_file_is_damage
         assert torch.equal(look(), first) and extractor.calls == 8
 
 
+def test_processes_that_want_the_same_features_compute_them_once(tmp_path: Path) -> None:
+    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    splits, extractor, start = build_splits(config.data), Colours(), Barrier(4)
+
+    def look(_: int) -> Tensor:
+        start.wait()
+        return reference_features(splits.validation, splits.data_hash, "v", extractor, 8, cache=tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(look, range(4)))
+    assert extractor.calls == 1
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_another_extractor_of_the_same_column_gets_features_of_its_own(tmp_path: Path) -> None:
+    """Neither has weights that tell them apart."""
+    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    splits, one, other = build_splits(config.data), Colours(), Colours()
+    other.name = "colours of another kind (test)"
+    for extractor in (one, other):
+        reference_features(splits.validation, splits.data_hash, "v", extractor, 8, cache=tmp_path)
+    assert (one.calls, other.calls) == (1, 1)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_finished_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    splits = build_splits(config.data)
+    with pytest.warns(ReferenceCacheWarning, match="set MVQLAB_CACHE to a folder"):
+        found = reference_features(
+            splits.validation, splits.data_hash, "v", Colours(), 8, cache=tmp_path / "file"
+        )
+    assert found.shape == (8, 12)
+
+
+def test_a_full_disk_costs_no_finished_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("mvqlab.evaluation.reference.save_file", full)
+    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    splits = build_splits(config.data)
+    with pytest.warns(ReferenceCacheWarning, match="No space left"):
+        found = reference_features(splits.validation, splits.data_hash, "v", Colours(), 8, cache=tmp_path)
+    assert found.shape == (8, 12) and not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_a_row_of_a_grid_has_every_judge_and_intervals_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,19 +326,24 @@ def test_a_row_of_a_grid_has_every_judge_and_intervals_on_request(
     overrides = ["data.validation_size=12", "data.train_size=12", "evaluation.images=12"]
     config = load_config("shapes32", overrides)
     splits = build_splits(config.data)
-    images = torch.rand(9, 3, 32, 32) * 2.0 - 1.0
+    images = torch.rand(11, 3, 32, 32) * 2.0 - 1.0
     plain = evaluate_generation(images, splits, config, Colours())
     judges = {f"{name}_test" for name in ("fid", "kid", "is", "precision", "recall", "density", "coverage")}
+    shares = {"precision_test", "recall_test", "coverage_test", "density_test"}  # may be 0 for noise
     assert set(plain) == judges | {"kid_test_std", "real_images", "generated_images"}
     sure = load_config("shapes32", [*overrides, "evaluation.bootstrap=5"])
     with_intervals = evaluate_generation(images, splits, sure, Colours())
     ends = {f"{name}_{end}" for name in judges for end in ("low", "high")}
     assert set(with_intervals) == set(plain) | ends
     assert {name: with_intervals[name] for name in plain} == plain
+    assert all(with_intervals[f"{name}_low"] < with_intervals[f"{name}_high"] for name in judges - shares)
+    lab = {name.replace("_test", "_lab") for name in with_intervals}
+    assert lab <= set(COLUMNS)  # else a terminal takes them for the user's own
 
 
 def test_the_picture_says_how_near_each_one_is() -> None:
     images = torch.zeros(3, 8, 8, 3, dtype=torch.uint8).numpy()
-    figure = nearest_training(images, images, [0.0, 0.25, 1.0], "title")
+    figure = nearest_training(images, images, [0.0, 0.25, 1.0], [0.5, 2.25, 31.0], "title")
     words = [axis.get_xlabel() for axis in figure.axes[3:]]
-    assert words == [f"{share} of held-out\nlie nearer" for share in ("0%", "25%", "100%")]
+    shown = zip(("0.5", "2.2", "31"), ("0%", "25%", "100%"), strict=True)
+    assert words == [f"distance {apart}\n{share} of held-out\nlie nearer" for apart, share in shown]

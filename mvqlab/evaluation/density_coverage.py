@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mvqlab.evaluation.precision_recall import distances, neighbour_radii
+from mvqlab.evaluation.precision_recall import distances, in_balls
 
 
 class InBalls(NamedTuple):
@@ -30,5 +30,9 @@ def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> InBalls:
     lies between 0 and 1; both depend on n, m and `k` (the authors: 10,000 each and 5). Raises ValueError
     unless there are more than `k` real rows.
     """
-    is_inside = distances(generated, real) <= neighbour_radii(real, k)
+    return share_of_balls(in_balls(distances(generated, real), distances(real, real), k), k)
+
+
+def share_of_balls(is_inside: Tensor, k: int) -> InBalls:
+    """The same from which generated images lie in which balls of real ones, (m, n) bool."""
     return InBalls(is_inside.double().sum(dim=1) / k, is_inside.any(dim=0).double())

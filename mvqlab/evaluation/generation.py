@@ -85,6 +85,19 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     return max(0.0, float(metric.compute()))
 
 
+def frechet_distance_of_few(real: Tensor, generated: Tensor) -> float:
+    """`frechet_distance`, a hundred times faster where features far outnumber images.
+
+    With centred rows X and Y, divided by the roots of n - 1 and m - 1, the trace of (C C')^(1/2) is the sum
+    of the singular values of X Y^T, which is (n, m) instead of (F, F).
+    """
+    _check_enough(real, generated)
+    x, y = ((rows - rows.mean(dim=0)) / (len(rows) - 1) ** 0.5 for rows in (real, generated))
+    between_means = (real.mean(dim=0) - generated.mean(dim=0)).square().sum()
+    shared = torch.linalg.svdvals(x @ y.T).sum()
+    return max(0.0, float(between_means + x.square().sum() + y.square().sum() - 2.0 * shared))
+
+
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDistance:
     """KID between features (n, F) and (m, F).
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import pandas as pd
-import torch
 from torch import Tensor
 
-from mvqlab.evaluation.density_coverage import density_coverage
 from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import frechet_distance, unbiased_kernel_distance
+from mvqlab.evaluation.generation import frechet_distance, frechet_distance_of_few, unbiased_kernel_distance
 from mvqlab.evaluation.inception_score import inception_score
-from mvqlab.evaluation.intervals import Interval, interval_of, interval_of_mean
-from mvqlab.evaluation.precision_recall import lies_within
+from mvqlab.evaluation.intervals import Interval, subset_intervals
+from mvqlab.evaluation.memorisation import memorisation, suspected_interval
+from mvqlab.evaluation.set_distances import set_distances, shares
 
 RESAMPLES = 200
 BALL_NEIGHBOURS = 5  # of density and coverage
+LOWER_IS_BETTER = {"fid", "kid", "suspected"}
+LEAST_AND_MOST = {"fid": (0.0,), "is": (1.0,), "density": (0.0,)} | dict.fromkeys(
+    ("precision", "recall", "coverage"), (0.0, 1.0)
+)
 
 
 def judge(
@@ -24,18 +27,23 @@ def judge(
     resamples: int = RESAMPLES,
     seed: int = 0,
     k: int = 3,
+    training: Tensor | None = None,
 ) -> pd.DataFrame:
     """Judge `generated` (m, F) against `real` features (n, F) of `extractor`; see `features_of`.
 
-    A row a figure: metric, value, low, high (95 %, see `intervals`; nan where `resamples` is 0), better
-    (lower or higher), extractor, real_images, generated_images. k: neighbours of precision and recall;
-    density and coverage take 5, as their authors do. What counts neighbours is nan where there are fewer
-    images than that. Raises ValueError for fewer than two images.
+    A row a figure: metric, value, low, high (95 %, see `intervals`; nan where `resamples` is 0 or a set has
+    fewer than ten images), better (lower or higher), extractor, real_images, generated_images. k: neighbours
+    of precision and recall; density and coverage take 5, as their authors do. What counts neighbours is nan
+    where there are fewer images than that. With features (N, F) of the `training` images and held-out
+    `real` ones there is a row more, suspected: the share of images that may be copies, see `memorisation`.
+    Raises ValueError for fewer than two images.
     """
     rows = judge_rows(real, generated, extractor, resamples, seed, k)
-    lower = {"fid", "kid"}
+    if training is not None:
+        found = memorisation(generated, training, held_out=real)
+        rows["suspected"] = suspected_interval(found, resamples, seed)
     table = [
-        {"metric": metric, **row._asdict(), "better": "lower" if metric in lower else "higher"}
+        {"metric": metric, **row._asdict(), "better": "lower" if metric in LOWER_IS_BETTER else "higher"}
         for metric, row in rows.items()
     ]
     return pd.DataFrame(table).assign(
@@ -47,27 +55,23 @@ def judge_rows(
     real: Tensor, generated: Tensor, extractor: FeatureExtractor, resamples: int, seed: int = 0, k: int = 3
 ) -> dict[str, Interval]:
     """The same as intervals by name: fid, kid, is, precision, recall, density, coverage."""
-    both = (real, generated)
-    rows = {
-        "fid": interval_of(frechet_distance, both, resamples, seed),
-        "kid": interval_of(unbiased_kernel_distance, both, resamples, seed),
-    }
     answers = extractor.answers(generated)
-    if answers is not None:
-        rows["is"] = interval_of(inception_score, (answers,), resamples, seed)
-    shares = _shares(real, generated, k)
-    return rows | {name: interval_of_mean(values, resamples, seed) for name, values in shares.items()}
+    among = set_distances(real, generated)
+    has_many_features = real.shape[1] > min(len(real), len(generated))
+    frechet = frechet_distance_of_few if has_many_features else frechet_distance
 
+    def figures(real_rows: Tensor, generated_rows: Tensor) -> dict[str, float]:
+        both = real[real_rows], generated[generated_rows]
+        score = {} if answers is None else {"is": inception_score(answers[generated_rows])}
+        return {
+            "fid": frechet(*both),
+            "kid": unbiased_kernel_distance(*both),
+            **score,
+            **shares(among.of_rows(real_rows, generated_rows), k, BALL_NEIGHBOURS),
+        }
 
-def _shares(real: Tensor, generated: Tensor, k: int) -> dict[str, Tensor]:
-    """Figures that are means over images, image by image."""
-    if min(len(real), len(generated)) <= max(k, BALL_NEIGHBOURS):
-        unknown = real.new_full((1,), torch.nan)
-        return dict.fromkeys(("precision", "recall", "density", "coverage"), unknown)
-    balls = density_coverage(real, generated, BALL_NEIGHBOURS)
+    found = subset_intervals(figures, (len(real), len(generated)), resamples, seed)
     return {
-        "precision": lies_within(generated, real, k),
-        "recall": lies_within(real, generated, k),
-        "density": balls.density,
-        "coverage": balls.coverage,
+        name: row.clipped(*LEAST_AND_MOST[name]) if name in LEAST_AND_MOST else row
+        for name, row in found.items()
     }

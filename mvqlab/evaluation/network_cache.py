@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from mvqlab.files import CACHE_VARIABLE, cache_folder, whole_file
+from mvqlab.files import cache_folder, whole_file, writable_folder
 
 Judge = TypeVar("Judge", bound=nn.Module)
 
@@ -44,7 +43,7 @@ def trained_once(
     """
     from filelock import FileLock
 
-    path = _writable(cache or cache_folder()) / f"{name}.safetensors"
+    path = writable_folder(cache or cache_folder(), "trained networks") / f"{name}.safetensors"
     with FileLock(f"{path}.lock"):
         cached = _read(path, empty, finish)
         if cached is not None:
@@ -52,17 +51,6 @@ def trained_once(
         trained = train()
         _write(path, trained)
     return finish(*trained)
-
-
-def _writable(folder: Path) -> Path:
-    advice = f"cannot keep trained networks in {folder}: set {CACHE_VARIABLE} to a folder that can be written"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(advice) from error
-    if not os.access(folder, os.W_OK):
-        raise OSError(advice)
-    return folder
 
 
 def _read(path: Path, empty: nn.Module, finish: Callable[[nn.Module, dict[str, str]], Judge]) -> Judge | None:

@@ -38,8 +38,7 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> PrecisionRe
 
 def lies_within(points: Tensor, of: Tensor, k: int = 3) -> Tensor:
     """(m,) bool: which `points` (m, F) lie in the ball of at least one row of `of` (n, F)."""
-    radii = neighbour_radii(of, k)
-    return (distances(points, of) <= radii).any(dim=1)
+    return in_balls(distances(points, of), distances(of, of), k).any(dim=1)
 
 
 def neighbour_radii(features: Tensor, k: int = 3) -> Tensor:
@@ -47,9 +46,15 @@ def neighbour_radii(features: Tensor, k: int = 3) -> Tensor:
 
     Raises ValueError unless there are more than `k`.
     """
-    if not 0 < k < len(features):
-        raise ValueError(f"the neighbour number {k} of {len(features)} features does not exist")
-    return distances(features, features).kthvalue(k + 1, dim=1).values  # the nearest is the row itself
+    return _radii(distances(features, features), k)
+
+
+def in_balls(to: Tensor, within: Tensor, k: int) -> Tensor:
+    """(m, n) bool: which points lie in which balls, from distances `to` centres (m, n) and `within` (n, n).
+
+    A ball reaches to its centre's k-th nearest other one. Raises ValueError unless there are more than `k`.
+    """
+    return to <= _radii(within, k)
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:
@@ -58,3 +63,9 @@ def distances(first: Tensor, second: Tensor) -> Tensor:
     Not by the matrix product, which rounds small distances between long vectors to anything.
     """
     return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(within: Tensor, k: int) -> Tensor:
+    if not 0 < k < len(within):
+        raise ValueError(f"the neighbour number {k} of {len(within)} features does not exist")
+    return within.kthvalue(k + 1, dim=1).values  # the nearest is the row itself

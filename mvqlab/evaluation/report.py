@@ -70,6 +70,7 @@ def evaluate_generation(
 
     The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
     extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.
+    That of kid_... is around KID over all images, which the column itself estimates from random subsets.
     """
     evaluation = config.evaluation
     real = reference_features(
