@@ -8,7 +8,8 @@ a new one before the next kept place, or that place itself, whose code is then t
 of positions decides which (given the code that was drawn, in a code-first model). So a new pair knows the
 kept ones before it, not those that come after it: this is no draw from the exact conditional law, which
 would need to look ahead. By falling score, kept pairs stand first and all new ones know them. The raster
-transformer is told kept codes in their turn.
+transformer is told kept codes in their turn. Where sequences have an end, whether it comes is drawn before
+each pair, once all kept pairs are placed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.filters import FORBIDDEN, choose, guided
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pairs import NO_CODE, Pairs, is_among
 from mvqlab.sampling import Evaluating, with_null
 
 
@@ -48,7 +50,7 @@ def part_of(pairs: Pairs, region: Tensor) -> KeptPart:
 
     Raises ValueError for a region of another size, and where `pairs` are of several images.
     """
-    region = region.flatten()
+    region, pairs = region.flatten(), pairs.trimmed()
     if len(pairs) != 1:
         raise ValueError(f"a part is kept of one image, not of {len(pairs)}")
     if len(region) != pairs.side**2:
@@ -85,9 +87,10 @@ def complete_pairs(
 ) -> Pairs:
     """Draw `n_images` images (n_images, n) around the same kept pairs; these come out as they are.
 
-    n is the model's number of pairs, or fewer where the places outside the region are fewer. generator: on
-    the model's device. conditions, progress: as in `sample_pairs`, guidance included. The whole prefix is
-    read anew for every pair: there is no cache. The model's training mode is left as it was.
+    n is the model's number of pairs, or fewer where the places outside the region are fewer; where sequences
+    have an end, that of the longest image. generator: on the model's device. conditions, progress: as in
+    `sample_pairs`, guidance included. The whole prefix is read anew for every pair: there is no cache. The
+    model's training mode is left as it was.
     """
     is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
     if is_guided:
@@ -95,24 +98,29 @@ def complete_pairs(
     run = _Completion(model, kept, n_images, settings, generator, conditions, is_guided)
     with Evaluating(model):
         for _ in range(run.n_pairs):
-            run.add_pair()
+            if not run.has_ended.all():
+                run.add_pair()
             if progress is not None:
                 progress()
-    return Pairs(run.codes, run.positions, model.side)
+    pairs = Pairs(run.codes, run.positions, model.side)
+    return pairs.trimmed() if model.has_end else pairs
 
 
 def places_for_next(
-    region: Tensor, last: Tensor, next_kept: Tensor, n_new_left: Tensor
+    region: Tensor, last: Tensor, next_kept: Tensor, n_new_left: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Where the next pair may go if positions rise: new ones (B, L) bool, and whether the kept one may (B,).
 
     region (L,): where nothing is drawn. last (B,): the last pair's place. next_kept (B,): the next kept
     pair's place, L where there is none. n_new_left (B,): how many new pairs are still to come. Places are
-    left for all of them.
+    left for all of them. None: as many or as few as there may be.
     """
     n_places = len(region)
     places = torch.arange(n_places, device=region.device)
     free = ~region
+    if n_new_left is None:
+        new = free & (places > last.unsqueeze(1)) & (places < next_kept.unsqueeze(1))
+        return new, next_kept < n_places
     free_after = free.flip(0).cumsum(0).flip(0) - free.long()  # (L,) free places beyond each
     room = free_after.unsqueeze(0) >= (n_new_left - 1).unsqueeze(1)
     new = free & (places > last.unsqueeze(1)) & (places < next_kept.unsqueeze(1)) & room
@@ -145,6 +153,7 @@ class _Completion:
         self.codes = torch.zeros(n_images, 0, dtype=torch.long, device=device)
         self.positions = torch.zeros_like(self.codes)
         self.n_kept_done = torch.zeros(n_images, dtype=torch.long, device=device)
+        self.has_ended = torch.zeros(n_images, dtype=torch.bool, device=device)
 
     def add_pair(self) -> None:
         """Draw a pair for every image, or take the kept one that is next."""
@@ -155,17 +164,37 @@ class _Completion:
         kept_place[here, next_kept[here]] = True
         codes = torch.zeros_like(self.n_kept_done)
         positions = torch.full_like(codes, self.codes.shape[1])  # a raster model's, which is not asked
+        possible = new | kept_place
+        if self.model.has_end:
+            self.has_ended |= self._ends(possible, may_end=next_kept == self.n_places)
+            possible = possible | self.has_ended.unsqueeze(1)  # any place: it is not taken
         for part in self.model.predicts:
             logits = self._logits(part, codes, positions)
             if part == "position":
-                positions = self._choose(part, logits.masked_fill(~(new | kept_place), FORBIDDEN))
+                positions = self._choose(part, logits.masked_fill(~possible, FORBIDDEN))
             else:
                 codes = self._choose(part, logits)
-        is_kept = kept_place.gather(1, positions.unsqueeze(1)).squeeze(1)
+        codes = codes.masked_fill(self.has_ended, NO_CODE)
+        positions = positions.masked_fill(self.has_ended, self.n_places)
+        is_kept = F.pad(kept_place, (0, 1)).gather(1, positions.unsqueeze(1)).squeeze(1)
         codes = torch.where(is_kept, self._next(self.kept_codes, 0), codes)
         self.codes = torch.cat([self.codes, codes.unsqueeze(1)], dim=1)
         self.positions = torch.cat([self.positions, positions.unsqueeze(1)], dim=1)
         self.n_kept_done = self.n_kept_done + is_kept
+
+    def _ends(self, possible: Tensor, may_end: Tensor) -> Tensor:
+        """Which images (B,) end here: as likely as the model says, and surely where no place is `possible`.
+
+        Not before their first pair, nor while kept pairs are left, where they may not.
+        """
+        part = self.model.predicts[0]
+        n = self.model.codebook_size if part == "code" else self.n_places
+        nothing = torch.zeros_like(self.n_kept_done)
+        logits = self._logits(part, nothing, nothing, with_end=True)
+        if part == "position":
+            logits = logits.masked_fill(~F.pad(possible, (0, 1), value=True), FORBIDDEN)
+        ends = (self._choose(part, logits) == n) | ~possible.any(dim=1)
+        return ends & may_end & (self.codes.shape[1] > 0)
 
     def _next(self, of_kept: Tensor, otherwise: int) -> Tensor:
         """The entry of the next kept pair for every image (B,), `otherwise` where all are done."""
@@ -181,13 +210,16 @@ class _Completion:
             return nothing, is_turn_of_kept
         if self.model.order == "score":
             is_kept_left = next_kept < self.n_places
-            free = ~self.region & ~nothing.scatter(1, self.positions, True)
+            free = ~self.region & ~is_among(self.positions, self.n_places)
             return free & ~is_kept_left.unsqueeze(1), is_kept_left
         last = self.positions[:, -1] if self.positions.shape[1] else torch.full_like(next_kept, -1)
-        return places_for_next(self.region, last, next_kept, n_new_left)
+        return places_for_next(self.region, last, next_kept, None if self.model.has_end else n_new_left)
 
-    def _logits(self, part: str, codes: Tensor, positions: Tensor) -> Tensor:
-        """Logits (B, n) of the next pair's `part`; what stands in that pair cannot be heard by them."""
+    def _logits(self, part: str, codes: Tensor, positions: Tensor, with_end: bool = False) -> Tensor:
+        """Logits (B, n) of the next pair's `part`; what stands in that pair cannot be heard by them.
+
+        `with_end`: and behind them that of the end.
+        """
         pairs = Pairs(
             torch.cat([self.codes, codes.unsqueeze(1)], dim=1),
             torch.cat([self.positions, positions.unsqueeze(1)], dim=1),
@@ -197,7 +229,7 @@ class _Completion:
             pairs = Pairs(pairs.codes.repeat(2, 1), pairs.positions.repeat(2, 1), pairs.side)
         made = self.model(pairs, self.conditions)
         logits = (made.code_logits if part == "code" else made.position_logits)[:, -1]
-        logits = logits[:, : self.model.codebook_size if part == "code" else self.n_places]
+        logits = logits[:, : with_end + (self.model.codebook_size if part == "code" else self.n_places)]
         if not self.is_guided:
             return logits
         settings = self.settings

@@ -125,6 +125,7 @@ class MaskConfig(Section):
     kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `truth` takes the data's object masks
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
+    budget: Literal["fixed", "threshold"] = "fixed"  # regions kept: as many of every image; by a threshold
     scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
 
@@ -134,6 +135,16 @@ class MaskConfig(Section):
             raise ValueError(
                 f"mask.kind is 'none' (the plain VQ model quantises every region), so mask.mask_ratio "
                 f"must be 0, not {self.evaluation_ratio or self.mask_ratio}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_has_scores(self) -> MaskConfig:
+        if self.budget == "threshold" and (self.kind != "adaptive" or self.ratio_in_use == 0.0):
+            raise ValueError(
+                "mask.budget 'threshold' keeps the regions whose learned score is high enough: it needs "
+                f"mask.kind 'adaptive' (not '{self.kind}') and a mask.mask_ratio above 0 (not "
+                f"{self.ratio_in_use}), the share that is dropped on average"
             )
         return self
 

@@ -58,18 +58,18 @@ def choose(
     return draw(top_p(top_k(logits / temperature, k), p), generator)
 
 
-def allowed_positions(is_taken: Tensor, last: Tensor | None, n_drawn: int | Tensor, n_pairs: int) -> Tensor:
-    """Where pair number `n_drawn` (from 0) of `n_pairs` may go: (B, L) bool.
+def allowed_positions(is_taken: Tensor, last: Tensor | None, n_to_come: int | Tensor) -> Tensor:
+    """Where the next pair may go: (B, L) bool.
 
     is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
-    then a place must also leave room for the pairs still to come.
+    then a place must also leave room for the `n_to_come` pairs that come after this one.
     """
     allowed = ~is_taken
     if last is None:
         return allowed
     n_places = is_taken.shape[1]
     places = torch.arange(n_places, device=is_taken.device)
-    return allowed & (places > last.unsqueeze(1)) & (places <= n_places - n_pairs + n_drawn)
+    return allowed & (places > last.unsqueeze(1)) & (places < n_places - n_to_come)
 
 
 def guided(logits: Tensor, scale: float) -> Tensor:

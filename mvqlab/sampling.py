@@ -18,7 +18,7 @@ from mvqlab.filters import FORBIDDEN, allowed_positions, choose, guided
 from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
-from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
 
@@ -39,20 +39,53 @@ class _Chooser:
         self.model, self.settings, self.generator, self.listen = model, settings, generator, listen
         self.is_ordered = settings.ordered_positions and model.order == "raster"
         device = generator.device
-        self.is_taken = torch.zeros(n_images, model.side**2, dtype=torch.bool, device=device)
+        self.n_places = model.side**2
+        self.is_taken = torch.zeros(n_images, self.n_places + 1, dtype=torch.bool, device=device)
+        self.has_ended = torch.zeros(n_images, dtype=torch.bool, device=device)
         self.last = torch.full((n_images,), -1, device=device)
         self.n_drawn = torch.zeros(1, dtype=torch.long, device=device)
         self.draw = {"code": self.code, "position": self.position}
 
     def code(self, logits: Tensor) -> Tensor:
-        codes = logits[:, : self.model.codebook_size]  # what lies beyond only starts a sequence
-        return self._choose("code", codes, self.settings.code_top_k, self.settings.code_top_p)
+        size = self.model.codebook_size
+        codes = logits[:, :size]  # what lies beyond only starts a sequence, or ends it
+        if self._may_end("code"):
+            has_room = self._allowed().any(dim=1, keepdim=True)
+            codes = self._with_end(codes.masked_fill(~has_room, FORBIDDEN), logits[:, size])
+        chosen = self._choose("code", codes, self.settings.code_top_k, self.settings.code_top_p)
+        return self._unless_ended(chosen, size)
 
     def position(self, logits: Tensor) -> Tensor:
+        places = logits[:, : self.n_places].masked_fill(~self._allowed(), FORBIDDEN)
+        if self._may_end("position"):
+            places = self._with_end(places, logits[:, self.n_places])
+        chosen = self._choose("position", places, self.settings.position_top_k, self.settings.position_top_p)
+        return self._unless_ended(chosen, self.n_places)
+
+    def _allowed(self) -> Tensor:
+        """Where the next pair may go (B, L); anywhere in images that have ended, where it goes nowhere."""
         last = self.last if self.is_ordered else None
-        allowed = allowed_positions(self.is_taken, last, self.n_drawn, self.model.n_pairs)
-        logits = logits[:, : self.model.side**2].masked_fill(~allowed, FORBIDDEN)
-        return self._choose("position", logits, self.settings.position_top_k, self.settings.position_top_p)
+        n_to_come = 0 if self.model.has_end else self.model.n_pairs - 1 - self.n_drawn
+        allowed = allowed_positions(self.is_taken[:, :-1], last, n_to_come)
+        return allowed | self.has_ended.unsqueeze(1)
+
+    def is_done(self) -> bool:
+        """Whether every image has ended, so that nothing is left to draw."""
+        return self.model.has_end and bool(self.has_ended.all())
+
+    def _may_end(self, part: Part) -> bool:
+        return self.model.has_end and self.model.predicts[0] == part
+
+    def _with_end(self, possible: Tensor, end: Tensor) -> Tensor:
+        """`possible` (B, n) and as one choice more the end (B,), which no image has before its first pair."""
+        return torch.cat([possible, end.masked_fill(self.n_drawn == 0, FORBIDDEN).unsqueeze(1)], dim=1)
+
+    def _unless_ended(self, chosen: Tensor, end: int) -> Tensor:
+        """`chosen` (B,), or once more `end` in images that have ended; `end` itself ends them."""
+        if self.model.has_end:
+            chosen = chosen.masked_fill(self.has_ended, end)
+            self.has_ended.copy_(chosen == end)
+        return chosen
 
     def _choose(self, part: Part, possible: Tensor, k: int, p: float) -> Tensor:
         if self.listen is not None:
@@ -103,7 +136,8 @@ def sample_pairs(
     """Draw `n_images` sequences of pairs, with a key/value cache: each transformer runs once a pair.
 
     Works for Stackformer, code first or position first, and for the raster baseline alike. No place is
-    used twice; with `settings.ordered_positions` positions rise where the model was trained so.
+    used twice; with `settings.ordered_positions` positions rise where the model was trained so. If its
+    sequences have an end, each image has at least one pair, and what comes after its last is padding.
 
     generator: on the model's device. conditions: classes (B,) or tokens of captions (B, T), if the model
     takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second sequence, told
@@ -119,18 +153,19 @@ def sample_pairs(
     chooser = _Chooser(model, n_images, settings, _on_device(generator, model), listen)
     # a replayed step calls nobody
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
-    drawn: list[NextPair] = []
     with Evaluating(model), packed_linears(model, n_rows):
         cache = model.begin(n_rows, conditions, static=use_graph)
         step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
-        for _ in range(model.n_pairs):
-            if drawn:
+        drawn = [step.copy_of_newest()]
+        for n in range(model.n_pairs):
+            if n > 0 and not chooser.is_done():
                 go_on()
-            drawn.append(step.copy_of_newest())
+                drawn.append(step.copy_of_newest())
             if progress is not None:
                 progress()
-    return _stack(drawn, model.side)[:n_images]
+    pairs = _stack(drawn, model.side)[:n_images]
+    return pairs.trimmed() if model.has_end else pairs
 
 
 class _Step:
@@ -179,7 +214,7 @@ def sample_pairs_uncached(
                 parts[part] = chooser.draw[part](of_part[:, -1])
             drawn.append(NextPair(parts["code"], parts["position"]))
             chooser.note(drawn[-1])
-    return _stack(drawn, model.side)
+    return _stack(drawn, model.side).trimmed()
 
 
 @dataclass(frozen=True)
@@ -193,7 +228,7 @@ class Samples:
 
 def _stack(pairs: list[NextPair], side: int) -> Pairs:
     codes, positions = (torch.stack(list(part), dim=1) for part in zip(*pairs, strict=True))
-    return Pairs(codes, positions, side)
+    return Pairs(codes.masked_fill(positions == side**2, NO_CODE), positions, side)
 
 
 def _on_device(generator: torch.Generator, model: PairModel) -> torch.Generator:

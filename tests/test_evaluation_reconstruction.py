@@ -132,7 +132,8 @@ def test_figures_agree_with_plain_ones() -> None:
     assert quality["psnr"] == pytest.approx((-10 * np.log10(errors)).mean(), rel=1e-5)
     assert quality["ssim"] == pytest.approx(np.mean(similarities), rel=1e-3)
     assert quality["held_out_images"] == 7
-    assert list(quality) == ["l1", "psnr", "ssim", "held_out_images"]
+    assert quality["pooled_psnr"] == pytest.approx(-10 * np.log10(np.mean(errors)), rel=1e-5)
+    assert list(quality) == ["l1", "psnr", "ssim", "pooled_psnr", "held_out_images"]
 
 
 def test_exact_images_count_100_db() -> None:
@@ -194,7 +195,8 @@ def tiny_config(kind: str) -> Config:
 
 
 COLUMNS = [
-    *("l1", "psnr", "ssim", "lpips_random", "rfid_colours", "held_out_images"),
+    *("l1", "psnr", "ssim", "lpips_random", "pooled_psnr", "rfid_colours", "held_out_images"),
+    *("n_pairs", "n_pairs_std"),
     *("codebook_used_share", "codebook_perplexity", "codebook_n_features"),
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
     *("codebook_near_duplicate_share", "codebook_n_codes"),

@@ -303,9 +303,9 @@ def test_no_step_waits_for_the_device(model: PairModel) -> None:
 def test_allowed_positions_leave_room() -> None:
     is_taken = torch.zeros(1, 6, dtype=torch.bool)
     is_taken[0, 1] = True
-    allowed = allowed_positions(is_taken, torch.tensor([1]), n_drawn=1, n_pairs=4)
+    allowed = allowed_positions(is_taken, torch.tensor([1]), n_to_come=2)
     assert allowed.tolist() == [[False, False, True, True, False, False]]
-    assert allowed_positions(is_taken, None, 1, 4).tolist() == [[True, False, True, True, True, True]]
+    assert allowed_positions(is_taken, None, 2).tolist() == [[True, False, True, True, True, True]]
 
 
 @pytest.mark.parametrize("preset", ["shapes32", "shapes64", "photos64", "ffhq256"])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pair_model import IGNORED, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.summary import CONFIDENCE
@@ -32,7 +32,10 @@ TRAINING, HELD_OUT, BATCHES = "training", "held-out", "training batches"
 
 
 class PairBits(NamedTuple):
-    """Bits (B,) of each image's codes, and of its positions: 0 where these are given, as in raster order."""
+    """Bits (B,) of each image's codes, and of its positions: 0 where these are given, as in raster order.
+
+    What the end costs, where sequences have one, is with the part that says it.
+    """
 
     codes: Tensor
     positions: Tensor
@@ -50,12 +53,12 @@ def pair_bits(
     parts = []
     for first in range(0, len(pairs), batch_size):
         rows = slice(first, first + batch_size)
-        some = pairs[rows]
-        logits = model(some, None if conditions is None else conditions[rows])
-        codes = _nats(logits.code_logits, some.codes)
+        some = model.with_end(pairs[rows])
+        logits, targets = model(some, None if conditions is None else conditions[rows]), model.targets(some)
+        codes = _nats(logits.code_logits, targets.codes)
         positions = torch.zeros_like(codes)
         if logits.position_logits is not None:
-            positions = _nats(logits.position_logits, some.positions)
+            positions = _nats(logits.position_logits, targets.positions)
         parts.append(PairBits(codes / math.log(2), positions / math.log(2)))
     return PairBits(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -84,7 +87,8 @@ def bits_by_image(
             some = some.to(device)
             bits = pair_bits(model, some.pairs, some.conditions if is_told else None, batch_size)
             columns = dict(zip(BITS, (bits.codes, bits.positions, bits.codes + bits.positions), strict=True))
-            facts = {"model": name, "set": of_set, "image": range(len(some)), "n_pairs": some.pairs.n_pairs}
+            lengths = some.pairs.lengths.tolist()
+            facts = {"model": name, "set": of_set, "image": range(len(some)), "n_pairs": lengths}
             tables.append(pd.DataFrame(facts | {key: values.tolist() for key, values in columns.items()}))
     return pd.concat(tables, ignore_index=True)
 
@@ -117,12 +121,12 @@ def generalisation_gap(
     return pd.DataFrame(rows)
 
 
-def bits_over_steps(curves: pd.DataFrame, n_pairs: int, smooth: int = 15) -> pd.DataFrame:
+def bits_over_steps(curves: pd.DataFrame, n_pairs: float, smooth: int = 15) -> pd.DataFrame:
     """Bits an image over the steps of a training, from its `curves.csv`: columns step, set and `BITS`.
 
     Training and held-out images are measured in the same way, dropout off, where the curves hold that
     (`seen_code_loss`); else the set "training batches" is the running loss, averaged over `smooth` rows: with
-    dropout, and each batch before it was learned from. n_pairs: N, the pairs of an image.
+    dropout, and each batch before it was learned from. n_pairs: N, the pairs of an image, on average.
     """
     validation = curves[curves["split"] == "validation"]
     sets = {HELD_OUT: _steps(validation, "", n_pairs)}
@@ -135,7 +139,7 @@ def bits_over_steps(curves: pd.DataFrame, n_pairs: int, smooth: int = 15) -> pd.
     return pd.concat([rows.assign(set=name) for name, rows in sets.items()], ignore_index=True)
 
 
-def _steps(rows: pd.DataFrame, prefix: str, n_pairs: int) -> pd.DataFrame:
+def _steps(rows: pd.DataFrame, prefix: str, n_pairs: float) -> pd.DataFrame:
     """Columns step and `BITS` of `rows` with losses in nats a pair; no loss of positions costs nothing."""
     bits = n_pairs / math.log(2)
     codes = rows[f"{prefix}code_loss"] * bits
@@ -145,5 +149,5 @@ def _steps(rows: pd.DataFrame, prefix: str, n_pairs: int) -> pd.DataFrame:
 
 
 def _nats(logits: Tensor, truth: Tensor) -> Tensor:
-    """Nats (B,) of `truth` (B, N) under `logits` (B, N, n)."""
-    return F.cross_entropy(logits.mT, truth, reduction="none").sum(dim=1)
+    """Nats (B,) of `truth` (B, N), where it is not IGNORED, under `logits` (B, N, n)."""
+    return F.cross_entropy(logits.mT, truth, reduction="none", ignore_index=IGNORED).sum(dim=1)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage
+from mvqlab.evaluation.reconstruction import pooled_psnr
+from mvqlab.models.masking import positions_above
 from mvqlab.models.mqvae import TokenModel
 
 if TYPE_CHECKING:
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
 def score_threshold(scores: Tensor, mask_ratio: float) -> float:
     """The score under which the share `mask_ratio` of all regions lies, over images: scores (n, L)."""
     return float(torch.quantile(scores.flatten().double(), mask_ratio))
-
-
-def positions_above(scores: Tensor, threshold: float) -> Tensor:
-    """Places (N,), rising, of the regions of one image, scores (L,), above `threshold`; at least the best."""
-    above = (scores > threshold).nonzero().flatten()
-    return above if len(above) else scores.argmax().unsqueeze(0)
 
 
 def budget_table(
@@ -52,7 +48,7 @@ def budget_table(
         threshold = score_threshold(known, ratio)
         choices = {
             "fixed": [image.best_at(ratio) for image in encoded],
-            "threshold": [positions_above(image.scores[0], threshold) for image in encoded],
+            "threshold": [positions_above(image.scores, threshold)[0] for image in encoded],
         }
         for budget, positions in choices.items():
             made = [image.keep(kept) for image, kept in zip(encoded, positions, strict=True)]
@@ -63,12 +59,11 @@ def budget_table(
 def _measured(made: Sequence[MaskedImage]) -> dict[str, float]:
     kept = torch.tensor([len(one.codes) for one in made], dtype=torch.float64)
     psnr = torch.tensor([one.psnr for one in made], dtype=torch.float64)
-    squared_error = 10.0 ** (-psnr / 10.0)
     return {
         "kept": float(kept.mean()),
         "kept_std": float(kept.std(correction=0)),
         "kept_min": float(kept.min()),
         "kept_max": float(kept.max()),
         "psnr": float(psnr.mean()),
-        "pooled_psnr": float(-10.0 * squared_error.mean().log10()),
+        "pooled_psnr": pooled_psnr(psnr),
     }

@@ -49,7 +49,9 @@ def code_coverage(pairs: Pairs, importance: Tensor, codebook_size: int) -> Tenso
 
     `importance` (B, H, W) is the true object mask of each image.
     """
-    coverage = region_coverage(importance, pairs.side).gather(1, pairs.positions).flatten().double()
-    codes = pairs.codes.flatten()
+    of_regions = region_coverage(importance, pairs.side)
+    rows, places = (~pairs.is_padding).nonzero(as_tuple=True)
+    coverage = of_regions[rows, pairs.positions[rows, places]].double()
+    codes = pairs.codes[rows, places]
     sums = torch.zeros(codebook_size, dtype=torch.float64).index_add_(0, codes, coverage)
     return sums / torch.bincount(codes, minlength=codebook_size)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def codebook_table(models: Mapping[str, TokenModel], held_out: Mapping[str, HeldOut]) -> pd.DataFrame:
     """One row a model, its name in the column `label`.
 
-    Columns: n_pairs, the codes of one image; then those of `CodebookUsage` and `CodebookRedundancy`, prefixed
-    `codebook_`. `held_out` holds what each model made of the held-out images, see `collect_held_out`. Models
-    that keep fewer regions have their usage computed over fewer: `codebook_n_features` says over how many.
+    Columns: n_pairs, the codes of one image, on average; then those of `CodebookUsage` and
+    `CodebookRedundancy`, prefixed `codebook_`. `held_out` holds what each model made of the held-out images,
+    see `collect_held_out`. Models that keep fewer regions have their usage computed over fewer:
+    `codebook_n_features` says over how many.
 
     Raises ValueError unless every model has its held-out images and all have equally many.
     """
@@ -32,7 +33,7 @@ def codebook_table(models: Mapping[str, TokenModel], held_out: Mapping[str, Held
     return pd.DataFrame(
         {
             "label": name,
-            "n_pairs": held_out[name].pairs.n_pairs,
+            "n_pairs": float(held_out[name].pairs.lengths.double().mean()),
             **codebook_columns(held_out[name], model.codebook.cpu()),
         }
         for name, model in models.items()

@@ -41,8 +41,11 @@ def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
 
     It needs the columns n_pairs, codebook_perplexity and position_loss (nats a pair). Added are code_bits,
     position_bits and rate_bits, their sum, all without a transformer, and stage2_position_bits: what the
-    transformer pays for the positions, to be held against position_bits.
+    transformer pays for the positions, to be held against position_bits. Raises ValueError for models whose
+    images have a budget each.
     """
+    if (table["n_pairs"] % 1).any():
+        raise ValueError("images have more and fewer pairs: a mean of n_pairs does not say what places cost")
     pairs = table["n_pairs"].astype(int)
     of_codes = [code_bits(*row) for row in zip(pairs, table["codebook_perplexity"], strict=True)]
     of_positions = [position_bits(n_positions, n) for n in pairs]

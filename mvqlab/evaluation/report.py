@@ -32,12 +32,16 @@ def evaluate_held_out(
     """Reconstruction, codebook and importance columns of what `model` made of the held-out images.
 
     Units and ranges: see `reconstruction_quality`, `CodebookUsage`, `CodebookRedundancy` (both columns
-    prefixed `codebook_`) and `ImportanceAgreement`. The networks that judged are named in
-    `lpips_network` and `extractor`. Raises MissingWeightsError.
+    prefixed `codebook_`) and `ImportanceAgreement`. n_pairs, n_pairs_std: mean and spread, over images, of
+    the pairs that one has. The networks that judged are named in `lpips_network` and `extractor`. Raises
+    MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
+    lengths = held_out.pairs.lengths.double()
     return {
         **reconstruction_quality(held_out, perceptual, extractor, config.evaluation.batch_size),
+        "n_pairs": float(lengths.mean()),
+        "n_pairs_std": float(lengths.std(correction=0)),
         **codebook_columns(held_out, model.codebook.cpu()),
         **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
         "lpips_network": perceptual.label if perceptual else "none",
@@ -96,16 +100,20 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
 
     code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same on the last
     training batch. bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
-    position_bits_per_image: its two parts, 0 for positions that are given. samples_per_second: images,
-    decoding included. stage2_seconds_per_step.
+    position_bits_per_image: its two parts, 0 for positions that are given. n_pairs: of a held-out image,
+    n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included.
+    stage2_seconds_per_step.
     """
     last = curves[curves["split"] == "validation"].iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     train = curves[curves["split"] == "train"].iloc[-1]
+    n_pairs = float(
+        last.get("pairs", samples.pairs.n_pairs)
+    )  # older curves are of images that have equally many
 
     def bits(nats: float) -> float:
         """Of an image, from those of a pair."""
-        return nats * samples.pairs.n_pairs / math.log(2)
+        return nats * n_pairs / math.log(2)
 
     return {
         **losses,
@@ -113,7 +121,8 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         "bits_per_image": bits(sum(losses.values())),
         "code_bits_per_image": bits(losses["code_loss"]),
         "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
-        "n_pairs": samples.pairs.n_pairs,
+        "n_pairs": n_pairs,
+        "n_pairs_drawn": float(samples.pairs.lengths.double().mean()),
         "samples_per_second": len(samples.pairs) / samples.seconds,
         "stage2_seconds_per_step": training_speed(curves),
     }
@@ -121,7 +130,7 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
 
 def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:
     """Usage and redundancy of `codebook` (K, n_z) over all held-out images; redundancy of used codes."""
-    codes = held_out.pairs.codes
+    codes = held_out.pairs.all_codes
     usage = codebook_usage(codes, len(codebook))
     redundancy = codebook_redundancy(codebook, code_counts(codes, len(codebook)))
     columns = {**usage._asdict(), **redundancy._asdict()}

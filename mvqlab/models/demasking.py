@@ -19,16 +19,20 @@ from mvqlab.models.backbone import ResidualBlock, SelfAttention
 
 
 def scatter_regions(regions: Tensor, positions: Tensor, fill: Tensor, n_positions: int) -> Tensor:
-    """Put `regions` (B, N, c) at `positions` (B, N) of L = `n_positions` places that hold `fill` (c)."""
+    """Put `regions` (B, N, c) at `positions` (B, N) of L = `n_positions` places that hold `fill` (c).
+
+    What is at position L, padding, is left out.
+    """
     n_images, _, channels = regions.shape
-    places = fill.to(regions.dtype).expand(n_images, n_positions, channels)
-    return places.scatter(1, positions.unsqueeze(-1).expand(-1, -1, channels), regions)
+    places = fill.to(regions.dtype).expand(n_images, n_positions + 1, channels)
+    placed = places.scatter(1, positions.unsqueeze(-1).expand(-1, -1, channels), regions)
+    return placed[:, :-1].contiguous()
 
 
 def initial_trust(positions: Tensor, n_positions: int, at_dropped: float) -> Tensor:
     """B_0 (B, L): 1 at the kept `positions` (B, N), `at_dropped` elsewhere."""
-    trust = torch.full((len(positions), n_positions), at_dropped, device=positions.device)
-    return trust.scatter(1, positions, 1.0)
+    trust = torch.full((len(positions), n_positions + 1), at_dropped, device=positions.device)
+    return trust.scatter(1, positions, 1.0)[:, :-1]
 
 
 def update_trust(trust: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.models.pairs import is_among
 
 
 class KeptRegions(NamedTuple):
@@ -25,12 +26,20 @@ class KeptRegions(NamedTuple):
     positions (B, N): their places, rising.
     scores (B, L): the score of every region.
     is_kept (B, L): True where a region survives.
+    is_padding (B, N): True after the last region of an image that keeps fewer than N; its position is L, and
+        its features mean nothing. None where every image keeps N.
     """
 
     features: Tensor
     positions: Tensor
     scores: Tensor
     is_kept: Tensor
+    is_padding: Tensor | None = None
+
+    @property
+    def all_features(self) -> Tensor:
+        """Features (M, n_z) of the kept regions of all images, without padding."""
+        return self.features.flatten(0, 1) if self.is_padding is None else self.features[~self.is_padding]
 
 
 def n_kept(mask_ratio: float, n_positions: int) -> int:
@@ -46,6 +55,19 @@ def keep_best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     positions = scores.topk(n, dim=1).indices.sort(dim=1).values
     is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter(1, positions, True)
     return positions, is_kept
+
+
+def positions_above(scores: Tensor, threshold: float | Tensor) -> Tensor:
+    """Positions (B, N), rising, where `scores` (B, L) reach `threshold`; of each image at least the best.
+
+    N is the most that an image has; those with fewer are padded with L.
+    """
+    n_positions = scores.shape[1]
+    is_kept = scores >= threshold
+    is_kept = is_kept.scatter(1, scores.argmax(dim=1, keepdim=True), True)
+    places = torch.arange(n_positions, device=scores.device)
+    rising = places.where(is_kept, n_positions).sort(dim=1).values
+    return rising[:, : int(is_kept.sum(dim=1).max())]
 
 
 def gather_regions(regions: Tensor, positions: Tensor) -> Tensor:
@@ -115,6 +137,10 @@ class MaskModule(nn.Module):
         fewest, most = self.trained_n
         return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
 
+    def choose(self, scores: Tensor) -> Tensor:
+        """Positions (B, N), rising, of the regions that are kept by their `scores` (B, L)."""
+        return keep_best(scores, self.draw_n())[0]
+
     def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
         """Keep the regions of `features` (B, d, h, w) at `positions` (B, N), whatever chose them.
 
@@ -137,8 +163,7 @@ class MaskModule(nn.Module):
         what `RandomMask` draws from (the global one if none is given).
         """
         scores = self.score(features, importance, generator)
-        positions, _ = keep_best(scores, self.draw_n())
-        return self.keep(features, scores, positions)
+        return self.keep(features, scores, self.choose(scores))
 
 
 class AdaptiveMask(MaskModule):
@@ -164,6 +189,57 @@ class AdaptiveMask(MaskModule):
 
     def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
         return kept * scores.unsqueeze(-1)
+
+
+class ThresholdMask(AdaptiveMask):
+    """This lab's mask with a budget for each image: regions are kept that score above a threshold.
+
+    `n` regions are kept an image *on average*, more where there is much to see. In training the threshold
+    is the batch's own, so that of B images the B * n best regions survive, whichever images they are in.
+    Outside training a moving average of those thresholds serves: what is kept of an image must not depend
+    on which others are in its batch.
+    """
+
+    threshold: Tensor
+    decay = 0.95  # of the moving average: it looks back some twenty batches
+
+    def __init__(
+        self,
+        feature_dim: int,
+        code_dim: int,
+        n: int,
+        scorer: nn.Module,
+        trained_n: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(feature_dim, code_dim, n, scorer, trained_n)
+        self.register_buffer("threshold", torch.tensor(torch.nan))
+
+    def choose(self, scores: Tensor) -> Tensor:
+        if self.training:
+            self._follow(lowest_kept(scores, self.n_kept))
+            return positions_above(scores, lowest_kept(scores, self.draw_n()))
+        if self.threshold.isnan():  # before any training
+            return positions_above(scores, lowest_kept(scores, self.n_kept))
+        return positions_above(scores, self.threshold)
+
+    def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
+        n_positions = scores.shape[1]
+        kept = super().keep(features, scores, positions.clamp(max=n_positions - 1))
+        return kept._replace(
+            positions=positions,
+            is_kept=is_among(positions, n_positions),
+            is_padding=positions == n_positions,
+        )
+
+    @torch.no_grad()
+    def _follow(self, of_batch: Tensor) -> None:
+        followed = self.threshold.lerp(of_batch.float(), 1.0 - self.decay)
+        self.threshold.copy_(torch.where(self.threshold.isnan(), of_batch.float(), followed))
+
+
+def lowest_kept(scores: Tensor, n: int) -> Tensor:
+    """The lowest () of the B * `n` best of all `scores` (B, L)."""
+    return scores.detach().flatten().topk(len(scores) * n).values[-1]
 
 
 class RandomMask(MaskModule):
@@ -208,5 +284,6 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
             if config.scorer == "mlp"
             else ConvScorer(backbone.feature_dim, config.scorer_norm)
         )
-        return AdaptiveMask(backbone.feature_dim, code_dim, n, scorer, trained_n)
+        kind = ThresholdMask if config.budget == "threshold" else AdaptiveMask
+        return kind(backbone.feature_dim, code_dim, n, scorer, trained_n)
     raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")

@@ -18,15 +18,15 @@ from mvqlab.config import Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import DemaskModule
 from mvqlab.models.masking import KeptRegions, build_mask
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.models.quantizer import VectorQuantizer
 
 
 class Encoding(NamedTuple):
     """What an image is after the encoder, the mask and the quantiser.
 
-    pairs: codes and positions, in raster order. scores (B, L): ones for the plain model.
-    is_kept (B, L): True where a region was quantised.
+    pairs: codes and positions, in raster order, padded where images keep more and fewer regions.
+    scores (B, L): ones for the plain model. is_kept (B, L): True where a region was quantised.
     """
 
     pairs: Pairs
@@ -35,12 +35,12 @@ class Encoding(NamedTuple):
 
     @property
     def codes(self) -> Tensor:
-        """(B, N) indices into the codebook."""
+        """(B, N) indices into the codebook, -1 at padding."""
         return self.pairs.codes
 
     @property
     def positions(self) -> Tensor:
-        """(B, N) places in the grid, rising."""
+        """(B, N) places in the grid, rising; L at padding."""
         return self.pairs.positions
 
 
@@ -71,8 +71,13 @@ class TokenModel(nn.Module):
 
     @property
     def n_kept(self) -> int:
-        """N, the regions of an image that get a code outside training."""
+        """N, the regions of an image that get a code outside training; on average, if images differ in it."""
         return self.n_positions
+
+    @property
+    def has_budgets(self) -> bool:
+        """Whether each image has a budget of its own, and may keep from 1 to L regions."""
+        return self.config.mask.budget == "threshold"
 
     @property
     def codebook(self) -> Tensor:
@@ -103,7 +108,7 @@ class TokenModel(nn.Module):
         random masks are drawn from.
         """
         kept = self.select(images, importance, generator)
-        quantised = self.quantizer(kept.features)
+        quantised = self.quantizer(kept.features, kept.is_padding)
         restored = self.restore(quantised.features, kept.positions)
         pairs = Pairs(quantised.codes, kept.positions, self.side)
         return Reconstruction(restored, pairs, kept.scores, kept.is_kept, quantised.loss)
@@ -114,16 +119,19 @@ class TokenModel(nn.Module):
         """Images (B, 3, H, W) to pairs, scores and kept mask. The codebook stays as it is."""
         kept = self.select(images, importance, generator)
         codes = self.quantizer.codebook.nearest(kept.features)
+        if kept.is_padding is not None:
+            codes = codes.masked_fill(kept.is_padding, NO_CODE)
         return Encoding(Pairs(codes, kept.positions, self.side), kept.scores, kept.is_kept)
 
     def decode(self, pairs: Pairs) -> Tensor:
         """Images (B, 3, H, W) from pairs in any order."""
-        return self.restore(self.quantizer.codebook.look_up(pairs.codes), pairs.positions)
+        codes = pairs.codes.clamp(min=0)  # any code will do for padding, which goes nowhere
+        return self.restore(self.quantizer.codebook.look_up(codes), pairs.positions)
 
     @torch.no_grad()
     def initialise_codebook(self, images: Tensor, importance: Tensor | None = None) -> None:
         """Start the codebook from the features of a first batch of `images` (B, 3, H, W)."""
-        self.quantizer.codebook.initialise(self.select(images, importance).features)
+        self.quantizer.codebook.initialise(self.select(images, importance).all_features)
 
 
 class MQVAE(TokenModel):

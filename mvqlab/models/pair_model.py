@@ -15,6 +15,7 @@ from mvqlab.models.transformer import CausalTransformer, KeyValueCache, StaticKe
 
 Part = Literal["code", "position"]
 Draw = Callable[[Tensor], Tensor]  # logits (B, n) to indices (B,)
+IGNORED = -100  # a target that no loss is computed for
 
 
 class PairLogits(NamedTuple):
@@ -29,11 +30,21 @@ class PairLogits(NamedTuple):
 
 
 class PairLoss(NamedTuple):
-    """Cross-entropies, each (), in nats a pair: of codes, of positions (None if given), and the total."""
+    """Cross-entropies, each (), in nats a pair: of codes, of positions (None if given), and the total.
+
+    Where sequences have an end, what it costs is counted with the part that says it.
+    """
 
     codes: Tensor
     positions: Tensor | None
     total: Tensor
+
+
+class Targets(NamedTuple):
+    """What is to be predicted, codes (B, N) and positions (B, N); IGNORED where nothing is."""
+
+    codes: Tensor
+    positions: Tensor
 
 
 class NextPair(NamedTuple):
@@ -57,6 +68,8 @@ class PairModel(nn.Module):
     predicts: what of a pair is predicted, in this order. side, n_pairs: of the grid and the sequences.
     codebook_size: K; logits may be wider by tokens that only start a sequence.
     order: the order of the pairs that it is trained on.
+    has_end: whether images have more and fewer pairs. Then the part that is predicted first may be the start
+        pair's, K or L, once more: it ends the sequence. `n_pairs` are the most that one can have.
     """
 
     start: Start
@@ -65,6 +78,7 @@ class PairModel(nn.Module):
     n_pairs: int
     codebook_size: int
     order: Literal["raster", "score"] = "raster"
+    has_end: bool = False
     position_weight: float = 1.0
 
     def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
@@ -107,12 +121,42 @@ class PairModel(nn.Module):
 
     def loss(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLoss:
         """Mean cross-entropy of the codes plus `position_weight` times that of the positions."""
-        logits = self(pairs, conditions)
-        codes = F.cross_entropy(logits.code_logits.flatten(0, 1), pairs.codes.flatten())
+        pairs = self.with_end(pairs)
+        logits, targets = self(pairs, conditions), self.targets(pairs)
+        n_pairs = pairs.lengths.sum()
+        codes = nats_a_pair(logits.code_logits, targets.codes, n_pairs)
         if logits.position_logits is None:
             return PairLoss(codes, None, codes)
-        positions = F.cross_entropy(logits.position_logits.flatten(0, 1), pairs.positions.flatten())
+        positions = nats_a_pair(logits.position_logits, targets.positions, n_pairs)
         return PairLoss(codes, positions, codes + self.position_weight * positions)
+
+    def with_end(self, pairs: Pairs) -> Pairs:
+        """`pairs` with a place after the longest image's last one, for its end; none where there is no end.
+
+        An image that fills the grid has no place for an end, and needs none.
+        """
+        if not self.has_end or pairs.n_pairs == self.side**2:
+            return pairs
+        return pairs.widened(pairs.n_pairs + 1)
+
+    def targets(self, pairs: Pairs) -> Targets:
+        """What the logits for `pairs` ought to say: the pairs, then the end if there is one, then nothing."""
+        is_padding = pairs.is_padding
+        codes = pairs.codes.masked_fill(is_padding, IGNORED)
+        positions = pairs.positions.masked_fill(is_padding, IGNORED)
+        if self.has_end:
+            is_end = is_padding & (is_padding.cumsum(dim=1) == 1)
+            if self.predicts[0] == "code":
+                codes = codes.masked_fill(is_end, self.codebook_size)
+            else:
+                positions = positions.masked_fill(is_end, self.side**2)
+        return Targets(codes, positions)
+
+
+def nats_a_pair(logits: Tensor, targets: Tensor, n_pairs: Tensor) -> Tensor:
+    """Cross-entropy () of `targets` (B, N) under `logits` (B, N, n), shared out among `n_pairs` pairs."""
+    mean = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return mean * ((targets != IGNORED).sum() / n_pairs)
 
 
 def add_from(read: Tensor, first: int, what: Tensor) -> Tensor:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+NO_CODE = -1  # of padding
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds the dataclasses that it is handed
@@ -15,6 +18,8 @@ class Pairs:
     codes (B, N): indices into the codebook, 0 .. K-1.
     positions (B, N): places in the grid, 0 .. L-1, numbered row by row; none twice in a row.
     side: h = w of the grid, so L = side * side.
+
+    Images with fewer than N pairs are padded on the right: at place L, which no grid has, with code -1.
     """
 
     codes: Tensor
@@ -37,21 +42,45 @@ class Pairs:
 
     @property
     def n_pairs(self) -> int:
-        """N, the pairs of one image."""
+        """N, the pairs of one image; the most where images have more and fewer."""
         return self.codes.shape[1]
+
+    @property
+    def is_padding(self) -> Tensor:
+        """(B, N), True after an image's last pair."""
+        return self.positions == self.side**2
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) pairs of each image."""
+        return (~self.is_padding).sum(dim=1)
+
+    @property
+    def all_codes(self) -> Tensor:
+        """(M,) codes of all images, without padding."""
+        return self.codes[~self.is_padding]
 
     @property
     def is_kept(self) -> Tensor:
         """(B, L), True where a region has a code."""
-        kept = torch.zeros(len(self), self.side**2, dtype=torch.bool, device=self.codes.device)
-        return kept.scatter(1, self.positions, True)
+        return is_among(self.positions, self.side**2)
 
     def to(self, device: torch.device | str) -> Pairs:
         """The same pairs on another device."""
         return Pairs(self.codes.to(device), self.positions.to(device), self.side)
 
+    def widened(self, n: int) -> Pairs:
+        """The same pairs, padded to `n` columns."""
+        more = (0, n - self.n_pairs)
+        codes = F.pad(self.codes, more, value=NO_CODE)
+        return Pairs(codes, F.pad(self.positions, more, value=self.side**2), self.side)
+
+    def trimmed(self) -> Pairs:
+        """The same pairs without columns that are padding in every row."""
+        return self[:, : max(1, int(self.lengths.max()))] if len(self) else self
+
     def in_order(self, ranks: Tensor) -> Pairs:
-        """The pairs sorted by rising `ranks` (B, N)."""
+        """The pairs sorted by rising `ranks` (B, N), of which those of padding must be highest."""
         order = ranks.argsort(dim=1, stable=True)
         return Pairs(self.codes.gather(1, order), self.positions.gather(1, order), self.side)
 
@@ -61,9 +90,17 @@ class Pairs:
 
 
 def concatenate(batches: list[Pairs]) -> Pairs:
-    """One `Pairs` from several of the same side and length, batch after batch."""
+    """One `Pairs` from several of the same side, batch after batch; shorter ones are padded."""
     if not batches:
         raise ValueError("there are no pairs to concatenate")
+    longest = max(pairs.n_pairs for pairs in batches)
+    batches = [pairs.widened(longest) for pairs in batches]
     codes = torch.cat([pairs.codes for pairs in batches])
     positions = torch.cat([pairs.positions for pairs in batches])
     return Pairs(codes, positions, batches[0].side)
+
+
+def is_among(positions: Tensor, n_positions: int) -> Tensor:
+    """(B, L) bool: which of L = `n_positions` places are among `positions` (B, N), L itself being padding."""
+    places = torch.zeros(len(positions), n_positions + 1, dtype=torch.bool, device=positions.device)
+    return places.scatter(1, positions, True)[:, :-1]

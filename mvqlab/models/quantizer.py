@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import QuantizerConfig
+from mvqlab.models.pairs import NO_CODE
 from mvqlab.models.ranks import from_first_rank, gather_over_ranks
 
 
@@ -191,12 +192,16 @@ class VectorQuantizer(nn.Module):
             config.codebook_size, config.code_dim, config.ema_decay, build_restart(config)
         )
 
-    def forward(self, features: Tensor) -> Quantised:
+    def forward(self, features: Tensor, is_padding: Tensor | None = None) -> Quantised:
         """Quantise `features` (B, N, n_z). In training mode the codebook takes one step.
+
+        is_padding (B, N): which features are none. Neither loss nor codebook sees them; their code is -1.
 
         While the codebook is waiting, features pass as they are: the lab's optional warm-up, in which
         encoder and decoder first learn what there is to quantise (`quantizer.start_step`).
         """
+        if is_padding is not None:
+            return self._without(features, ~is_padding)
         if self.training and self.codebook.is_waiting:
             return Quantised(features, self.codebook.nearest(features), features.new_zeros(()))
         codes = self.codebook.nearest(features)
@@ -205,6 +210,15 @@ class VectorQuantizer(nn.Module):
         if self.training:
             self.codebook.update(features, codes)
         return Quantised(straight_through(features, quantised.to(features.dtype)), codes, loss)
+
+    def _without(self, features: Tensor, is_real: Tensor) -> Quantised:
+        """Quantise the features where `is_real` (B, N), packed; zeros and the code -1 stand elsewhere."""
+        packed = self(features[is_real])
+        quantised = torch.zeros_like(features)
+        quantised[is_real] = packed.features
+        codes = torch.full(is_real.shape, NO_CODE, device=features.device)
+        codes[is_real] = packed.codes
+        return Quantised(quantised, codes, packed.loss)
 
 
 def build_restart(config: QuantizerConfig) -> RestartRule:

@@ -17,12 +17,16 @@ def is_distributed() -> bool:
 
 
 def gather_over_ranks(rows: Tensor) -> Tensor:
-    """Every process's `rows` (M, ...), one below the other; all must have the same M."""
+    """Every process's `rows` (M, ...), one below the other; M may differ from process to process."""
     if not is_distributed():
         return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
+    lengths = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(lengths, torch.tensor([len(rows)], device=rows.device))
+    longest = max(int(length) for length in lengths)
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
 
 
 def from_first_rank(tensor: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ A sequence starts with a start pair and then holds the pairs of an image:
               + k_1       + k_2        + k_3     ...      + k_N         (the true next code)
     Position-Transformer, causal: predicts                   p_n+1
 
-The position-first stack is the same with code and position exchanged.
+The position-first stack is the same with code and position exchanged. Where images have more and fewer
+pairs, the start's code sos comes once more after the last pair (position-first: its position L), and is the
+end.
 """
 
 from __future__ import annotations
@@ -37,16 +39,17 @@ class Stackformer(PairModel):
         side: int,
         n_pairs: int,
         start: Start | None = None,
+        has_end: bool = False,
     ) -> None:
         """Build for `codebook_size` codes K on a grid of L = side * side places, `n_pairs` pairs an image.
 
-        start: what sequences are conditioned on; None: nothing.
+        start: what sequences are conditioned on; None: nothing. has_end: images have up to `n_pairs` pairs.
         """
         super().__init__()
         width = config.width
         self.predicts = ("code", "position") if config.first == "code" else ("position", "code")
         self.side, self.n_pairs, self.codebook_size = side, n_pairs, codebook_size
-        self.order, self.position_weight = config.order, config.position_weight
+        self.order, self.position_weight, self.has_end = config.order, config.position_weight, has_end
         self.code_embedding = nn.Embedding(codebook_size + config.start_codes, width)
         self.position_embedding = nn.Embedding(side**2 + 1, width)
         self.place_embedding = nn.Parameter(torch.zeros(config.block_size or n_pairs, width))
@@ -60,6 +63,9 @@ class Stackformer(PairModel):
         self.apply(initialise)
 
     def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+        # what is read at padding tells nobody anything: only what comes after it hears it
+        codes = pairs.codes.masked_fill(pairs.is_padding, self.codebook_size)
+        pairs = Pairs(codes, pairs.positions, pairs.side)
         before = self.begin_with(len(pairs), conditions)
         heard = self.heard(conditions, pairs.n_pairs)
         n_prefix = self.start.n_prefix

@@ -15,12 +15,19 @@ __all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_param
 
 
 def build_stage2(
-    config: TransformerConfig, *, codebook_size: int, side: int, n_pairs: int, n_classes: int = 0
+    config: TransformerConfig,
+    *,
+    codebook_size: int,
+    side: int,
+    n_pairs: int,
+    n_classes: int = 0,
+    has_end: bool = False,
 ) -> Stackformer | RasterTransformer:
     """The model that `config.model` names, for `n_pairs` pairs an image on a grid of side * side places.
 
-    The raster baseline reads every place whatever `n_pairs` is; with `config.match_parameters` its width
-    is chosen so that it has as many parameters as the Stackformer that `config` describes.
+    With `has_end` images have up to `n_pairs` pairs, and the model says where each ends. The raster baseline
+    reads every place whatever `n_pairs` is; with `config.match_parameters` its width is chosen so that it
+    has as many parameters as the Stackformer that `config` describes.
 
     `n_classes` are the data's, of which only a class-conditional model takes note.
 
@@ -40,13 +47,15 @@ def build_stage2(
             side=side,
             n_pairs=n_pairs,
             start=start_of(config, n_classes),
+            has_end=has_end,
         )
     if config.model != "raster":
         raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
-    if n_pairs != side**2:
+    if has_end or n_pairs != side**2:
+        kept = "a number of its own of each image" if has_end else n_pairs
         raise ConfigError(
             f"the raster transformer needs a code at each of the {side**2} places, but stage 1 keeps "
-            f"{n_pairs}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
+            f"{kept}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
         )
     if config.match_parameters:
         config = match_parameters(config, codebook_size=codebook_size, side=side, n_classes=n_classes)

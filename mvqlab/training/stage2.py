@@ -51,8 +51,9 @@ def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) ->
         config.transformer,
         codebook_size=stage1.codebook_size,
         side=stage1.side,
-        n_pairs=stage1.n_kept,
+        n_pairs=stage1.n_positions if stage1.has_budgets else stage1.n_kept,
         n_classes=n_classes,
+        has_end=stage1.has_budgets,
     )
 
 
@@ -297,22 +298,29 @@ class _Run:
 
     @torch.no_grad()
     def _validate(self) -> Losses:
-        """Mean losses over all held-out pairs, and over as many training images (`seen_`): dropout off."""
+        """Mean losses over all held-out pairs, and over as many training images (`seen_`): dropout off.
+
+        With them `pairs`, how many a held-out image has on average.
+        """
         held_out = self.tokens.validation
         seen = self._mean_losses(self.tokens.train[: len(held_out)])
-        return self._mean_losses(held_out) | {f"seen_{name}": value for name, value in seen.items()}
+        losses = self._mean_losses(held_out) | {f"seen_{name}": value for name, value in seen.items()}
+        return losses | {"pairs": held_out.pairs.lengths.double().mean()}
 
     def _mean_losses(self, tokens: TokenSet) -> Losses:
         model, size = self.average.model.eval(), self.config.stage2.batch_size
         sums: Losses = {}
+        n_pairs = 0
         for first in range(0, len(tokens), size):
             batch = tokens[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():
                 losses = _named(model.loss(batch.pairs, self._conditions(batch)))
+            of_batch = batch.pairs.lengths.sum()
+            n_pairs += of_batch
             for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value * len(batch)
+                sums[name] = sums.get(name, 0.0) + value * of_batch
         self.bare.train()
-        return {name: value / len(tokens) for name, value in sums.items()}
+        return {name: value / n_pairs for name, value in sums.items()}
 
     def _conditions(self, batch: TokenSet, withhold: bool = False) -> Tensor | None:
         settings = self.config.transformer

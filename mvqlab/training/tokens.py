@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class TokenSet:
         return len(self.pairs)
 
     def __getitem__(self, rows: slice | Tensor) -> TokenSet:
-        return TokenSet(self.pairs[rows], self.conditions[rows])
+        return TokenSet(self.pairs[rows].trimmed(), self.conditions[rows])
 
     def to(self, device: torch.device | str) -> TokenSet:
         """The same tokens on another device, as the int64 that embeddings and losses take."""
@@ -49,7 +50,8 @@ def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
     """The pairs of `encoding` by rising position, or by falling score (the released code's other order)."""
     if order == "raster":
         return encoding.pairs
-    return encoding.pairs.in_order(-encoding.scores.gather(1, encoding.positions))
+    with_padding = F.pad(encoding.scores, (0, 1), value=-torch.inf)
+    return encoding.pairs.in_order(-with_padding.gather(1, encoding.positions))
 
 
 @torch.no_grad()

@@ -59,13 +59,13 @@ def code_images(model: TokenModel, n: int = 256) -> CodedImages:
     dataset = build_splits(model.config.data).validation
     images = torch.stack([dataset[index]["image"] for index in range(min(n, len(dataset)))])
     kept = model.select(images)
-    codes = model.quantizer.codebook.nearest(kept.features)
-    rows = torch.arange(len(images)).unsqueeze(1).expand_as(codes)
+    features = kept.all_features
+    rows, places = (kept.positions < model.n_positions).nonzero(as_tuple=True)
     return CodedImages(
         model=model,
         images=to_uint8(images),
-        features=kept.features.flatten(0, 1),
-        codes=codes.flatten(),
-        rows=rows.flatten(),
-        positions=kept.positions.flatten(),
+        features=features,
+        codes=model.quantizer.codebook.nearest(features),
+        rows=rows,
+        positions=kept.positions[rows, places],
     )
