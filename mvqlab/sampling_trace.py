@@ -40,6 +40,10 @@ class SamplingTrace:
     code_probabilities (B, N, K): what each code was drawn from, after temperature, top-k and top-p.
     position_probabilities (B, N, L): the same for its position; a single 1 where positions are given.
     is_allowed (B, N, L) bool: where the pair might have gone at all; see `allowed_positions`.
+
+    Where sequences have an end, what says it (codes, or positions if these come first) has it as a last
+    column; there is a row more if an end came after the longest image; and rows after an image's end mean
+    nothing.
     """
 
     pairs: Pairs
