@@ -129,3 +129,12 @@ def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert cli.main(["train", "--stage", "1", "--out", str(tmp_path / "file" / "run")]) == 2
     assert "Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_a_reader_that_has_enough_gets_no_traceback(is_buffered):
+    command = [sys.executable, *([] if is_buffered else ["-u"]), "-m", "mvqlab.cli", "grid", "columns"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        words = process.stderr.read()
+    assert "Error" not in words and "Traceback" not in words

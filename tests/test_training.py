@@ -395,6 +395,22 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) 
         torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
+@pytest.mark.slow
+def test_two_processes_agree_where_images_have_budgets(tmp_path: Path) -> None:
+    """Each keeps other numbers of regions in a step: no gather waits for rows that do not come."""
+    settings = [*TINY, "mask.budget=threshold", "stage1.steps=12", "quantizer.restart_patience=1"]
+    process = run_train("--stage", "1", "--out", str(tmp_path / "stage1"), *settings, processes=2)
+    words, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, words
+    stage1 = load_stage1(tmp_path / "stage1")
+    assert all(tensor.isfinite().all() for tensor in stage1.state_dict().values())
+    stages = ["--stage1", str(tmp_path / "stage1"), "--out", str(tmp_path / "stage2")]
+    process = run_train("--stage", "2", *stages, *settings, processes=2)
+    words, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, words
+    assert load_stage2(tmp_path / "stage2", stage1).has_end
+
+
 def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> None:
     model = build_stage1(tiny()).eval()
     tokens = tokenise(model, splits.validation, batch_size=7)

@@ -34,13 +34,14 @@ KINDS = {
     "code_first": [],
     "position_first": ["transformer.first=position"],
     "score_order": ["transformer.order=score"],
+    "budgets": ["mask.budget=threshold"],
     "raster": ["mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster"],
     "classes": ["transformer.condition=class", "transformer.condition_dropout=0.2"],
     "told_always": ["transformer.condition=class", "transformer.condition_dropout=0.0"],
     "captions": ["transformer.condition=caption"],
 }
 CAPTIONS = ["a red disc", "a small green bar", "a red star and a blue ring"]
-SIDE, N_PAIRS, N_CLASSES = 4, 8, 8  # N_PAIRS: but for raster, which has 16
+SIDE, N_PAIRS, N_CLASSES = 4, 8, 8  # N_PAIRS: but for raster, which has 16, and budgets, which have up to 16
 
 
 def write_run(folder: Path, kind: str) -> tuple[Path, Path]:
