@@ -31,6 +31,12 @@ def largest_ratio(runs: pd.DataFrame, mask: str, allowed: float) -> float:
 
 
 # %% exercise-5
+def threshold_for(scores: torch.Tensor, mask_ratio: float) -> float:
+    """The score under which the share `mask_ratio` of all regions lies, over all images: scores (n, L)."""
+    return torch.quantile(scores.flatten(), mask_ratio).item()
+
+
+# %% exercise-6
 means = rated.groupby(["mask", "mask_ratio"])[["code_bits", "rate_bits", "psnr"]].mean()
 random_half_free_places = means.loc[("random", 0.5), "code_bits"]
 learned_three_quarters = means.loc[("adaptive", 0.75), "rate_bits"]
