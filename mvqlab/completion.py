@@ -97,8 +97,8 @@ def complete_pairs(
         conditions = with_null(model, n_images, conditions)
     run = _Completion(model, kept, n_images, settings, generator, conditions, is_guided)
     with Evaluating(model):
-        for _ in range(run.n_pairs):
-            if not run.has_ended.all():
+        for n in range(model.n_pairs):
+            if n < run.n_pairs and not run.has_ended.all():
                 run.add_pair()
             if progress is not None:
                 progress()

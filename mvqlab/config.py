@@ -140,11 +140,15 @@ class MaskConfig(Section):
 
     @model_validator(mode="after")
     def _threshold_has_scores(self) -> MaskConfig:
-        if self.budget == "threshold" and (self.kind != "adaptive" or self.ratio_in_use == 0.0):
+        if self.budget == "threshold" and self.kind != "adaptive":
             raise ValueError(
-                "mask.budget 'threshold' keeps the regions whose learned score is high enough: it needs "
-                f"mask.kind 'adaptive' (not '{self.kind}') and a mask.mask_ratio above 0 (not "
-                f"{self.ratio_in_use}), the share that is dropped on average"
+                "mask.budget 'threshold' keeps the regions whose learned score is high enough, and mask.kind "
+                f"'{self.kind}' has no learned scores: set mask.kind=adaptive, or mask.budget=fixed"
+            )
+        if self.budget == "threshold" and self.ratio_in_use == 0.0:
+            raise ValueError(
+                "mask.budget 'threshold' with a mask.mask_ratio of 0 drops nothing: set the share that is to "
+                "be dropped on average, or mask.budget=fixed"
             )
         return self
 

@@ -170,8 +170,9 @@ def test_before_any_training_the_batchs_own_threshold_serves() -> None:
 @pytest.mark.parametrize(
     ("mask", "words"),
     [
-        ({"kind": "random"}, "mask.kind 'adaptive' (not 'random')"),
-        ({"mask_ratio": 0.0}, "a mask.mask_ratio above 0 (not 0.0)"),
+        ({"kind": "random"}, "mask.kind 'random' has no learned scores"),
+        ({"kind": "none", "mask_ratio": 0.0}, "mask.kind 'none' has no learned scores"),
+        ({"mask_ratio": 0.0}, "a mask.mask_ratio of 0 drops nothing"),
     ],
 )
 def test_a_threshold_needs_scores_and_something_to_drop(mask: dict, words: str) -> None:
