@@ -33,6 +33,7 @@ from mvqlab.training import (
 )
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import DamagedStateWarning
+from mvqlab.training.stage1 import CodebookWarning
 from mvqlab.training.tokens import cached_tokens
 
 TINY = [
@@ -163,6 +164,13 @@ def test_nothing_is_quantised_before_the_start_step(tmp_path: Path, splits: Spli
     train_stage1(tiny("quantizer.start_step=4"), tmp_path, splits=splits)
     quantiser = pd.read_csv(tmp_path / "curves.csv").query("split == 'train'")["quantizer"].tolist()
     assert quantiser[:4] == [0.0] * 4 and min(quantiser[4:]) > 0.0
+
+
+def test_a_codebook_that_never_starts_is_told_of(tmp_path: Path, splits: Splits) -> None:
+    with pytest.warns(
+        CodebookWarning, match="quantizer.start_step=8, but training ends after stage1.steps=8"
+    ):
+        train_stage1(tiny("quantizer.start_step=8"), tmp_path, splits=splits)
 
 
 def test_the_discriminator_enters_at_its_step_and_ramps(tmp_path: Path, splits: Splits) -> None:

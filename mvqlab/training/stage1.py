@@ -7,6 +7,7 @@ One forward pass a step serves the generator's and the discriminator's update al
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,10 @@ def train_stage1(
     whenever losses are logged. Several processes (`torchrun`) each train on their share of every batch.
 
     Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
-    finite.
+    finite. Warns (CodebookWarning) where quantising would begin after the last step.
     """
     folder = Path(folder)
+    _check_codebook_starts(config)
     fabric = make_fabric(config.stage1.precision)
     seed_everything(config.seed)
     splits = splits or build_splits(config.data)
@@ -98,6 +100,22 @@ def adam(model: nn.Module, options: OptimiserConfig) -> torch.optim.Adam:
 def _on(fabric: Fabric, model: nn.Module) -> nn.Module:
     # channels last: convolutions run a fifth faster, on CPUs and GPUs alike
     return model.to(fabric.device, memory_format=torch.channels_last)
+
+
+class CodebookWarning(UserWarning):
+    """Training ends before it quantises anything. The message says what to set."""
+
+
+def _check_codebook_starts(config: Config) -> None:
+    start, steps = config.quantizer.start_step, config.stage1.steps
+    if start >= steps:
+        warnings.warn(
+            f"quantising begins at step quantizer.start_step={start}, but training ends after "
+            f"stage1.steps={steps}: the codebook stays random, and so will images from it. Set an earlier "
+            "start or more steps",
+            CodebookWarning,
+            stacklevel=3,
+        )
 
 
 class _Judged(nn.Module):
