@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import TINY
 from torch import Tensor
 
 from mvqlab.completion import complete_pairs, part_of
@@ -33,27 +34,14 @@ K, SIDE = 6, 3
 L = SIDE**2
 KINDS = {"code_first": {}, "position_first": {"first": "position"}, "score_order": {"order": "score"}}
 ANYTHING = SamplingConfig(code_top_k=0, code_top_p=1.0, position_top_k=0, position_top_p=1.0)
-TINY = [
-    "data.resolution=16",
+WITH_BUDGETS = [
+    *TINY,
     "data.train_size=48",
-    "data.validation_size=20",
-    "backbone.base_channels=8",
-    "backbone.channel_multipliers=[1, 2, 4]",
-    "backbone.feature_dim=16",
-    "backbone.norm_groups=4",
-    "backbone.zero_init=false",
     "mask.budget=threshold",
-    "quantizer.codebook_size=16",
-    "quantizer.code_dim=8",
     "quantizer.start_step=2",
-    "demask.layers=1",
     "loss.perceptual=none",
     "stage1.steps=6",
     "stage1.batch_size=8",
-    "transformer.width=16",
-    "transformer.heads=2",
-    "transformer.code_layers=1",
-    "transformer.position_layers=1",
     "stage2.steps=6",
     "stage2.batch_size=8",
     "evaluation.samples=10",
@@ -62,7 +50,7 @@ TINY = [
 
 
 def tiny(*overrides: str) -> Config:
-    return load_config("shapes32", [*TINY, *overrides])
+    return load_config("shapes32", [*WITH_BUDGETS, *overrides])
 
 
 @pytest.fixture(scope="module")
