@@ -36,6 +36,12 @@ def test_differences_show_each_seed_and_their_mean() -> None:
     assert words == ["seed 0", "seed 1", "seed 2", "mean, 95 % interval"]
 
 
+def test_differences_stand_over_words_too() -> None:
+    table = a_table().astype({"mask_ratio": str})
+    figure = plots.paired_differences(table, "mask", "adaptive", "random", "mask_ratio", ["psnr"])
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["0.5", "0.9"]
+
+
 def test_rate_distortion_puts_a_point_at_its_bits_and_names_its_ratio() -> None:
     figure = plots.rate_distortion(a_table(), {"bits": "bits an image"})
     axis = figure.axes[0]

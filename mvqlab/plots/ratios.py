@@ -60,7 +60,9 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
         label="mean, 95 % interval",
     )
     axis.axhline(0.0, color="black", linewidth=1)
-    axis.set_xticks(list(places.values()), [f"{value:g}" for value in places])
+    axis.set_xticks(
+        list(places.values()), [value if isinstance(value, str) else f"{value:g}" for value in places]
+    )
     axis.set_xlim(-0.6, len(places) - 0.4)
     axis.grid(axis="y", alpha=0.3)
 
