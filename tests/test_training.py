@@ -488,7 +488,7 @@ def test_compiled_training_learns_what_plain_training_learns(
         module._compiled_call_impl = torch.compile(module._call_impl, backend="aot_eager")
 
     monkeypatch.setattr(nn.Module, "compile", compile_without_code)
-    steps = ["stage1.steps=3", "stage2.steps=3"]
+    steps = ["quantizer.start_step=2", "stage1.steps=3", "stage2.steps=3"]
     models = {}
     for compiled in ("false", "true"):
         config = tiny(*steps, f"stage1.compile={compiled}", f"stage2.compile={compiled}")

@@ -33,7 +33,7 @@ def codebook_table(models: Mapping[str, TokenModel], held_out: Mapping[str, Held
     return pd.DataFrame(
         {
             "label": name,
-            "n_pairs": float(held_out[name].pairs.lengths.double().mean()),
+            "n_pairs": held_out[name].pairs.mean_length,
             **codebook_columns(held_out[name], model.codebook.cpu()),
         }
         for name, model in models.items()

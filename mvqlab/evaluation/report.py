@@ -37,11 +37,10 @@ def evaluate_held_out(
     MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
-    lengths = held_out.pairs.lengths.double()
     return {
         **reconstruction_quality(held_out, perceptual, extractor, config.evaluation.batch_size),
-        "n_pairs": float(lengths.mean()),
-        "n_pairs_std": float(lengths.std(correction=0)),
+        "n_pairs": held_out.pairs.mean_length,
+        "n_pairs_std": float(held_out.pairs.lengths.double().std(correction=0)),
         **codebook_columns(held_out, model.codebook.cpu()),
         **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
         "lpips_network": perceptual.label if perceptual else "none",
@@ -122,7 +121,7 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         "code_bits_per_image": bits(losses["code_loss"]),
         "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
         "n_pairs": n_pairs,
-        "n_pairs_drawn": float(samples.pairs.lengths.double().mean()),
+        "n_pairs_drawn": samples.pairs.mean_length,
         "samples_per_second": len(samples.pairs) / samples.seconds,
         "stage2_seconds_per_step": training_speed(curves),
     }

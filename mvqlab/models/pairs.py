@@ -56,6 +56,11 @@ class Pairs:
         return (~self.is_padding).sum(dim=1)
 
     @property
+    def mean_length(self) -> float:
+        """Pairs of an image, on average; N, a whole number, where all have as many."""
+        return float(self.lengths.double().mean()) if self.is_padding.any() else self.n_pairs
+
+    @property
     def all_codes(self) -> Tensor:
         """(M,) codes of all images, without padding."""
         return self.codes[~self.is_padding]
