@@ -75,22 +75,25 @@ def _sample_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:
 def _curve_figures(done: pd.DataFrame) -> dict[str, Figure]:
     stage1 = _all_curves(done, "stage1")
     stage2 = _all_curves(done, "stage2")
+    means = ", means over seeds" if "variant" in done and done["variant"].duplicated().any() else ""
     figures = {}
     if len(stage1):
-        figures["curves_stage1"] = curves(stage1, "l1", "L1 on [-1, 1]", "Stage 1: reconstruction error")
+        title = f"Stage 1: reconstruction error{means}"
+        figures["curves_stage1"] = curves(stage1, "l1", "L1 on [-1, 1]", title)
     if len(stage2):
-        figures["curves_stage2"] = curves(
-            stage2, "code_loss", "cross-entropy of a code, nats", "Stage 2: predicting the next code"
-        )
+        title = f"Stage 2: predicting the next code{means}"
+        figures["curves_stage2"] = curves(stage2, "code_loss", "cross-entropy of a code, nats", title)
     return figures
 
 
 def _all_curves(done: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """The curves of all points, one `run` a variant: seeds are to be averaged."""
     tables = []
     for row in done.itertuples():
         path = Path(row.folder) / stage / "curves.csv"
         if path.exists():
-            tables.append(pd.read_csv(path).assign(run=row.label))
+            run = getattr(row, "variant", row.label)
+            tables.append(pd.read_csv(path).assign(run=run))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

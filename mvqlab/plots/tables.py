@@ -14,21 +14,25 @@ from mvqlab.columns import heading
 
 
 def curves(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Figure:
-    """`value` over steps, a colour a `run`, a dash a `split`."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axis = figure.subplots()
+    """`value` over steps, a colour a `run`, a dash a `split`; the mean of rows of the same run and step."""
     shown = table.dropna(subset=[value])
+    n_entries = shown["run"].nunique() + shown["split"].nunique() + 2
+    figure = Figure(figsize=(7, 4 + 0.17 * n_entries), layout="constrained")
+    axis = figure.subplots()
     sns.lineplot(
         shown, x="step", y=value, hue="run", style="split", palette="colorblind", ax=axis, errorbar=None
     )
-    validation = shown[shown["split"] == "validation"]
+    validation = shown[shown["split"] == "validation"].groupby(["run", "step"], sort=False, as_index=False)
+    validation = validation[value].mean()
     sns.scatterplot(
         validation, x="step", y=value, hue="run", palette="colorblind", ax=axis, legend=False, s=45
     )
     axis.set(xlabel="step", ylabel=ylabel, title=title)
     axis.set_yscale("log")
     axis.grid(alpha=0.3)
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+    handles, labels = axis.get_legend_handles_labels()
+    axis.get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower left", frameon=False, fontsize=8)
     return figure
 
 
