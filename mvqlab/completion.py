@@ -92,10 +92,9 @@ def complete_pairs(
     `sample_pairs`, guidance included. The whole prefix is read anew for every pair: there is no cache. The
     model's training mode is left as it was.
     """
-    is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
-    if is_guided:
+    if settings.is_guided:
         conditions = with_null(model, n_images, conditions)
-    run = _Completion(model, kept, n_images, settings, generator, conditions, is_guided)
+    run = _Completion(model, kept, n_images, settings, generator, conditions)
     with Evaluating(model):
         for n in range(model.n_pairs):
             if n < run.n_pairs and not run.has_ended.all():
@@ -140,10 +139,9 @@ class _Completion:
         settings: SamplingConfig,
         generator: torch.Generator,
         conditions: Tensor | None,
-        is_guided: bool,
     ) -> None:
         self.model, self.settings, self.generator = model, settings, generator
-        self.conditions, self.is_guided = conditions, is_guided
+        self.conditions = conditions
         device = generator.device
         self.region = kept.region.to(device)
         self.kept_codes, self.kept_positions = kept.codes.to(device), kept.positions.to(device)
@@ -225,12 +223,12 @@ class _Completion:
             torch.cat([self.positions, positions.unsqueeze(1)], dim=1),
             self.model.side,
         )
-        if self.is_guided:
+        if self.settings.is_guided:
             pairs = Pairs(pairs.codes.repeat(2, 1), pairs.positions.repeat(2, 1), pairs.side)
         made = self.model(pairs, self.conditions)
         logits = (made.code_logits if part == "code" else made.position_logits)[:, -1]
         logits = logits[:, : with_end + (self.model.codebook_size if part == "code" else self.n_places)]
-        if not self.is_guided:
+        if not self.settings.is_guided:
             return logits
         settings = self.settings
         return guided(logits, settings.code_guidance if part == "code" else settings.position_guidance)

@@ -287,6 +287,11 @@ class SamplingConfig(Section):
     position_guidance: Weight = 1.0  # the same of positions
     cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet tried on a GPU
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether a second sequence, told nothing, is read beside each."""
+        return (self.code_guidance, self.position_guidance) != (1.0, 1.0)
+
 
 class EvaluationConfig(Section):
     """What is measured, on how much, with which networks."""

@@ -93,7 +93,7 @@ def _sampling(trained: Trained, settings: dict[str, float]) -> SamplingConfig:
         changed = {"code_guidance": both, "position_guidance": both} | changed
     whole = trained.config.model_dump(mode="json")
     sampling = config_from_dict({**whole, "sampling": {**whole["sampling"], **changed}}).sampling
-    if (sampling.code_guidance, sampling.position_guidance) != (1.0, 1.0):
+    if sampling.is_guided:
         try:
             trained.model.start.null(1)
         except ValueError as error:

@@ -146,7 +146,7 @@ def sample_pairs(
     `mvqlab.sampling_trace`. The model's training mode is left as it was.
     """
     settings = settings or SamplingConfig()
-    is_guided = settings.code_guidance != 1.0 or settings.position_guidance != 1.0
+    is_guided = settings.is_guided
     if is_guided:
         conditions = with_null(model, n_images, conditions)
     n_rows = n_images * (1 + is_guided)

@@ -106,9 +106,8 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     last = curves[curves["split"] == "validation"].iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     train = curves[curves["split"] == "train"].iloc[-1]
-    n_pairs = float(
-        last.get("pairs", samples.pairs.n_pairs)
-    )  # older curves are of images that have equally many
+    # curves without it are older, of images that have equally many
+    n_pairs = float(last.get("pairs", samples.pairs.n_pairs))
 
     def bits(nats: float) -> float:
         """Of an image, from those of a pair."""

@@ -9,7 +9,7 @@ by one word.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +53,7 @@ def n_kept(mask_ratio: float, n_positions: int) -> int:
 def keep_best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Positions (B, n), rising, of the `n` best of `scores` (B, L), and `is_kept` (B, L)."""
     positions = scores.topk(n, dim=1).indices.sort(dim=1).values
-    is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter(1, positions, True)
-    return positions, is_kept
+    return positions, is_among(positions, scores.shape[1])
 
 
 def positions_above(scores: Tensor, threshold: float | Tensor) -> Tensor:
@@ -144,12 +143,14 @@ class MaskModule(nn.Module):
     def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
         """Keep the regions of `features` (B, d, h, w) at `positions` (B, N), whatever chose them.
 
-        `scores` (B, L) are what each kept region is weighed by.
+        `scores` (B, L) are what each kept region is weighed by. A position of L is padding.
         """
-        kept = gather_regions(features.flatten(2).transpose(1, 2), positions)
+        n_positions = scores.shape[1]
+        read = positions.clamp(max=n_positions - 1)  # any region will do for padding, which goes nowhere
+        kept = gather_regions(features.flatten(2).transpose(1, 2), read)
         kept = self.project(F.layer_norm(kept, kept.shape[-1:]))
-        is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter(1, positions, True)
-        return KeptRegions(self.weigh(kept, scores.gather(1, positions)), positions, scores, is_kept)
+        weighed = self.weigh(kept, scores.gather(1, read))
+        return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
 
     def forward(
         self,
@@ -203,15 +204,8 @@ class ThresholdMask(AdaptiveMask):
     threshold: Tensor
     decay = 0.95  # of the moving average: it looks back some twenty batches
 
-    def __init__(
-        self,
-        feature_dim: int,
-        code_dim: int,
-        n: int,
-        scorer: nn.Module,
-        trained_n: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, trained_n)
+    def __init__(self, *sizes: Any, **more: Any) -> None:
+        super().__init__(*sizes, **more)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
     def choose(self, scores: Tensor) -> Tensor:
@@ -223,13 +217,7 @@ class ThresholdMask(AdaptiveMask):
         return positions_above(scores, self.threshold)
 
     def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
-        n_positions = scores.shape[1]
-        kept = super().keep(features, scores, positions.clamp(max=n_positions - 1))
-        return kept._replace(
-            positions=positions,
-            is_kept=is_among(positions, n_positions),
-            is_padding=positions == n_positions,
-        )
+        return super().keep(features, scores, positions)._replace(is_padding=positions == scores.shape[1])
 
     @torch.no_grad()
     def _follow(self, of_batch: Tensor) -> None:

@@ -108,4 +108,4 @@ def concatenate(batches: list[Pairs]) -> Pairs:
 def is_among(positions: Tensor, n_positions: int) -> Tensor:
     """(B, L) bool: which of L = `n_positions` places are among `positions` (B, N), L itself being padding."""
     places = torch.zeros(len(positions), n_positions + 1, dtype=torch.bool, device=positions.device)
-    return places.scatter(1, positions, True)[:, :-1]
+    return places.scatter(1, positions, True)[:, :-1].contiguous()
