@@ -57,6 +57,7 @@ def _ratio(value: Any) -> float:
 RatioOrRange = Annotated[float | tuple[float, float], BeforeValidator(_ratio_or_range)]
 
 MaskKind = Literal["adaptive", "random", "truth", "none"]
+BackboneKind = Literal["vqgan", "patch"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -102,11 +103,13 @@ class DataConfig(Section):
 
 
 class BackboneConfig(Section):
-    """The VQGAN encoder and decoder (published: f8, 128 channels, multipliers 1, 1, 2, 2)."""
+    """Encoder and decoder: VQGAN's (published: f8, 128 channels, multipliers 1, 1, 2, 2) or patches."""
 
-    base_channels: Count = 32  # channels at full resolution
-    channel_multipliers: Multipliers = (1, 2, 2)  # one a level; each level but the last halves the side
-    residual_blocks: Count = 1  # a level (the decoder has one more)
+    kind: BackboneKind = "vqgan"  # `patch` works at the grid's side only: small models learn hues sooner
+    base_channels: Count = 32  # channels at full resolution (`patch`: at the grid's side)
+    channel_multipliers: Multipliers = (1, 2, 2)  # `vqgan` only: one a level; all but the last halve the side
+    patch_size: Annotated[int, Field(ge=2)] = 4  # `patch` only: side of the patches, pixels; one is a region
+    residual_blocks: Count = 1  # a level; `patch` has one level (the decoder has one block more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
     feature_dim: Count = 64  # d: channels of the feature map Z
     norm_groups: Count = 32  # groups of every GroupNorm (published: 32)
@@ -116,7 +119,13 @@ class BackboneConfig(Section):
     @property
     def downsampling(self) -> int:
         """The factor f between image side and grid side."""
-        return 2 ** (len(self.channel_multipliers) - 1)
+        return self.patch_size if self.kind == "patch" else 2 ** (len(self.channel_multipliers) - 1)
+
+    def sides(self, resolution: int) -> list[int]:
+        """Sides of the feature maps that have residual blocks, for images of side `resolution`, in pixels."""
+        if self.kind == "patch":
+            return [resolution // self.patch_size]
+        return [resolution // 2**level for level in range(len(self.channel_multipliers))]
 
 
 class MaskConfig(Section):
@@ -327,11 +336,16 @@ class Config(Section):
     def _grid_fits(self) -> Config:
         if self.data.resolution % self.backbone.downsampling:
             n_levels = len(self.backbone.channel_multipliers)
+            cause = (
+                "the side of a patch (backbone.patch_size)"
+                if self.backbone.kind == "patch"
+                else f"the down-sampling of {n_levels} levels"
+            )
             raise ValueError(
                 f"data.resolution ({self.data.resolution}) must be a multiple of "
-                f"{self.backbone.downsampling}, the down-sampling of {n_levels} levels"
+                f"{self.backbone.downsampling}, {cause}"
             )
-        sides = [self.data.resolution // 2**level for level in range(len(self.backbone.channel_multipliers))]
+        sides = self.backbone.sides(self.data.resolution)
         strange = sorted(set(self.backbone.attention_resolutions) - set(sides))
         if strange:
             raise ValueError(

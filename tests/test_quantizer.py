@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -168,3 +170,17 @@ def test_codebook_stays_in_float32_under_autocast() -> None:
         out = quantizer(torch.randn(B, N, N_Z, dtype=torch.bfloat16))
     assert quantizer.codebook.codes.dtype == torch.float32
     assert out.loss.dtype == torch.float32
+
+
+def test_autocast_does_not_change_which_codes_are_chosen() -> None:
+    """Features with a common offset: in bf16 the offset's rounding is larger than what tells codes apart."""
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z))
+    features = 10.0 + torch.randn(B, N, N_Z)
+    quantizer.codebook.initialise(features)
+    other = copy.deepcopy(quantizer)
+    expected = quantizer(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = other(features)
+    assert torch.equal(out.codes, expected.codes)
+    assert torch.equal(out.loss, expected.loss)
+    assert torch.equal(other.codebook.codes, quantizer.codebook.codes)

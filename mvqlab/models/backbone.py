@@ -2,6 +2,8 @@
 
 images (B, 3, H, W) --Encoder--> features (B, d, h, w)        h = H / f
 features (B, d, h, w) --Decoder--> images (B, 3, H, W)
+
+Its rival for small machines stands in `patch_backbone`.
 """
 
 from __future__ import annotations
@@ -108,7 +110,10 @@ class Middle(nn.Sequential):
         )
 
 
-def _level(c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig) -> list[nn.Module]:
+def residual_level(
+    c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig
+) -> list[nn.Module]:
+    """`n_blocks` residual blocks, (B, c_in, side, side) to (B, c_out, side, side), with attention where asked."""
     layers: list[nn.Module] = []
     for block in range(n_blocks):
         layers.append(ResidualBlock(c_in if block == 0 else c_out, c_out, config.norm_groups, config.dropout))
@@ -127,7 +132,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList()
         for level, multiplier in enumerate(config.channel_multipliers):
             width = config.base_channels * multiplier
-            layers = _level(channels, width, config.residual_blocks, side, config)
+            layers = residual_level(channels, width, config.residual_blocks, side, config)
             channels = width
             if level < len(config.channel_multipliers) - 1:
                 layers.append(Downsample(channels))
@@ -162,7 +167,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
             width = config.base_channels * multiplier
-            layers = _level(channels, width, config.residual_blocks + 1, side, config)
+            layers = residual_level(channels, width, config.residual_blocks + 1, side, config)
             channels = width
             if level > 0:
                 layers.append(Upsample(channels))

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mvqlab.config import Config
+from mvqlab.config import BackboneConfig, Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import DemaskModule
 from mvqlab.models.masking import KeptRegions, build_mask
 from mvqlab.models.pairs import NO_CODE, Pairs
+from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
 from mvqlab.models.quantizer import VectorQuantizer
 
 
@@ -60,9 +61,9 @@ class TokenModel(nn.Module):
     def __init__(self, config: Config, has_head: bool) -> None:
         super().__init__()
         self.config, self.side = config, config.grid_side
-        self.encoder = Encoder(config.backbone, config.data.resolution)
+        self.encoder = build_encoder(config.backbone, config.data.resolution)
         self.quantizer = VectorQuantizer(config.quantizer)
-        self.decoder = Decoder(config.backbone, config.data.resolution, has_head)
+        self.decoder = build_decoder(config.backbone, config.data.resolution, has_head)
 
     @property
     def n_positions(self) -> int:
@@ -177,6 +178,18 @@ class PlainVQ(TokenModel):
         in_place = torch.empty_like(regions).scatter(1, positions.unsqueeze(-1).expand_as(regions), regions)
         features = self.project_out(in_place).transpose(1, 2)
         return self.decoder(features.unflatten(2, (self.side, self.side)))
+
+
+def build_encoder(config: BackboneConfig, resolution: int) -> Encoder | PatchEncoder:
+    """The encoder that `config.kind` names: images (B, 3, H, W), H = `resolution`, to (B, d, h, w)."""
+    kind = PatchEncoder if config.kind == "patch" else Encoder
+    return kind(config, resolution)
+
+
+def build_decoder(config: BackboneConfig, resolution: int, has_head: bool) -> Decoder | PatchDecoder:
+    """The decoder that `config.kind` names: (B, d, h, w) to images. `has_head`: nothing infers before it."""
+    kind = PatchDecoder if config.kind == "patch" else Decoder
+    return kind(config, resolution, has_head)
 
 
 def build_stage1(config: Config) -> MQVAE | PlainVQ:

@@ -58,6 +58,11 @@ def draw_features(features: Tensor, n: int) -> Tensor:
     return drawn + 0.01 * features.std() * noise
 
 
+def in_float32(tensor: Tensor) -> torch.autocast:
+    """Autocast off on the tensor's device: in bf16, a common offset of features drowns their differences."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 class RestartRule(nn.Module):
     """Says after every update which codes to redraw, and the count that a redrawn code starts with."""
 
@@ -143,7 +148,8 @@ class Codebook(nn.Module):
     def nearest(self, features: Tensor) -> Tensor:
         """Indices (...) of the codes nearest to `features` (..., n_z)."""
         flat = features.detach().reshape(-1, features.shape[-1]).float()
-        return nearest_codes(flat, self.codes).reshape(features.shape[:-1])
+        with in_float32(flat):
+            return nearest_codes(flat, self.codes).reshape(features.shape[:-1])
 
     def look_up(self, codes: Tensor) -> Tensor:
         """Vectors (..., n_z) of the codes with the given indices (...)."""
@@ -153,19 +159,25 @@ class Codebook(nn.Module):
     def initialise(self, features: Tensor) -> None:
         """Start codes and averages from `features` (..., n_z), so that the first update is no jump."""
         everyone = gather_over_ranks(features.reshape(-1, features.shape[-1]).float())
-        self._set(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
+        with in_float32(everyone):
+            self._set(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
 
     @torch.no_grad()
     def update(self, features: Tensor, codes: Tensor) -> None:
         """One moving-average step from `features` (..., n_z) that chose `codes` (...), then restarts."""
         everyone = gather_over_ranks(features.reshape(-1, features.shape[-1]).float())
         chosen = gather_over_ranks(codes.reshape(-1))
-        counts = torch.zeros_like(self.ema_counts).index_add_(0, chosen, everyone.new_ones(len(chosen)))
-        sums = torch.zeros_like(self.ema_sums).index_add_(0, chosen, everyone)
+        with in_float32(everyone):
+            self._follow(everyone, chosen)
+
+    def _follow(self, features: Tensor, codes: Tensor) -> None:
+        """`update` from the features (M, n_z) of all processes, that chose codes (M,)."""
+        counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, features.new_ones(len(codes)))
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, features)
         self.ema_counts.lerp_(counts, 1.0 - self.decay)
         self.ema_sums.lerp_(sums, 1.0 - self.decay)
         self.codes.copy_(self.ema_sums / smoothed(self.ema_counts).unsqueeze(1))
-        self._set(self.restart.unused(self.ema_counts, len(chosen) / self.size), everyone)
+        self._set(self.restart.unused(self.ema_counts, len(codes) / self.size), features)
 
     def _set(self, which: Tensor, features: Tensor) -> None:
         """Redraw the codes `which` (K,) from `features` (M, n_z)."""
@@ -206,7 +218,8 @@ class VectorQuantizer(nn.Module):
             return Quantised(features, self.codebook.nearest(features), features.new_zeros(()))
         codes = self.codebook.nearest(features)
         quantised = self.codebook.look_up(codes)
-        loss = self.commitment_weight * F.mse_loss(features.float(), quantised)
+        with in_float32(features):
+            loss = self.commitment_weight * F.mse_loss(features.float(), quantised)
         if self.training:
             self.codebook.update(features, codes)
         return Quantised(straight_through(features, quantised.to(features.dtype)), codes, loss)

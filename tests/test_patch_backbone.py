@@ -1,0 +1,136 @@
+"""The patch backbone: the interface of VQGAN's, what reaches what, and that it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from mvqlab.config import BackboneConfig, Config, load_config
+from mvqlab.models.backbone import Decoder, Encoder
+from mvqlab.models.mqvae import build_decoder, build_encoder, build_stage1
+from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
+from mvqlab.training import load_stage1, train_stage1
+
+PATCHES = {
+    "backbone.kind": "patch",
+    "backbone.base_channels": 12,
+    "backbone.residual_blocks": 2,
+    "backbone.feature_dim": 8,
+    "quantizer.codebook_size": 16,
+    "quantizer.code_dim": 5,
+    "quantizer.start_step": 0,
+    "demask.layers": 1,
+    "data.train_size": 16,
+    "data.validation_size": 4,
+    "stage1.batch_size": 4,
+    "stage1.warmup_steps": 0,
+}
+PLAIN = {"mask.kind": "none", "mask.mask_ratio": 0.0}
+
+
+def patches(**more: object) -> Config:
+    return load_config("shapes32", {**PATCHES, **more})
+
+
+def without_norms(model: nn.Module) -> nn.Module:
+    """GroupNorm hears the whole map; without it what reaches what is up to the convolutions."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.GroupNorm):
+            model.set_submodule(name, nn.Identity())
+    return model
+
+
+def test_the_kind_picks_the_classes_and_vqgan_is_the_default() -> None:
+    for kind, of_encoder, of_decoder in (
+        ("vqgan", Encoder, Decoder),
+        ("patch", PatchEncoder, PatchDecoder),
+    ):
+        config = BackboneConfig(kind=kind, base_channels=4)
+        assert type(build_encoder(config, 16)) is of_encoder
+        assert type(build_decoder(config, 16, has_head=False)) is of_decoder
+    assert BackboneConfig().kind == "vqgan"
+
+
+@pytest.mark.parametrize("patch_size", [2, 4, 8])
+@pytest.mark.parametrize("has_head", [False, True])
+def test_shapes(patch_size: int, has_head: bool) -> None:
+    config = BackboneConfig(kind="patch", base_channels=6, patch_size=patch_size, feature_dim=10)
+    assert config.downsampling == patch_size
+    features = build_encoder(config, 24)(torch.randn(2, 3, 24, 24))
+    assert features.shape == (2, 10, 24 // patch_size, 24 // patch_size)
+    decoder = build_decoder(config, 24, has_head)
+    assert decoder(features).shape == (2, 3, 24, 24)
+    assert any(decoder.last_layer is weight for weight in decoder.parameters())
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_a_pixel_reaches_its_patch_and_those_around_it(blocks: int) -> None:
+    """One patch a convolution of three: one at first and two a residual block."""
+    config = BackboneConfig(kind="patch", base_channels=6, residual_blocks=blocks, feature_dim=10)
+    encoder = without_norms(build_encoder(config, 64))
+    images = torch.randn(1, 3, 64, 64)
+    changed = images.clone()
+    changed[0, :, 4 * 7 + 1, 4 * 9 + 2] += 5.0  # a pixel of the patch in row 7, column 9
+    reached = (encoder(images) != encoder(changed)).any(dim=1)[0]
+    expected, reach = torch.zeros(16, 16, dtype=torch.bool), 1 + 2 * blocks
+    expected[7 - reach : 7 + reach + 1, 9 - reach : 9 + reach + 1] = True
+    assert torch.equal(reached, expected)
+
+
+def test_a_region_is_drawn_in_its_patch_and_those_around_it() -> None:
+    """The decoder has a convolution at either end and one block more than the encoder."""
+    config = BackboneConfig(kind="patch", base_channels=6, residual_blocks=1, feature_dim=10)
+    decoder = without_norms(build_decoder(config, 64, has_head=False))
+    features = torch.randn(1, 10, 16, 16)
+    changed = features.clone()
+    changed[0, :, 8, 7] += 5.0
+    reached = (decoder(features) != decoder(changed)).any(dim=1)[0]
+    expected = torch.zeros(64, 64, dtype=torch.bool)
+    expected[4 * 2 : 4 * 15, 4 * 1 : 4 * 14] = True  # six patches around row 8, column 7
+    assert torch.equal(reached, expected)
+
+
+@pytest.mark.parametrize("overrides", [{}, PLAIN, {"mask.kind": "truth"}, {"mask.scorer": "conv"}])
+def test_pairs_and_back(overrides: dict) -> None:
+    model = build_stage1(patches(**overrides)).eval()
+    images, importance = torch.randn(2, 3, 32, 32), torch.rand(2, 32, 32) > 0.5
+    pairs = model.encode(images, importance).pairs
+    assert pairs.side == 8 and pairs.codes.shape == (2, model.n_kept)
+    assert model.decode(pairs).shape == images.shape
+
+
+def test_reconstruction_moves_every_parameter() -> None:
+    for overrides in ({}, PLAIN):
+        model = build_stage1(patches(**{"backbone.zero_init": False}, **overrides))
+        images = torch.randn(4, 3, 32, 32)
+        model.initialise_codebook(images)
+        made = model(images)
+        ((made.images - images).abs().mean() + made.quantizer_loss).backward()
+        still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+        assert still == []
+
+
+def test_silent_branches_leave_a_linear_trunk() -> None:
+    """What zero_init promises: at first the encoder is linear, but for the bias."""
+    encoder = build_stage1(patches(**{"backbone.zero_init": True})).encoder
+    with torch.no_grad():
+        first, second = torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
+        zero = encoder(torch.zeros_like(first))
+        torch.testing.assert_close(
+            encoder(first + second) - zero, encoder(first) + encoder(second) - 2 * zero
+        )
+
+
+@pytest.mark.parametrize("overrides", [{}, PLAIN])
+def test_a_run_trains_and_comes_back_from_disk(overrides: dict, tmp_path: Path) -> None:
+    config = patches(**{"stage1.steps": 2}, **overrides)
+    losses = []
+    trained = train_stage1(config, tmp_path, on_step=lambda _, values: losses.append(values["loss"]))
+    assert losses and all(torch.isfinite(torch.as_tensor(loss)) for loss in losses)
+    loaded = load_stage1(tmp_path)
+    assert type(loaded.encoder) is PatchEncoder
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images).images, trained(images).images)
