@@ -113,7 +113,7 @@ class Middle(nn.Sequential):
 def residual_level(
     c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig
 ) -> list[nn.Module]:
-    """`n_blocks` residual blocks, (B, c_in, side, side) to (B, c_out, side, side), with attention where asked."""
+    """`n_blocks` residual blocks, (B, c_in, h, w) to (B, c_out, h, w), with attention where asked."""
     layers: list[nn.Module] = []
     for block in range(n_blocks):
         layers.append(ResidualBlock(c_in if block == 0 else c_out, c_out, config.norm_groups, config.dropout))
