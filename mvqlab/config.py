@@ -72,19 +72,29 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
+    "root": ("folder", "fashion"),
+    "captions": ("folder",),
+    "download": ("fashion",),
+}
+WITH_TRUE_MASKS = ("shapes", "fashion")  # data sets whose object pixels are known
+
+
 class DataConfig(Section):
     """Where images come from."""
 
-    name: Literal["shapes", "photos", "folder"] = "shapes"
+    name: Literal["shapes", "photos", "fashion", "folder"] = "shapes"
     resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
+    # both sizes are upper limits for `fashion`, which has a size of its own
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
-    root: Path | None = None  # `folder` only: the folder of images
+    root: Path | None = None  # `folder`: the folder of images; `fashion`: where it lies, none: mvqlab's cache
+    download: bool = False  # `fashion` only: fetch what is not there over the network
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # `folder` without train/ and val/
     captions: Path | None = None  # `folder` only: CSV with columns `file` and `caption`
     skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
     max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
-    flip: bool = True  # mirror training images at random (`photos`, `folder`)
+    flip: bool = True  # mirror training images at random (all but `shapes`)
     seed: Seed = 0  # which images are drawn, and the split
     workers: NonNegative = 0  # loader processes; batches do not depend on it
     cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
@@ -93,11 +103,15 @@ class DataConfig(Section):
     def _folder_needs_root(self) -> DataConfig:
         if self.name == "folder" and self.root is None:
             raise ValueError("data.name is 'folder', so data.root must name the folder of images")
-        for name in ("root", "captions"):
-            if self.name != "folder" and getattr(self, name) is not None:
+        return self
+
+    @model_validator(mode="after")
+    def _settings_have_readers(self) -> DataConfig:
+        for name, readers in DATA_SETTINGS_READERS.items():
+            if getattr(self, name) and self.name not in readers:
                 raise ValueError(
                     f"data.{name} is given, but data.name is '{self.name}', which does not read it: "
-                    "set data.name=folder"
+                    f"set data.name={' or '.join(readers)}"
                 )
         return self
 
@@ -357,8 +371,11 @@ class Config(Section):
                 f"a discriminator of {self.discriminator.layers} layers needs images of {smallest} pixels, "
                 f"data.resolution is {self.data.resolution}: set fewer discriminator.layers"
             )
-        if self.mask.kind == "truth" and self.data.name != "shapes":
-            raise ValueError("mask.kind 'truth' needs true object masks, which only data.name 'shapes' has")
+        if self.mask.kind == "truth" and self.data.name not in WITH_TRUE_MASKS:
+            raise ValueError(
+                f"mask.kind 'truth' needs true object masks, which data.name '{self.data.name}' has not: "
+                f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}"
+            )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise ValueError(
                 f"transformer.model 'raster' reads a code at every region, but mask.mask_ratio "

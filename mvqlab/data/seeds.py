@@ -22,6 +22,16 @@ def share_of(*words: int | str) -> float:
     return _number(words) / 2**64
 
 
+def places_drawn(total: int, at_most: int, seed: int, split: str) -> np.ndarray:
+    """Which of `total` pictures a split takes, rising: all of them, or `at_most` that the seed draws.
+
+    A smaller draw is part of every larger one.
+    """
+    if at_most >= total:
+        return np.arange(total)
+    return np.sort(generator(seed, split, "drawn").permutation(total)[:at_most])
+
+
 def short_hash(*words: object) -> str:
     """Twelve hexadecimal digits that name these words, the same on every machine."""
     return blake2b(repr(words).encode(), digest_size=6).hexdigest()

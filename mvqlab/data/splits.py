@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from mvqlab.config import DataConfig
+from mvqlab.data.fashion import fashion_splits
 from mvqlab.data.folder import folder_splits
 from mvqlab.data.photos import photos_splits
 from mvqlab.data.samples import Splits
 from mvqlab.data.shapes import shapes_splits
 
-SOURCES = {"shapes": shapes_splits, "photos": photos_splits, "folder": folder_splits}
+SOURCES = {
+    "shapes": shapes_splits,
+    "photos": photos_splits,
+    "fashion": fashion_splits,
+    "folder": folder_splits,
+}
 
 
 def build_splits(config: DataConfig) -> Splits:

@@ -98,7 +98,7 @@ def check_needs(grid: Grid, points: Sequence[Point]) -> None:
     faults = []
     for config in [config_from_dict(point.config) for point in points if point.config]:
         root = config.data.root
-        if root is not None and not (grid.notebook.parent / root).is_dir():
+        if config.data.name == "folder" and root is not None and not (grid.notebook.parent / root).is_dir():
             faults.append(f"data.root: there is no folder {grid.notebook.parent / root}")
         try:
             require_all(config)

@@ -1,0 +1,75 @@
+"""The data sets that mvqlab knows by name: what they are, under which licence, how large, and whether here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mvqlab.data import fashion_files, photos
+from mvqlab.data.samples import DataError
+
+
+class Entry(NamedTuple):
+    """One line of the catalogue."""
+
+    name: str  # data.name
+    what: str
+    licence: str
+    size: str
+    state: str  # whether it is on this machine, else how it gets there
+
+
+def entries(root: Path | None = None) -> list[Entry]:
+    """All sets; those that are fetched are looked for below `root` (default: mvqlab's cache)."""
+    return [
+        Entry("shapes", "drawn scenes, captions and true masks", "none needed", "endless", "drawn as needed"),
+        Entry("photos", "crops of nine photographs", "CC0, CC BY, public domain", "endless", _photos_state()),
+        Entry(
+            "fashion",
+            "garments in grey, true masks",
+            "MIT",
+            "60,000 + 10,000 images, 52 MiB",
+            _fashion_state(root),
+        ),
+        Entry("folder", "images of your own", "yours", "as it is", "data.root=FOLDER"),
+    ]
+
+
+def lines(root: Path | None = None) -> Iterator[str]:
+    """The catalogue as aligned lines."""
+    rows = entries(root)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()
+
+
+def fetch(name: str, root: Path | None = None) -> str:
+    """Fetch the set `name` to `root` (default: mvqlab's cache); says what was done.
+
+    Raises DataError where there is no such set, or where it cannot be had.
+    """
+    place = fashion_files.data_root(root)
+    if name == "fashion":
+        return f"fashion: {fashion_files.get(place)}: {fashion_files.raw_folder(place)}"
+    if name in {entry.name for entry in entries(root)}:
+        raise DataError(f"'{name}' needs no fetching: set data.name={name}")
+    raise DataError(f"there is no data set '{name}' to fetch; there is: fashion")
+
+
+def _photos_state() -> str:
+    try:
+        for photograph in photos.TRAINING + photos.HELD_OUT:
+            _ = photograph.path
+    except DataError:
+        return "not here: pip install scikit-image scikit-learn"
+    return "here"
+
+
+def _fashion_state(root: Path | None) -> str:
+    place = fashion_files.data_root(root)
+    if fashion_files.are_there(place):
+        return f"here: {fashion_files.raw_folder(place)}"
+    if fashion_files.DEBIAN_FOLDER.is_dir():
+        return f"here, packed: {fashion_files.DEBIAN_FOLDER}"
+    return "not here: mvqlab data get fashion"
