@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 import shutil
 import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +97,7 @@ def test_sizes_are_upper_limits_and_the_seed_draws(filled: Path) -> None:
 
 
 @needs_package
-def test_the_hash_names_what_defines_the_pictures_and_not_where_they_lie(filled: Path, tmp_path: Path) -> None:
+def test_the_hash_names_what_defines_the_pictures_not_where_they_lie(filled: Path, tmp_path: Path) -> None:
     shutil.copytree(raw_folder(filled), raw_folder(tmp_path))
     plain = splits(filled).data_hash
     assert splits(tmp_path).data_hash == splits(filled, train_size=10**6).data_hash == plain
@@ -166,7 +170,28 @@ def test_get_takes_the_package_where_there_is_no_network(
     assert "unpacked from the Debian package" in capsys.readouterr().out
     assert cli.main(["data", "get", "fashion", *root]) == 0
     assert "was there, and whole" in capsys.readouterr().out
-    assert sorted(path.name for path in raw_folder(tmp_path).iterdir() if path.suffix != ".gz") == sorted(SHA256)
+    assert {*SHA256} <= {path.name for path in raw_folder(tmp_path).iterdir()}
+
+
+@needs_package
+def test_a_download_is_torchvisions(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a server on this machine, in torchvision's place of the real one."""
+    from torchvision.datasets import FashionMNIST
+
+    monkeypatch.setattr(fashion_files, "DEBIAN_FOLDER", tmp_path / "absent")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(DEBIAN_FOLDER))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    packed = [DEBIAN_FOLDER / f"{name}.gz" for name in SHA256]
+    sums = [hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() for path in packed]
+    monkeypatch.setattr(FashionMNIST, "resources", [(p.name, s) for p, s in zip(packed, sums, strict=True)])
+    try:
+        assert get(tmp_path) == "downloaded"
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert splits(tmp_path).data_hash == splits(filled).data_hash
 
 
 @needs_package

@@ -1,4 +1,4 @@
-"""The data sets that mvqlab knows by name: what they are, under which licence, how large, and whether here."""
+"""The data sets that mvqlab knows by name: what each is, its licence, its size, and whether it is here."""
 
 from __future__ import annotations
 

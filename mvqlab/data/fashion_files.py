@@ -162,6 +162,6 @@ def _is_whole(content: bytes, name: str) -> bool:
 def _ways(root: Path, what: str) -> str:
     return (
         f"{what}: 'mvqlab data get fashion' (or data.download=true) fetches it where there is a network, "
-        f"'apt-get install {DEBIAN_PACKAGE}' brings it on Debian and Ubuntu, or put its four files, packed or "
-        f"not, into {raw_folder(root)} by hand"
+        f"'apt-get install {DEBIAN_PACKAGE}' brings it on Debian and Ubuntu, or put its four files, packed "
+        f"or not, into {raw_folder(root)} by hand"
     )
