@@ -56,6 +56,7 @@ def _ratio(value: Any) -> float:
 
 RatioOrRange = Annotated[float | tuple[float, float], BeforeValidator(_ratio_or_range)]
 
+SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 BackboneKind = Literal["vqgan", "patch"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
@@ -88,6 +89,7 @@ class DataConfig(Section):
     # both sizes are upper limits for `fashion`, which has a size of its own
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
+    scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
     root: Path | None = None  # `folder`: the folder of images; `fashion`: where it lies, none: mvqlab's cache
     download: bool = False  # `fashion` only: fetch what is not there over the network
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # `folder` without train/ and val/
@@ -113,6 +115,15 @@ class DataConfig(Section):
                     f"data.{name} is given, but data.name is '{self.name}', which does not read it: "
                     f"set data.name={' or '.join(readers)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _only_shapes_have_scenes(self) -> DataConfig:
+        if self.scene != "full" and self.name != "shapes":
+            raise ValueError(
+                f"data.scene is '{self.scene}', but data.name is '{self.name}', which draws no scenes: "
+                "set data.name=shapes"
+            )
         return self
 
 

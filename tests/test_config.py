@@ -61,6 +61,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["mask.kind=none", "mask.mask_ratio=0", "mask.evaluation_ratio=0.5"], r"must be 0, not 0.5"),
         (["mask"], r"must read key=value"),
         (["preset.x=1"], r"preset is a single value"),
+        (["data.name=photos", "data.scene=simple"], r"data.scene is .simple., but data.name is .photos."),
         (["data.root=images"], r"data.root is given, but data.name is 'shapes'"),
         (["data.name=fashion", "data.captions=a.csv"], r"data.captions is given, but data.name is 'fashion'"),
         (["data.name=photos", "data.download=true"], r"data.download is given, but data.name is 'photos'"),

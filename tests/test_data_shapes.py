@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 from mvqlab.config import DataConfig
 from mvqlab.data import build_splits
 from mvqlab.data.drawing import SHAPES, TEXTURES, Object, draw
-from mvqlab.data.shapes import COLOURS, SHAPE_NAMES, ShapesDataset, caption_of, random_scene
+from mvqlab.data.shapes import (
+    COLOURS,
+    GROUNDS,
+    SHAPE_NAMES,
+    ShapesDataset,
+    caption_of,
+    random_scene,
+    simple_scene,
+)
 
+FULL_HASH = "b33e1a37cefa"  # of 5 and 3 full scenes at 24 pixels, from seed 0
 DARK = np.full((3, 3, 3), 0.125)
 
 
@@ -194,6 +203,65 @@ def test_scenes_stay_what_they_were() -> None:
     first = dataset.scene(0).objects[0]
     assert first.centre == pytest.approx((0.3805341525593984, 0.302760015270611))
     assert first.angle == pytest.approx(0.28123171413742326)
+
+
+def test_full_scenes_have_the_hash_that_they_always_had() -> None:
+    """Guards stored results and shipped models, which name their data by it."""
+    splits = build_splits(DataConfig(resolution=24, train_size=5, validation_size=3))
+    assert splits.data_hash == FULL_HASH
+    simple = build_splits(DataConfig(scene="simple", resolution=24, train_size=5, validation_size=3))
+    assert simple.data_hash != FULL_HASH and simple.train.kind == simple.validation.kind == "simple"
+
+
+def test_a_simple_scene_is_one_large_plain_object_before_a_flat_ground() -> None:
+    dataset = ShapesDataset(60, 64, 1, "train", kind="simple")
+    for index in range(60):
+        scene, picture = dataset.scene(index), dataset.picture(index)
+        (thing,), (attributes,) = scene.objects, scene.attributes
+        assert 1 / 4 <= thing.radius <= 1 / 3 and abs(np.degrees(thing.angle)) <= 6
+        assert attributes == (thing.shape, "plain", attributes.colour, "large")
+        assert picture.caption in {f"{article} {attributes.colour} {thing.shape}" for article in ("a", "an")}
+        assert dataset.caption(index) == picture.caption
+        assert SHAPE_NAMES[picture.label] == thing.shape
+        mask = picture.is_object
+        assert not np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).any()
+        assert _colours(picture.pixels[:, mask], COLOURS) == {attributes.colour}
+        assert len(_colours(picture.pixels[:, ~mask], GROUNDS)) == 1
+
+
+def _colours(pixels: np.ndarray, table: dict[str, tuple[float, float, float]]) -> set[str]:
+    """Which of `table` are among pixels (3, n), to the bit."""
+    found = {tuple(pixel) for pixel in pixels.T.tolist()}
+    return {name for name in table if tuple(int(255 * part + 0.5) for part in table[name]) in found}
+
+
+def test_every_colour_stands_out_from_every_ground() -> None:
+    for colour in COLOURS.values():
+        for ground in GROUNDS.values():
+            assert np.abs(np.subtract(colour, ground)).max() >= 0.4, (colour, ground)
+
+
+def test_simple_scenes_hold_all_shapes_colours_and_grounds_equally_often() -> None:
+    scenes = [simple_scene(np.random.default_rng(seed)) for seed in range(1600)]
+    for values, n_values in (
+        ([scene.objects[0].shape for scene in scenes], 8),
+        ([scene.attributes[0].colour for scene in scenes], 8),
+        ([tuple(scene.background.flat) for scene in scenes], 4),
+    ):
+        counts = np.array([values.count(value) for value in sorted(set(values))])
+        assert len(counts) == n_values
+        assert (np.abs(counts - 1600 / n_values) < 0.3 * 1600 / n_values).all()
+
+
+def test_simple_scenes_stay_what_they_were() -> None:
+    """Guards the order of random choices, as for the full ones."""
+    dataset = ShapesDataset(4, 8, 0, "train", kind="simple")
+    assert [dataset.caption(index) for index in range(4)] == [
+        "a red star",
+        "a green disc",
+        "a pink ring",
+        "a red crescent",
+    ]
 
 
 def test_all_classes_and_counts_come_about_equally_often() -> None:

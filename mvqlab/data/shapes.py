@@ -1,8 +1,11 @@
-"""Drawn scenes of one to three objects, for which the important pixels are known exactly.
+"""Drawn scenes, for which the important pixels are known exactly.
 
-Backgrounds are dark and smooth, objects bright and often textured: what a model must spend codes on is
-where the objects are. Scenes are chosen in image sides, so index 7 shows the same scene at every
-resolution, and are drawn when asked for: nothing is stored or downloaded.
+A full scene has one to three objects, bright and often textured, before a dark and smooth background: what a
+model must spend codes on is where the objects are. A simple scene has one large, plain object before a flat
+ground, some 22 bits in all: so little that a small model can learn to draw it well.
+
+Scenes are chosen in image sides, so index 7 shows the same scene at every resolution, and are drawn when
+asked for: nothing is stored or downloaded.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mvqlab.config import DataConfig
+from mvqlab.config import DataConfig, SceneKind
 from mvqlab.data.drawing import REACH, SHAPES, TEXTURES, Object, draw
 from mvqlab.data.samples import Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, short_hash
@@ -32,6 +35,18 @@ COLOURS = {
 }
 PLACES_TRIED = 24  # before the emptiest place is taken
 CLEARANCE = 0.85  # of two radii's sum: objects may touch and overlap a little
+
+# Simple scenes: 3 bits of shape, 3 of colour, 2 of ground; place, size and turn, as far as 32 pixels show
+# them, hold some 14 more.
+SIMPLE_VERSION = 1  # raise it when the same index would look different
+SIMPLE_RADIUS = (1 / 4, 1 / 3)  # image sides
+SIMPLE_TURN = np.radians(6.0)  # at most, either way
+GROUNDS = {  # flat and muted, two dark and two light: each of COLOURS stands out from each
+    "charcoal": (0.13, 0.13, 0.14),
+    "umber": (0.27, 0.19, 0.12),
+    "mist": (0.80, 0.86, 0.89),
+    "ivory": (0.95, 0.92, 0.85),
+}
 
 SHAPE_NAMES = list(SHAPES)
 ATTRIBUTES = {  # what a caption says of an object, and the values; in the order in which they are drawn
@@ -64,7 +79,7 @@ class Scene(NamedTuple):
 
     objects: list[Object]
     attributes: list[Attributes]  # one an object
-    background: np.ndarray  # (3, n, n) control points of a smooth gradient, in [0, 1]
+    background: np.ndarray  # (3, n, n) control points of a smooth gradient, in [0, 1]; n = 1: flat
 
     @property
     def descriptions(self) -> list[str]:
@@ -84,6 +99,19 @@ def random_scene(rng: np.random.Generator) -> Scene:
     return Scene(objects, [look.attributes for look in drawn], _random_background(rng))
 
 
+def simple_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene at random that has one large, plain object before one of `GROUNDS`."""
+    shape, colour = (str(rng.choice(values)) for values in (SHAPE_NAMES, list(COLOURS)))
+    ground = list(GROUNDS.values())[rng.integers(len(GROUNDS))]
+    radius = rng.uniform(*SIMPLE_RADIUS)
+    centre_x, centre_y = rng.uniform(REACH * radius, 1.0 - REACH * radius, 2).tolist()
+    turn = rng.uniform(-SIMPLE_TURN, SIMPLE_TURN)
+    shade = np.array(COLOURS[colour], np.float32)
+    thing = Object(shape, "plain", shade, (centre_x, centre_y), radius, turn)
+    background = np.array(ground).reshape(3, 1, 1)
+    return Scene([thing], [Attributes(shape, "plain", colour, "large")], background)
+
+
 def caption_of(descriptions: list[str]) -> str:
     """A caption such as "a red striped disc and a small green square"."""
     phrases = [f"{'an' if words[0] in 'aeiou' else 'a'} {words}" for words in descriptions]
@@ -93,14 +121,16 @@ def caption_of(descriptions: list[str]) -> str:
 
 
 class ShapesDataset(PictureDataset):
-    """`size` drawn scenes; the label is the shape of the largest object."""
+    """`size` drawn scenes, full or simple ones; the label is the shape of the largest object."""
 
-    def __init__(self, size: int, resolution: int, seed: int, split: str) -> None:
+    def __init__(self, size: int, resolution: int, seed: int, split: str, kind: SceneKind = "full") -> None:
         super().__init__(size, resolution)  # never mirrored: there are as many scenes as one asks for
-        self.seed, self.split = seed, split
+        self.seed, self.split, self.kind = seed, split, kind
 
     def scene(self, index: int) -> Scene:
         """What picture `index` shows."""
+        if self.kind == "simple":
+            return simple_scene(generator(self.seed, self.split, "simple", index))
         return random_scene(generator(self.seed, self.split, index))
 
     def picture(self, index: int) -> Picture:
@@ -115,20 +145,16 @@ class ShapesDataset(PictureDataset):
 
 def shapes_splits(config: DataConfig) -> Splits:
     """The drawn training and held-out scenes; nothing is drawn yet."""
-    hashed = (
-        "shapes",
-        DRAWING_VERSION,
-        config.resolution,
-        config.train_size,
-        config.validation_size,
-        config.seed,
-    )
+    settings = (config.resolution, config.train_size, config.validation_size, config.seed)
+    # full scenes are hashed as they were before there were others: their results stay theirs
+    kind = () if config.scene == "full" else (config.scene, SIMPLE_VERSION)
+    common = {"resolution": config.resolution, "seed": config.seed, "kind": config.scene}
     return Splits(
-        train=ShapesDataset(config.train_size, config.resolution, config.seed, "train"),
-        validation=ShapesDataset(config.validation_size, config.resolution, config.seed, "validation"),
+        train=ShapesDataset(config.train_size, split="train", **common),
+        validation=ShapesDataset(config.validation_size, split="validation", **common),
         class_names=SHAPE_NAMES,
         label_meaning="object class",
-        data_hash=short_hash(*hashed),
+        data_hash=short_hash("shapes", DRAWING_VERSION, *settings, *kind),
     )
 
 
