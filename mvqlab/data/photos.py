@@ -32,6 +32,10 @@ from mvqlab.data.images import resized, to_pixels
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, short_hash
 
+CREDIT = (
+    "Photographs: china by danielbuechele and flower by vultilion (both CC BY 2.0, by way of scikit-learn); "
+    "the others are in the public domain or CC0 (by way of scikit-image)"
+)
 CROPPING_VERSION = 1  # raise it when the same index would look different
 
 SMALLEST_CROP = 0.25  # side of the smallest crop, as a share of the photograph's shorter side
@@ -124,6 +128,7 @@ def photos_splits(config: DataConfig) -> Splits:
         class_names=[photograph.name for photograph in photographs],
         label_meaning="source photograph",
         data_hash=short_hash("photos", CROPPING_VERSION, settings, sizes),
+        credit=CREDIT,
     )
 
 

@@ -179,6 +179,7 @@ class Splits:
     label_meaning says what a label tells apart ("object class", "source photograph", "folder"), and is
     "" where there are none. data_hash names all that defines the pictures. skipped lists the bad files
     that were left out, each with its fault; n_ignored counts the files that are not images by name.
+    credit is the line that pictures of these data are shown with, "" where nobody has to be named.
     """
 
     train: PictureDataset
@@ -188,6 +189,7 @@ class Splits:
     data_hash: str
     skipped: list[str] = field(default_factory=list)
     n_ignored: int = 0
+    credit: str = ""
 
     @property
     def n_classes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mvqlab.config import DataConfig
+from mvqlab.data.emoji import emoji_splits
 from mvqlab.data.fashion import fashion_splits
 from mvqlab.data.folder import folder_splits
 from mvqlab.data.photos import photos_splits
@@ -11,6 +12,7 @@ from mvqlab.data.shapes import shapes_splits
 
 SOURCES = {
     "shapes": shapes_splits,
+    "emoji": emoji_splits,
     "photos": photos_splits,
     "fashion": fashion_splits,
     "folder": folder_splits,
