@@ -133,7 +133,7 @@ def test_pictures_are_held_once() -> None:
     """The base class would keep a second copy, twelve times as large, in its memory."""
     dataset = FashionDataset(garments(), 32)
     _ = [dataset[index] for index in range(len(dataset))]
-    assert not dataset._remembered
+    assert not dataset._memory.known
     every = garments()
     assert every.some(np.arange(10)).images is every.images
     assert every.some(np.array([2, 5])).labels.tolist() == [2, 5]

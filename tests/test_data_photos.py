@@ -30,10 +30,28 @@ def test_training_and_held_out_photographs_are_disjoint() -> None:
 
 def test_every_crop_comes_from_the_photograph_its_label_names() -> None:
     """Guards labels: a crop at one scale is found again, pixel for pixel, in its photograph."""
-    photograph = TRAINING[1]  # 451 x 300: at 300 pixels a crop can only slide sideways
+    photograph = next(photo for photo in TRAINING if photo.name == "chelsea")
+    # of its 451 x 300 pixels, a crop of 300 can only slide sideways
     pixels = PhotosDataset((photograph,), 3, 300, 0, "train").picture(2).pixels.transpose(1, 2, 0)
     whole = np.asarray(Image.open(photograph.path).convert("RGB"))
     assert any((whole[:, left : left + 300] == pixels).all() for left in range(152))
+
+
+def test_the_astronaut_is_never_trained_on() -> None:
+    """A figure may show her as a face that the model has not seen."""
+    assert {photo.name for photo in HELD_OUT} == {"astronaut", "flower"}
+
+
+@pytest.mark.parametrize(("resolution", "smallest"), [(8, 25), (32, 32), (64, 64), (500, 400)])
+def test_crops_come_at_all_scales_that_the_pixels_allow(resolution: int, smallest: int) -> None:
+    """From 1/16 of the shorter side or `resolution` pixels, whichever is more, to all of it."""
+    rng = np.random.default_rng(0)
+    squares = [photos._random_square((600, 400), resolution, rng) for _ in range(2000)]
+    sides = np.array([right - left for left, _, right, _ in squares])
+    assert all(0 <= left < right <= 600 and 0 <= top < bottom <= 400 for left, top, right, bottom in squares)
+    assert sides.min() - smallest in (0, 1) and 400 - sides.max() in (0, 1)
+    if smallest < 400:  # as many crops in each half of the zooms
+        assert abs((sides < np.sqrt(400 * smallest)).mean() - 0.5) < 0.05
 
 
 @pytest.mark.parametrize("resolution", [8, 33, 300])

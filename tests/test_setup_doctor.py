@@ -114,7 +114,7 @@ def test_a_driver_that_torch_cannot_use_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_default_data_can_be_drawn_and_photographs_are_there() -> None:
     found = list(doctor.check_data())
     assert finding(found, "shapes").text.endswith("32 x 32")
-    assert finding(found, "photos").text.startswith("9 photographs: astronaut")
+    assert finding(found, "photos").text.startswith("9 photographs: chelsea")
 
 
 def test_presets_say_what_they_want(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
