@@ -147,7 +147,7 @@ def _texts(captions: Iterable[str]) -> list[str]:
     texts = [caption.strip().lower() for caption in captions if caption.strip()]
     if not texts:
         raise CaptionError(
-            "transformer.condition is 'caption', but no image has one: data.name=shapes and "
-            "data.name=fashion have captions, data.name=folder takes data.captions=FILE.csv"
+            "transformer.condition is 'caption', but no image has one: data.name=shapes, emoji "
+            "and fashion have captions, data.name=folder takes data.captions=FILE.csv"
         )
     return texts

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mvqlab.config import DataConfig
-from mvqlab.data import DataError, build_splits, emoji, photos
+from mvqlab.data import DataError, build_splits, catalogue, emoji, photos
 from mvqlab.data.emoji import EmojiCacheWarning, laid_on, light_ground, rendered
 from mvqlab.data.emoji_names import HELD_OUT_SHARE, family_is_held_out, family_of, unicode_emoji
 from mvqlab.data.seeds import generator
@@ -100,6 +100,13 @@ def test_skin_tones_genders_and_hair_never_straddle_the_splits() -> None:
     assert not [drawing for drawing, held_out in by_drawing.items() if len(set(held_out)) > 1]
 
 
+def test_the_catalogue_says_how_many_there_are() -> None:
+    held_out = sum(family_is_held_out(one.family) for one in unicode_emoji())
+    (entry,) = [entry for entry in catalogue.entries() if entry.name == "emoji"]
+    assert entry.size == f"{len(unicode_emoji()) - held_out:,} + {held_out} drawings"
+    assert entry.state == "here"
+
+
 def test_one_family_in_ten_is_held_out_and_always_the_same_ones() -> None:
     families = {one.family for one in unicode_emoji()}
     held_out = {family for family in families if family_is_held_out(family)}
@@ -138,6 +145,7 @@ def test_splits_are_apart_and_as_large_as_there_is_or_is_asked_for(few: Path) ->
     assert held_out == {one.name for one in EVERY_63RD if family_is_held_out(one.family)}
     fewer = build_splits(config(train_size=10, validation_size=2))
     assert (len(fewer.train), len(fewer.validation)) == (10, 2)
+    assert build_splits(config(train_size=999)).data_hash == splits.data_hash != fewer.data_hash
     assert fewer.train.caption(3) == splits.train.caption(3)
     assert not rendered(24).is_held_out().all() and rendered(24).is_held_out().sum() == len(held_out)
 

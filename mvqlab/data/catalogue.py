@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mvqlab.data import fashion_files, photos
+from mvqlab.data import emoji, fashion_files, photos
 from mvqlab.data.samples import DataError
 
 
@@ -24,6 +24,13 @@ def entries(root: Path | None = None) -> list[Entry]:
     """All sets; those that are fetched are looked for below `root` (default: mvqlab's cache)."""
     return [
         Entry("shapes", "drawn scenes, captions and true masks", "none needed", "endless", "drawn as needed"),
+        Entry(
+            "emoji",
+            "OpenMoji's drawings, captions and true masks",
+            "CC BY-SA 4.0",
+            "3,449 + 332 drawings",
+            _emoji_state(),
+        ),
         Entry("photos", "crops of nine photographs", "CC0, CC BY, public domain", "endless", _photos_state()),
         Entry(
             "fashion",
@@ -55,6 +62,11 @@ def fetch(name: str, root: Path | None = None) -> str:
     if name in {entry.name for entry in entries(root)}:
         raise DataError(f"'{name}' needs no fetching: set data.name={name}")
     raise DataError(f"there is no data set '{name}' to fetch; there is: fashion")
+
+
+def _emoji_state() -> str:
+    missing = emoji.missing_packages()
+    return f"not here: pip install {' '.join(missing)}" if missing else "here"
 
 
 def _photos_state() -> str:

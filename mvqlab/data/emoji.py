@@ -122,11 +122,12 @@ def emoji_splits(config: DataConfig) -> Splits:
     for number in _shuffled(drawn_emoji(), config.seed):
         numbers[family_is_held_out(drawn_emoji()[number].family, config.seed)].append(number)
     rendered(config.resolution)  # now, and not in the middle of training
+    train, held_out = numbers[False][: config.train_size], numbers[True][: config.validation_size]
     common = {"resolution": config.resolution, "seed": config.seed}
-    settings = (config.resolution, config.train_size, config.validation_size, config.flip, config.seed)
+    settings = (config.resolution, len(train), len(held_out), config.flip, config.seed)
     return Splits(
-        train=EmojiDataset(numbers[False][: config.train_size], split="train", flip=config.flip, **common),
-        validation=EmojiDataset(numbers[True][: config.validation_size], split="validation", **common),
+        train=EmojiDataset(train, split="train", flip=config.flip, **common),
+        validation=EmojiDataset(held_out, split="validation", **common),
         class_names=group_names(),
         label_meaning="emoji group",
         data_hash=short_hash("emoji", GROUNDS_VERSION, RENDERING_VERSION, settings, _versions()),
