@@ -8,12 +8,16 @@ QUICKSTART := ablations/quickstart.yaml
 NOTEBOOKS := $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execution
 
+# A Python that is named is taken as it is for what runs on a GPU: such machines bring their own torch.
+GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
+GPU_NEEDS := $(if $(filter file,$(origin PYTHON)),$(VENV)/.installed-dev)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench book checkpoints gpu clean
+.PHONY: help demo test lint format bench book checkpoints gpu gpu-check gpu-bench clean
 
 help: ## list what can be made
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z]*\):.*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-11s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/.installed ## install mvqlab, run the quickstart grid, show its table and where its figures lie
 	@echo "==> Running the quickstart grid ($(QUICKSTART)): small models on drawn shapes, no GPU, no download"
@@ -56,14 +60,16 @@ checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, 
 	    --stage1 results/shipped/$$stage1 && \
 	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
 
-# What a machine with a GPU is asked for: all tests, all suites, and the larger presets trained to their end.
-gpu: $(VENV)/.installed-dev ## on a machine with a GPU: test, measure, train the larger presets, into results/gpu
-	@$(BIN)/python -c 'import torch; raise SystemExit(None if torch.cuda.is_available() else "torch sees no GPU here")'
-	@$(BIN)/python -m pytest -m ""
-	@$(BIN)/mvqlab bench
-	@for preset in shapes64 photos64; do for stage in 1 2; do \
-	  $(BIN)/mvqlab train --preset $$preset --stage $$stage --fresh --out results/gpu/$$preset/stage$$stage \
-	    --stage1 results/gpu/$$preset/stage1 stage1.steps=20000 stage2.steps=20000 || exit 1; done; done
+# What a machine with a GPU is asked for, in stages of a few minutes. Where mvqlab is installed already:
+# make gpu-check PYTHON=/path/to/its/python
+gpu: ## on a machine with a GPU: all stages that follow, into results/gpu
+	@$(MAKE) --no-print-directory --keep-going gpu-check gpu-bench
+
+gpu-check: $(GPU_NEEDS) ## does the GPU compute what the CPU does? (under 3 minutes)
+	@$(GPU_PYTHON) -m mvqlab.cli gpu check
+
+gpu-bench: $(GPU_NEEDS) ## how quick is the GPU beside its limits? (under 3 minutes)
+	@$(GPU_PYTHON) -m mvqlab.cli gpu bench
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"

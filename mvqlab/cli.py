@@ -14,6 +14,7 @@ from pathlib import Path
 from mvqlab import __version__
 from mvqlab.cli_course import add_course
 from mvqlab.cli_data import add_data
+from mvqlab.cli_gpu import add_gpu
 from mvqlab.cli_grid import add_grid
 from mvqlab.cli_sample import add_sample
 from mvqlab.usage import UsageError
@@ -79,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="measure speed against the slow ways")
     bench.add_argument("suites", nargs="*", help="which suites; all by default")
     bench.set_defaults(command=_bench)
+    add_gpu(commands.add_parser("gpu", help="on a machine with a GPU: check, measure and train there"))
     return parser
 
 

@@ -319,7 +319,7 @@ class SamplingConfig(Section):
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
     position_guidance: Weight = 1.0  # the same of positions
-    cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet tried on a GPU
+    cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet run on one
 
     @property
     def is_guided(self) -> bool:

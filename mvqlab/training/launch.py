@@ -7,6 +7,8 @@ only loads a model does not wait for it.
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,22 +25,31 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
     One device, the best there is, unless a launcher (`torchrun`, `fabric run`) started several
     processes and says so in the environment; then data-parallel training over all of them.
     """
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-
+    fabric_package = _fabric_package()
+    environments = import_module(f"{fabric_package.__name__}.plugins.environments")
     world = int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    fabric = Fabric(
+    fabric = fabric_package.Fabric(
         accelerator="auto",
         devices=local,
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
         precision=precision,
         # named, because Fabric would otherwise take a job of SLURM's for its own to launch
-        plugins=[TorchElasticEnvironment() if world > 1 else LightningEnvironment()],
+        plugins=[
+            environments.TorchElasticEnvironment() if world > 1 else environments.LightningEnvironment()
+        ],
     )
     fabric.launch()
     return fabric
+
+
+def _fabric_package() -> ModuleType:
+    """lightning_fabric, or the same as a part of lightning, which is what some machines have."""
+    try:
+        return import_module("lightning_fabric")
+    except ModuleNotFoundError:
+        return import_module("lightning.fabric")
 
 
 def seed_everything(seed: int) -> None:

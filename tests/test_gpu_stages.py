@@ -1,0 +1,93 @@
+"""The stages of `mvqlab gpu`, as far as they go without a GPU: every part runs, small, on the CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mvqlab.gpu.report import Part, Report, run_parts, write_section
+
+# what a machine that brings its own torch may lack
+LACKING = ("papermill", "ipywidgets", "lpips", "nbformat", "anywidget", "voila", "nbclient")
+BLOCKED = f"import sys\nfor name in {LACKING}:\n    sys.modules[name] = None\n"
+
+
+def run_stage(stage: str, folder: Path) -> list[dict]:
+    """The rows of `mvqlab gpu STAGE` on the CPU at toy sizes, without what may be missing."""
+    arguments = ["gpu", stage, "--device", "cpu", "--toy", "--seconds", "400", "--out", str(folder)]
+    code = f"{BLOCKED}from mvqlab.cli import main\nsys.exit(main({arguments!r}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    rows = json.loads((folder / f"{stage}.json").read_text())["rows"]
+    failed = [row["trace"] or row["note"] for row in rows if row["outcome"] == "failed"]
+    assert not failed, "\n".join(failed)
+    assert ran.returncode == 0, ran.stderr
+    assert f"gpu {stage} on CPU" in ran.stdout
+    return rows
+
+
+@pytest.mark.slow
+def test_every_check_runs_without_a_gpu(tmp_path: Path) -> None:
+    rows = run_stage("check", tmp_path)
+    names = " ".join(row["name"] for row in rows)
+    for part in (
+        "cuda_graph, ends",
+        "stage 1: bf16-mixed",
+        "training loops",
+        "pytest",
+        "compiled",
+        "two ranks",
+    ):
+        assert part in names
+    assert "## check" in next(tmp_path.glob("*.md")).read_text()
+
+
+def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(tmp_path: Path, capsys) -> None:
+    seen: list[int] = []
+
+    def fail(report: Report) -> None:
+        report.add("before", value=2, unit="ms")
+        raise KeyError("gone")
+
+    def look(report: Report) -> None:
+        seen.append(len(json.loads((tmp_path / "check.json").read_text())["rows"]))
+        report.add("after")
+
+    def dawdle(report: Report) -> None:
+        while True:
+            time.sleep(0.05)
+
+    report = Report(tmp_path, "check")
+    parts = [Part("fails", 9.0, fail), Part("looks", 9.0, look), Part("too long", 3.2, dawdle)]
+    run_parts(report, [*parts, Part("no time", 1.0, fail)], 60.0)
+    assert seen == [2]
+    outcomes = {row.name: row.outcome for row in report.rows}
+    assert outcomes == {
+        "before": "ok", "fails": "failed", "after": "ok", "too long": "skipped", "no time": "skipped"
+    }  # fmt: skip
+    assert "KeyError" in report.rows[1].trace and "in fail" in report.rows[1].trace
+    assert report.finish() == 1
+    assert "2 ok, 1 failed, 2 skipped" in capsys.readouterr().out
+
+
+def test_a_summary_has_twenty_lines_at_most_and_faults_first(tmp_path: Path) -> None:
+    report = Report(tmp_path, "check")
+    for number in range(30):
+        report.add(f"row {number}")
+    report.failed("the fault", ValueError("no"))
+    lines = report.summary()
+    assert len(lines) == 20
+    assert "the fault" in lines[1] and "13 more rows" in lines[-1]
+
+
+def test_a_section_is_replaced_and_others_stay(tmp_path: Path) -> None:
+    page = tmp_path / "card.md"
+    for stage, text in (("check", "old"), ("bench", "quick"), ("check", "new")):
+        write_section(page, "Card", stage, text)
+    text = page.read_text()
+    assert "old" not in text and text.count("new") == text.count("quick") == 1
+    assert text.startswith("# Card\n") and text.index("new") < text.index("quick")
