@@ -11,7 +11,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     get = commands.add_parser("get", help="fetch a data set, so that training finds it")
-    get.add_argument("name", help="fashion")
+    get.add_argument("name", help="fashion, or a set of torchvision.datasets such as CIFAR10")
     get.add_argument("--root", type=Path, help="where to (data.root); default: data/ in mvqlab's cache")
     get.set_defaults(command=_get)
 

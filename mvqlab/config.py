@@ -74,25 +74,28 @@ class Section(BaseModel):
 
 
 DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
-    "root": ("folder", "fashion"),
+    "root": ("folder", "fashion", "torchvision"),
     "captions": ("folder",),
-    "download": ("fashion",),
+    "set": ("torchvision",),
+    "download": ("fashion", "torchvision"),
 }
 WITH_TRUE_MASKS = ("shapes", "emoji", "fashion")  # data sets whose object pixels are known
+SETS_WITH_TRUE_MASKS = ("OxfordIIITPet", "VOCSegmentation")  # and those among the sets of torchvision
 
 
 class DataConfig(Section):
     """Where images come from."""
 
-    name: Literal["shapes", "emoji", "photos", "fashion", "folder"] = "shapes"
+    name: Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision"] = "shapes"
     resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
-    # both sizes are upper limits for `emoji` and `fashion`, which have a size of their own
+    # both sizes are upper limits for `emoji`, `fashion` and `torchvision`, which have a size of their own
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
-    root: Path | None = None  # `folder`: the folder of images; `fashion`: where it lies, none: mvqlab's cache
-    download: bool = False  # `fashion` only: fetch what is not there over the network
-    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # `folder` without train/ and val/
+    root: Path | None = None  # the images of `folder`; where sets of `fashion`, `torchvision` lie
+    set: str | None = None  # `torchvision` only: a class of torchvision.datasets, such as CIFAR10
+    download: bool = False  # `fashion`, `torchvision`: fetch over the network what is not there
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # where images come in one part
     captions: Path | None = None  # `folder` only: CSV with columns `file` and `caption`
     skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
     max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
@@ -102,9 +105,14 @@ class DataConfig(Section):
     cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
 
     @model_validator(mode="after")
-    def _folder_needs_root(self) -> DataConfig:
+    def _name_needs_more(self) -> DataConfig:
         if self.name == "folder" and self.root is None:
             raise ValueError("data.name is 'folder', so data.root must name the folder of images")
+        if self.name == "torchvision" and self.set is None:
+            raise ValueError(
+                "data.name is 'torchvision', so data.set must name a class of torchvision.datasets, such as "
+                "data.set=CIFAR10"
+            )
         return self
 
     @model_validator(mode="after")
@@ -125,6 +133,11 @@ class DataConfig(Section):
                 "set data.name=shapes"
             )
         return self
+
+    @property
+    def has_true_masks(self) -> bool:
+        """Whether the pixels of objects are known."""
+        return self.name in WITH_TRUE_MASKS or self.set in SETS_WITH_TRUE_MASKS
 
 
 class BackboneConfig(Section):
@@ -382,10 +395,12 @@ class Config(Section):
                 f"a discriminator of {self.discriminator.layers} layers needs images of {smallest} pixels, "
                 f"data.resolution is {self.data.resolution}: set fewer discriminator.layers"
             )
-        if self.mask.kind == "truth" and self.data.name not in WITH_TRUE_MASKS:
+        if self.mask.kind == "truth" and not self.data.has_true_masks:
             raise ValueError(
-                f"mask.kind 'truth' needs true object masks, which data.name '{self.data.name}' has not: "
-                f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}"
+                f"mask.kind 'truth' needs true object masks, which data.name "
+                f"'{self.data.set or self.data.name}' has not: set data.name to one of "
+                f"{', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one of "
+                f"{', '.join(SETS_WITH_TRUE_MASKS)}"
             )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise ValueError(

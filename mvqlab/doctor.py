@@ -178,6 +178,7 @@ def check_data() -> Iterator[Finding]:
     image = build_splits(DataConfig(name="shapes")).train[0]["image"]
     yield Finding("ok", "shapes", f"drawn on the fly, {image.shape[-2]} x {image.shape[-1]}")
     yield _emoji()
+    yield _fashion()
     yield _photographs()
 
 
@@ -192,6 +193,8 @@ def check_presets() -> Iterator[Finding]:
         wanting = [file.name for file in needed_by(config) if not file.is_there]
         if config.data.root is not None and not config.data.root.is_dir():
             wanting.insert(0, f"images in {config.data.root}/ (data.root)")
+        if config.data.name == "fashion" and _fashion().state != "ok":
+            wanting.insert(0, "Fashion-MNIST (mvqlab data get fashion)")
         if wanting:
             state = "fault" if name == default else "absent"
             yield Finding(state, name, f"wants {', '.join(wanting)}")
@@ -254,6 +257,15 @@ def _emoji() -> Finding:
         return Finding("ok", "emoji", f"{len(drawn_emoji()):,} with a name. {CREDIT}")
     except DataError as error:
         return Finding("absent", "emoji", str(error))
+
+
+def _fashion() -> Finding:
+    from mvqlab.data.fashion_files import are_at_hand, raw_folder
+    from mvqlab.data.fetching import data_root
+
+    if are_at_hand(data_root(None)):
+        return Finding("ok", "fashion", f"70,000 garments, in or for {raw_folder(data_root(None))}")
+    return Finding("absent", "fashion", "mvqlab data get fashion")
 
 
 def _photographs() -> Finding:

@@ -19,7 +19,8 @@ from mvqlab import cli
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, build_splits, fashion_files
 from mvqlab.data.fashion import CLASS_NAMES, FashionDataset, Garments, garment_of
-from mvqlab.data.fashion_files import DEBIAN_FOLDER, SHA256, data_root, get, provide, raw_folder
+from mvqlab.data.fashion_files import DEBIAN_FOLDER, SHA256, get, provide, raw_folder
+from mvqlab.data.fetching import data_root
 from mvqlab.files import CACHE_VARIABLE
 
 needs_package = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="wants apt's dataset-fashion-mnist")

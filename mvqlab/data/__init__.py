@@ -1,4 +1,4 @@
-"""Images to learn from: drawn shapes, emoji, crops of photographs, and folders of your own.
+"""Images to learn from: drawn shapes, emoji, photographs, garments, sets of torchvision, your own folders.
 
 splits = build_splits(DataConfig(name="shapes", resolution=32))
 splits.train[0]["image"]                          # (3, 32, 32), in [-1, 1]

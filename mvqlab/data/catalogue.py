@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mvqlab.config import DataConfig
 from mvqlab.data import emoji, fashion_files, photos
+from mvqlab.data.fetching import data_root
 from mvqlab.data.samples import DataError
+from mvqlab.data.torchvision_data import torchvision_splits
+from mvqlab.data.torchvision_sets import KINDS
 
 
 class Entry(NamedTuple):
@@ -39,6 +43,13 @@ def entries(root: Path | None = None) -> list[Entry]:
             "60,000 + 10,000 images, 52 MiB",
             _fashion_state(root),
         ),
+        Entry(
+            "torchvision",
+            f"{len(KINDS)} sets of torchvision.datasets",
+            "each set's own",
+            "each set's own",
+            "data.set=CIFAR10 and so on; mvqlab data get CIFAR10",
+        ),
         Entry("folder", "images of your own", "yours", "as it is", "data.root=FOLDER"),
     ]
 
@@ -56,12 +67,15 @@ def fetch(name: str, root: Path | None = None) -> str:
 
     Raises DataError where there is no such set, or where it cannot be had.
     """
-    place = fashion_files.data_root(root)
+    place = data_root(root)
     if name == "fashion":
         return f"fashion: {fashion_files.get(place)}: {fashion_files.raw_folder(place)}"
     if name in {entry.name for entry in entries(root)}:
         raise DataError(f"'{name}' needs no fetching: set data.name={name}")
-    raise DataError(f"there is no data set '{name}' to fetch; there is: fashion")
+    if name in KINDS:
+        splits = torchvision_splits(DataConfig(name="torchvision", set=name, root=root, download=True))
+        return f"{name}: {splits.n_classes} classes: {place}"
+    raise DataError(f"there is no data set '{name}' to fetch; there are fashion, {', '.join(KINDS)}")
 
 
 def _emoji_state() -> str:
@@ -79,9 +93,9 @@ def _photos_state() -> str:
 
 
 def _fashion_state(root: Path | None) -> str:
-    place = fashion_files.data_root(root)
+    place = data_root(root)
     if fashion_files.are_there(place):
         return f"here: {fashion_files.raw_folder(place)}"
-    if fashion_files.DEBIAN_FOLDER.is_dir():
-        return f"here, packed: {fashion_files.DEBIAN_FOLDER}"
+    if fashion_files.are_at_hand(place):
+        return "here, packed: unpacked when it is asked for"
     return "not here: mvqlab data get fashion"

@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
-from mvqlab.data.fashion_files import data_root, provide, read_whole
+from mvqlab.data.fashion_files import provide, read_whole
+from mvqlab.data.fetching import data_root
 from mvqlab.data.images import resized
 from mvqlab.data.samples import Picture, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn, short_hash
 
+CREDIT = "Images: Fashion-MNIST, (c) 2017 Zalando SE, MIT licence"
 READING_VERSION = 1  # raise it when the same index would look different
 
 CLASS_NAMES = [
@@ -45,9 +47,10 @@ class Garments(NamedTuple):
     labels: np.ndarray
 
     def some(self, places: np.ndarray) -> Garments:
-        """Those at `places`; a view where that is all of them, so that memory holds them once."""
+        """Those at `places`, in the files' order, which mixes the kinds; for all, nothing is copied."""
         if len(places) == len(self.labels):
             return self
+        places = np.sort(places)
         return Garments(self.images[places], self.labels[places])
 
 
@@ -57,7 +60,8 @@ class FashionDataset(PictureDataset):
     def __init__(self, garments: Garments, resolution: int, flip: bool = False) -> None:
         super().__init__(len(garments.labels), resolution, flip)
         self.garments = garments
-        self._remembers = False  # they are in memory as it is, in a quarter of the bytes
+        if resolution == FULL_SIDE:
+            self._remembers = False  # they are in memory as it is, in a quarter of the bytes
 
     def picture(self, index: int) -> Picture:
         grey = self.garments.images[index]
@@ -93,6 +97,7 @@ def fashion_splits(config: DataConfig) -> Splits:
         data_hash=short_hash(
             "fashion", READING_VERSION, CLASS_NAMES, config.resolution, sizes, config.flip, config.seed
         ),
+        credit=CREDIT,
     )
 
 

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import socket
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from mvqlab.data.fetching import network_patience
 from mvqlab.data.samples import DataError
-from mvqlab.files import cache_folder, write_bytes_whole
+from mvqlab.files import write_bytes_whole
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where that package puts the packed files
-PATIENCE = 30.0  # seconds without an answer after which a download is given up
 
 SHA256 = {  # of the unpacked files
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -30,11 +27,6 @@ SHA256 = {  # of the unpacked files
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-
-
-def data_root(root: Path | None) -> Path:
-    """Where data sets lie that are fetched: `root` if it is given, else a folder of mvqlab's cache."""
-    return cache_folder() / "data" if root is None else root.expanduser()
 
 
 def raw_folder(root: Path) -> Path:
@@ -60,6 +52,11 @@ def read_whole(root: Path, name: str) -> bytes:
 def are_there(root: Path) -> bool:
     """Whether all four files lie below `root`; what is in them is checked when they are read."""
     return all((raw_folder(root) / name).is_file() for name in SHA256)
+
+
+def are_at_hand(root: Path) -> bool:
+    """Whether a run that asks for them gets all four without a network: from below `root`, or unpacked."""
+    return all((raw_folder(root) / name).is_file() or _packed(root, name) for name in SHA256)
 
 
 def provide(root: Path, download: bool) -> None:
@@ -135,17 +132,6 @@ def _download(root: Path) -> None:
     except (OSError, RuntimeError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise DataError(_ways(root, f"Fashion-MNIST cannot be downloaded ({reason})")) from None
-
-
-@contextmanager
-def network_patience() -> Iterator[None]:
-    """Sockets that are opened inside give up after PATIENCE, rather than wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _remove_damaged(root: Path) -> None:

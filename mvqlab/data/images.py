@@ -27,13 +27,13 @@ def read_square(path: Path, resolution: int, max_megapixels: float) -> np.ndarra
 
     Raises DataError, naming the file and its fault in one line.
     """
-    with _faults_of(path), open_image(path, max_megapixels) as image:
+    with faults_of(path), open_image(path, max_megapixels) as image:
         return _decode_square(image, resolution)
 
 
 def square_of(content: bytes, name: str, resolution: int, max_megapixels: float) -> np.ndarray:
     """`read_square` of a file's bytes, which `name` stands for in messages. Raises DataError."""
-    with _faults_of(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with faults_of(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
         _check_pixels(image, name, max_megapixels, "the limit")
         return _decode_square(image, resolution)
 
@@ -44,7 +44,7 @@ def check_image(path: Path, max_megapixels: float) -> None:
     A PNG file carries check sums, so its pixels need no unpacking; everything else is decoded, a JPEG
     file at an eighth of its size. Raises DataError, naming the file and its fault in one line.
     """
-    with _faults_of(path), open_image(path, max_megapixels) as image:
+    with faults_of(path), open_image(path, max_megapixels) as image:
         if image.format == "PNG":
             image.verify()
         else:
@@ -119,7 +119,7 @@ def _decode_square(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 @contextmanager
-def _faults_of(path: Path | str) -> Iterator[None]:
+def faults_of(path: Path | str) -> Iterator[None]:
     """Turn whatever a decoder raises over a broken file into one line with the file's name."""
     try:
         yield

@@ -23,13 +23,11 @@ def share_of(*words: int | str) -> float:
 
 
 def places_drawn(total: int, at_most: int, seed: int, split: str) -> np.ndarray:
-    """Which of `total` pictures a split takes, rising: all of them, or `at_most` that the seed draws.
+    """Which of `total` pictures a split takes, all or `at_most`, shuffled by the seed.
 
-    A smaller draw is part of every larger one.
+    A smaller draw is the beginning of every larger one.
     """
-    if at_most >= total:
-        return np.arange(total)
-    return np.sort(generator(seed, split, "drawn").permutation(total)[:at_most])
+    return generator(seed, split, "drawn").permutation(total)[:at_most]
 
 
 def short_hash(*words: object) -> str:

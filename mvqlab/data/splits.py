@@ -9,6 +9,7 @@ from mvqlab.data.folder import folder_splits
 from mvqlab.data.photos import photos_splits
 from mvqlab.data.samples import Splits
 from mvqlab.data.shapes import shapes_splits
+from mvqlab.data.torchvision_data import torchvision_splits
 
 SOURCES = {
     "shapes": shapes_splits,
@@ -16,6 +17,7 @@ SOURCES = {
     "photos": photos_splits,
     "fashion": fashion_splits,
     "folder": folder_splits,
+    "torchvision": torchvision_splits,
 }
 
 
