@@ -185,12 +185,13 @@ def check_data() -> Iterator[Finding]:
 def check_presets() -> Iterator[Finding]:
     """Each preset: whether its images and its weights are there."""
     from mvqlab.config import load_config, preset_names
+    from mvqlab.data.catalogue import missing
     from mvqlab.pretrained import needed_by
 
     default = load_config().preset
     for name in preset_names():
         config = load_config(name)
-        wanting = [file.name for file in needed_by(config) if not file.is_there]
+        wanting = missing(config.data) + [file.name for file in needed_by(config) if not file.is_there]
         if config.data.root is not None and not config.data.root.is_dir():
             wanting.insert(0, f"images in {config.data.root}/ (data.root)")
         if config.data.name == "fashion" and _fashion().state != "ok":

@@ -127,6 +127,16 @@ def test_presets_say_what_they_want(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "data/imagenet/ (data.root), LPIPS vgg, Inception v3" in wanting.text
 
 
+def test_presets_say_which_data_have_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mvqlab.data.emoji.missing_packages", lambda: ["resvg-py"])
+    monkeypatch.setattr("mvqlab.data.fashion_files.are_there", lambda place: False)
+    monkeypatch.setattr("mvqlab.data.fashion_files.DEBIAN_FOLDER", Path("nowhere"))
+    found = list(doctor.check_presets())
+    assert finding(found, "emoji64") == Finding("absent", "emoji64", "wants emoji (pip install resvg-py)")
+    assert finding(found, "fashion32").text == "wants fashion (mvqlab data get fashion)"
+    assert finding(found, "simple32").state == "ok"
+
+
 def test_a_check_that_fails_is_a_fault_and_keeps_what_it_found(
     few_packages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,15 @@ def entries(root: Path | None = None) -> list[Entry]:
     ]
 
 
+def missing(config: DataConfig) -> list[str]:
+    """What has to be had before the images that `config` names can be read, a phrase each."""
+    if config.download:
+        return []
+    states = {entry.name: entry.state for entry in entries(config.root)}
+    names = [name for name in (config.name,) if states[name].startswith("not here")]
+    return [f"{name} ({states[name].removeprefix('not here: ')})" for name in names]
+
+
 def lines(root: Path | None = None) -> Iterator[str]:
     """The catalogue as aligned lines."""
     rows = entries(root)
