@@ -92,7 +92,7 @@ class DataConfig(Section):
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
-    root: Path | None = None  # the images of `folder`; where sets of `fashion`, `torchvision` lie
+    root: Path | None = None  # `folder`: its images; `fashion`, `torchvision`: where sets lie (none: cache)
     set: str | None = None  # `torchvision` only: a class of torchvision.datasets, such as CIFAR10
     download: bool = False  # `fashion`, `torchvision`: fetch over the network what is not there
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # where images come in one part

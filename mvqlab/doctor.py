@@ -194,8 +194,6 @@ def check_presets() -> Iterator[Finding]:
         wanting = missing(config.data) + [file.name for file in needed_by(config) if not file.is_there]
         if config.data.root is not None and not config.data.root.is_dir():
             wanting.insert(0, f"images in {config.data.root}/ (data.root)")
-        if config.data.name == "fashion" and _fashion().state != "ok":
-            wanting.insert(0, "Fashion-MNIST (mvqlab data get fashion)")
         if wanting:
             state = "fault" if name == default else "absent"
             yield Finding(state, name, f"wants {', '.join(wanting)}")

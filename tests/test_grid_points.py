@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mvqlab import config
 from mvqlab.config import parse_override
+from mvqlab.data import fashion_files
 from mvqlab.grid.points import as_override, build_points, check_needs
 from mvqlab.grid.spec import GridError, read_grid
 
@@ -273,6 +274,15 @@ def test_data_and_weights_that_are_missing_stop_a_grid_before_its_first_point(tm
     with pytest.raises(GridError, match=r"there is no folder .*no/images") as caught:
         check_needs(grid, points)
     assert str(caught.value).count("vgg16-397923af.pth, which is not in") == 1
+
+
+def test_fashion_is_missed_before_the_first_point_unless_it_may_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(fashion_files, "DEBIAN_FOLDER", tmp_path / "absent")
+    base = {"data.name": "fashion", "data.root": str(tmp_path)}
+    with pytest.raises(GridError, match=r"there is no fashion \(mvqlab data get fashion\)"):
+        check_needs(*read_points(tmp_path, notebook=str(NOTEBOOK), base=base, seeds=[0, 1]))
+    base["data.download"] = True
+    check_needs(*read_points(tmp_path, notebook=str(NOTEBOOK), base=base, seeds=[0, 1]))
 
 
 def test_a_plot_never_takes_different_points_for_one(tmp_path):

@@ -127,10 +127,10 @@ def test_presets_say_what_they_want(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "data/imagenet/ (data.root), LPIPS vgg, Inception v3" in wanting.text
 
 
-def test_presets_say_which_data_have_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presets_say_which_data_have_to_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("mvqlab.data.emoji.missing_packages", lambda: ["resvg-py"])
-    monkeypatch.setattr("mvqlab.data.fashion_files.are_there", lambda place: False)
-    monkeypatch.setattr("mvqlab.data.fashion_files.DEBIAN_FOLDER", Path("nowhere"))
+    monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("mvqlab.data.fashion_files.DEBIAN_FOLDER", tmp_path / "absent")
     found = list(doctor.check_presets())
     assert finding(found, "emoji64") == Finding("absent", "emoji64", "wants emoji (pip install resvg-py)")
     assert finding(found, "fashion32").text == "wants fashion (mvqlab data get fashion)"

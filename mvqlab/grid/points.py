@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mvqlab import __version__
-from mvqlab.config import SHORT_NAMES, ConfigError, config_from_dict, load_config, overrides_of
+from mvqlab.config import SHORT_NAMES, ConfigError, DataConfig, config_from_dict, load_config, overrides_of
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 from mvqlab.pretrained import MissingWeightsError, require_all
@@ -97,14 +97,22 @@ def check_needs(grid: Grid, points: Sequence[Point]) -> None:
     """
     faults = []
     for config in [config_from_dict(point.config) for point in points if point.config]:
-        root = config.data.root
-        if config.data.name == "folder" and root is not None and not (grid.notebook.parent / root).is_dir():
-            faults.append(f"data.root: there is no folder {grid.notebook.parent / root}")
+        faults += _faults_of_data(config.data, grid.notebook.parent)
         try:
             require_all(config)
         except MissingWeightsError as error:
             faults += str(error).splitlines()
     report_faults(grid.path, list(dict.fromkeys(faults)))
+
+
+def _faults_of_data(data: DataConfig, folder: Path) -> list[str]:
+    """What is missing of a run's images; the notebook runs in `folder`, where relative paths begin."""
+    if data.name == "folder" and data.root is not None and not (folder / data.root).is_dir():
+        return [f"data.root: there is no folder {folder / data.root}"]
+    from mvqlab.data.catalogue import missing
+
+    root = data.root and folder / data.root.expanduser()
+    return [f"data.name: there is no {what}" for what in missing(data.model_copy(update={"root": root}))]
 
 
 def _faults_of_layout(content: GridFile) -> list[str]:
