@@ -47,10 +47,17 @@ def straight_through(features: Tensor, quantised: Tensor) -> Tensor:
     return features + (quantised - features).detach()
 
 
+def shuffled(n: int, device: torch.device) -> Tensor:
+    """0 to `n` - 1 in random order (n,); on a GPU without a wait for it, so that a step can be replayed."""
+    if device.type == "cuda":
+        return torch.rand(n, device=device).argsort()
+    return torch.randperm(n, device=device)
+
+
 def draw_features(features: Tensor, n: int) -> Tensor:
     """`n` rows drawn from `features` (M, n_z) without repetition; tiled with small noise where M < n."""
     n_tiles = -(-n // len(features))
-    order = torch.randperm(len(features) * n_tiles, device=features.device)[:n]
+    order = shuffled(len(features) * n_tiles, features.device)[:n]
     drawn = features[from_first_rank(order) % len(features)]
     if n_tiles == 1:
         return drawn

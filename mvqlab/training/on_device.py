@@ -1,0 +1,428 @@
+"""Train both stages for a given time, with data, batches, steps and schedule all on the device.
+
+The loops in `training.stage1` and `training.stage2` are for any data, any machine, and to be resumed. These
+are for the few minutes on a large GPU: images come from a `device_data.ImageSource`, steps are captured (see
+`training.captured`), how many there are follows from the `seconds` given. A run's folder holds the same files
+(but no state to go on from), so everything that reads a run reads these.
+
+The loss of stage 1 is L1, squared error and the quantiser's, without perceptual and adversarial terms.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.captions import CaptionTokenizer
+from mvqlab.config import Config, OptimiserConfig
+from mvqlab.models.backbone import ResidualBlock, SelfAttention
+from mvqlab.models.masking import n_kept
+from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
+from mvqlab.models.stage2 import PairModel
+from mvqlab.models.start import ClassStart
+from mvqlab.models.transformer import Block, weight_decay_groups
+from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
+from mvqlab.training.checkpoint import save_settings, save_weights
+from mvqlab.training.curves import Curves
+from mvqlab.training.device_data import DrawnImages, ImageSource
+from mvqlab.training.launch import seed_everything
+from mvqlab.training.stage2 import build_transformer
+from mvqlab.training.tokens import order_pairs
+
+Say = Callable[[str], None]
+SHAPES = 12  # kept regions that a range of mask ratios is served at, evenly spaced
+CALIBRATION = 20  # steps that are timed to know how many fit
+SAVE_EVERY = 30.0  # seconds
+READ_EVERY = 2.0  # seconds between two waits for the device
+AVERAGE_FROM = 0.1  # share of the run after which the average of weights begins anew
+
+
+class _Run(ABC):
+    """A model in training, its average, and what is common to both stages: time, curves, files."""
+
+    stage: int
+    losses: Sequence[str]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: Config,
+        options: OptimiserConfig,
+        folder: Path,
+        device: torch.device,
+        compile_blocks: bool,
+    ) -> None:
+        self.config, self.options, self.folder, self.device = config, options, folder, device
+        self.model = model
+        self.average = RunningAverage(model, copy.deepcopy(model), options.weight_average)
+        if compile_blocks:
+            compile_parts(model)
+        self.schedule = Schedule(options, device)
+        self.means = Means(self.losses, device)
+        self.curves = Curves(folder)
+        self.optimiser = self._build_optimiser()
+        self.n_steps = 0
+
+    @abstractmethod
+    def _build_optimiser(self) -> torch.optim.Optimizer: ...
+
+    @abstractmethod
+    def shapes(self) -> list[int]:
+        """What steps differ in."""
+
+    @abstractmethod
+    def compute_losses(self, shape: int) -> dict[str, Tensor]:
+        """Losses of a fresh batch; the first named in `losses` is minimised."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Held-out measures of the averaged model."""
+
+    def prepare(self) -> None:
+        """Whatever precedes the captured steps."""
+
+    def step(self, shape: int) -> None:
+        """One update, without a wait for the device."""
+        self.schedule.advance()
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16-mixed"
+        ):
+            losses = self.compute_losses(shape)
+        losses[self.losses[0]].backward()
+        if self.options.gradient_clip > 0.0:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip, foreach=True)
+        self.optimiser.step()
+        self.average.update()
+        self.means.add(losses)
+
+    def step_and_forget(self, shape: int) -> None:
+        """A step that leaves no gradients."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step(shape)
+
+    def train(self, seconds: float, say: Say) -> None:
+        """Train for `seconds` from now, all preparation included."""
+        began = time.perf_counter()
+        self.model.train()
+        self.prepare()
+        steps = CapturedSteps(self.step_and_forget, self.shapes(), self.device, self.config.seed)
+        self.n_steps += steps.capture(lambda: self.optimiser.zero_grad(set_to_none=True))
+        prepared = time.perf_counter() - began
+        step_seconds = self._calibrate(steps)
+        left = seconds - (time.perf_counter() - began)
+        total = self.n_steps + max(1, int(left / step_seconds))
+        self.schedule.total.fill_(float(total))
+        say(f"  prepared in {prepared:.1f} s, {1e3 * step_seconds:.2f} ms a step, {total} steps in all")
+        saved = said = time.perf_counter()
+        chunk = max(1, round(READ_EVERY / step_seconds))
+        restart_at = int(AVERAGE_FROM * total)
+        while self.n_steps < total and time.perf_counter() - began < seconds:
+            n = min(chunk, total - self.n_steps)
+            for _ in range(n):
+                steps()
+            if self.n_steps < restart_at <= self.n_steps + n:
+                self.average.restart()
+            self.n_steps += n
+            values = self.means.read()  # waits for the device
+            now = time.perf_counter()
+            self.curves.add(self.n_steps, "train", now - began, **values)
+            if now - said >= 10.0:
+                say(f"  step {self.n_steps} of {total}: {_words(values)}")
+                said = now
+            if now - saved >= SAVE_EVERY:
+                self.save(now - began)
+                saved = time.perf_counter()
+        self.save(time.perf_counter() - began)
+        say(f"  {self.n_steps} steps: {_words(self.held_out)}")
+
+    def _calibrate(self, steps: CapturedSteps) -> float:
+        """Seconds of a step."""
+        self._wait()
+        began = time.perf_counter()
+        for _ in range(CALIBRATION):
+            steps()
+        self._wait()
+        self.n_steps += CALIBRATION
+        return (time.perf_counter() - began) / CALIBRATION
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def save(self, seconds: float) -> None:
+        """Validate the average, and write settings, weights and curves, each whole."""
+        self.held_out = self.validate()
+        self.curves.add(self.n_steps, "validation", seconds, **self.held_out)
+        self.curves.save()
+        save_settings(self._settings(), self.folder)
+        save_weights(self.average.model(), self.folder / "weights.safetensors", step=self.n_steps, stage=self.stage)
+        self.model.train()
+
+    def _settings(self) -> Config:
+        """The settings with as many steps as were done."""
+        options = self.options.model_copy(update={"steps": self.n_steps})
+        return self.config.model_copy(update={f"stage{self.stage}": options})
+
+
+class _Stage1(_Run):
+    stage = 1
+    losses = ("loss", "l1", "quantizer")
+
+    def __init__(
+        self,
+        config: Config,
+        source: ImageSource,
+        held_out: Tensor,
+        folder: Path,
+        device: torch.device,
+        compile_blocks: bool,
+    ) -> None:
+        """held_out (M, 3, H, W) uint8 on the device."""
+        seed_everything(config.seed)
+        model = build_stage1(config).to(device, memory_format=torch.channels_last)
+        super().__init__(model, config, config.stage1, folder, device, compile_blocks)
+        self.source, self.held_out_images = source, held_out
+
+    def _build_optimiser(self) -> torch.optim.Optimizer:
+        is_gpu = self.device.type == "cuda"
+        return torch.optim.Adam(
+            self.model.parameters(),
+            lr=self.schedule.rate,
+            betas=self.options.betas,
+            fused=True,
+            capturable=is_gpu,
+        )
+
+    def shapes(self) -> list[int]:
+        """Kept regions N."""
+        if not isinstance(self.model, MQVAE):
+            return [self.model.n_positions]
+        low, high = self.config.mask.ratio_range
+        n = SHAPES if low < high else 1
+        ratios = [low + (high - low) * step / max(1, n - 1) for step in range(n)]
+        return sorted({n_kept(ratio, self.model.n_positions) for ratio in ratios})
+
+    def prepare(self) -> None:
+        """The steps before quantising begins; then the codebook starts from data."""
+        codebook = self.model.quantizer.codebook
+        shapes = self.shapes()
+        codebook.is_waiting = True
+        for n in range(self.config.quantizer.start_step):
+            self.step_and_forget(shapes[n % len(shapes)])
+            self.n_steps += 1
+        codebook.is_waiting = False
+        self._keep(shapes[len(shapes) // 2])
+        n_images = -(-2 * self.model.codebook_size // shapes[len(shapes) // 2])
+        with torch.no_grad():
+            self.model.initialise_codebook(self._draw(n_images))
+
+    def _keep(self, n: int) -> None:
+        if isinstance(self.model, MQVAE):
+            self.model.mask.trained_n = (n, n)
+
+    def _draw(self, n: int) -> Tensor:
+        return self.source.draw(n).images.contiguous(memory_format=torch.channels_last)
+
+    def compute_losses(self, shape: int) -> dict[str, Tensor]:
+        self._keep(shape)
+        images = self._draw(self.options.batch_size)
+        made = self.model(images)
+        difference = made.images.float() - images
+        l1, squared = difference.abs().mean(), difference.square().mean()
+        total = l1 + self.config.loss.squared_weight * squared + made.quantizer_loss
+        return {"loss": total, "l1": l1, "quantizer": made.quantizer_loss}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB, the mean over held-out images, at the ratio in use and, for ranges, at 50 and 75 %."""
+        model = self.average.model()
+        ratios: list[float | None] = [None]
+        if isinstance(model, MQVAE) and len(self.shapes()) > 1:
+            ratios = [0.5, 0.75]
+        return {
+            "psnr" if ratio is None else f"psnr_{round(100 * ratio)}": psnr_of(
+                model, self.held_out_images, ratio
+            )
+            for ratio in ratios
+        }
+
+
+class _Stage2(_Run):
+    stage = 2
+    losses = ("loss", "code_loss", "position_loss")
+
+    def __init__(
+        self,
+        config: Config,
+        stage1: TokenModel,
+        source: ImageSource,
+        held_out: DrawnImages,
+        n_classes: int,
+        tokenizer: CaptionTokenizer | None,
+        folder: Path,
+        device: torch.device,
+        compile_blocks: bool,
+    ) -> None:
+        seed_everything(config.seed)
+        self.stage1, self.tokenizer = stage1.to(device).eval(), tokenizer
+        model = build_transformer(config, stage1, n_classes).to(device)
+        super().__init__(model, config, config.stage2, folder, device, compile_blocks)
+        self.source, self.held_out_images = source, held_out
+        self.null = None
+        if config.transformer.condition != "none" and config.transformer.condition_dropout > 0.0:
+            self.null = model.start.null(1).to(device)
+
+    def _build_optimiser(self) -> torch.optim.Optimizer:
+        groups = weight_decay_groups(self.model, self.options.weight_decay)
+        for group in groups:
+            group["lr"] = self.schedule.rate
+        is_gpu = self.device.type == "cuda"
+        return torch.optim.AdamW(
+            groups, lr=self.schedule.rate, betas=self.options.betas, fused=True, capturable=is_gpu
+        )
+
+    def shapes(self) -> list[int]:
+        """One: all sequences are as long."""
+        return [self.stage1.n_kept]
+
+    def compute_losses(self, shape: int) -> dict[str, Tensor]:
+        drawn = self.source.draw(self.options.batch_size)
+        return self._losses_of(drawn.images, self._withhold(drawn.conditions))
+
+    def _losses_of(self, images: Tensor, conditions: Tensor | None) -> dict[str, Tensor]:
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            pairs = order_pairs(self.stage1.encode(images), self.config.transformer.order)
+        loss = self.model.loss(pairs, conditions)
+        nothing = torch.zeros((), device=self.device)
+        return {
+            "loss": loss.total,
+            "code_loss": loss.codes,
+            "position_loss": nothing if loss.positions is None else loss.positions,
+        }
+
+    def _withhold(self, conditions: Tensor | None) -> Tensor | None:
+        """As `Start.withhold`, with the null condition on the device already."""
+        if self.config.transformer.condition == "none":
+            return None
+        if self.null is None:
+            return conditions
+        share = self.config.transformer.condition_dropout
+        is_told = torch.rand(len(conditions), device=self.device) >= share
+        return torch.where(is_told.view(-1, *[1] * (conditions.ndim - 1)), conditions, self.null)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean held-out losses, in nats a pair."""
+        trained, self.model = self.model, self.average.model()
+        try:
+            images, conditions = self.held_out_images
+            if self.config.transformer.condition == "none":
+                conditions = None
+            sums = dict.fromkeys(self.losses, 0.0)
+            for first in range(0, len(images), 256):
+                rows = slice(first, first + 256)
+                told = None if conditions is None else conditions[rows]
+                losses = self._losses_of(as_floats(images[rows]), told)
+                for name, value in losses.items():
+                    sums[name] += float(value) * len(images[rows]) / len(images)
+        finally:
+            self.model = trained
+        return sums
+
+    def save(self, seconds: float) -> None:
+        super().save(seconds)
+        if self.tokenizer is not None:
+            self.tokenizer.save(self.folder)
+
+
+def train_stage1_on_device(
+    config: Config,
+    source: ImageSource,
+    held_out: Tensor,
+    folder: Path,
+    seconds: float,
+    *,
+    compile_blocks: bool = False,
+    say: Say = print,
+) -> TokenModel:
+    """Train the stage 1 that `config` describes for `seconds`; returns its average, in evaluation mode.
+
+    source: on the device that is to train. held_out (M, 3, H, W) uint8, there too. `folder` receives
+    config.yaml (with the steps done), weights.safetensors and curves.csv. compile_blocks: the residual and
+    attention blocks go through torch.compile first. Raises FloatingPointError.
+    """
+    run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks)
+    run.train(seconds, say)
+    return run.average.model()
+
+
+def train_stage2_on_device(
+    config: Config,
+    stage1: TokenModel,
+    source: ImageSource,
+    held_out: DrawnImages,
+    folder: Path,
+    seconds: float,
+    *,
+    n_classes: int = 0,
+    tokenizer: CaptionTokenizer | None = None,
+    compile_blocks: bool = False,
+    say: Say = print,
+) -> PairModel:
+    """Train the transformer that `config` describes for `seconds`; images are encoded as they are drawn.
+
+    held_out: images (M, 3, H, W) uint8 and their conditions. Else as `train_stage1_on_device`.
+    """
+    device = held_out.images.device
+    run = _Stage2(config, stage1, source, held_out, n_classes, tokenizer, folder, device, compile_blocks)
+    run.train(seconds, say)
+    return run.average.model()
+
+
+def compile_parts(model: nn.Module) -> None:
+    """Hand the blocks that repeat to torch.compile: what is compiled for the first serves for all."""
+    torch._dynamo.config.recompile_limit = 64
+    for module in model.modules():
+        if isinstance(module, ResidualBlock | SelfAttention | Block):
+            module.compile(dynamic=False)
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """Pixels (B, C, H, W) uint8 as images (B, 3, H, W) in [-1, 1]."""
+    return pixels.float().div(127.5).sub(1.0).expand(-1, 3, -1, -1)
+
+
+@torch.no_grad()
+def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) -> float:
+    """Mean PSNR in dB over images (M, 3, H, W) uint8, reconstructed with `mask_ratio` dropped."""
+    sums = 0.0
+    was = getattr(model.mask, "n_kept", None) if isinstance(model, MQVAE) else None
+    if mask_ratio is not None:
+        model.mask.n_kept = n_kept(mask_ratio, model.n_positions)
+    try:
+        for part in pixels.split(256):
+            images = as_floats(part)
+            made = model.decode(model.encode(images).pairs).clamp(-1.0, 1.0)
+            errors = F.mse_loss(made, images, reduction="none").flatten(1).mean(dim=1) / 4.0
+            sums += float((-10.0 * errors.clamp(min=1e-10).log10()).sum())
+    finally:
+        if was is not None:
+            model.mask.n_kept = was
+    return sums / len(pixels)
+
+
+def _words(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def has_classes(model: PairModel) -> bool:
+    """Whether the transformer draws images of a class."""
+    return isinstance(model.start, ClassStart)
