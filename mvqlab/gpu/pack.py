@@ -1,0 +1,109 @@
+"""Everything that `mvqlab gpu train` learns from, in one file made beforehand on a CPU.
+
+    emoji/rgba (M, 4, 128, 128), emoji/labels (M,), emoji/is_held_out (M,)
+    fashion/train (60000, 28, 28), fashion/train_labels (60000,), and the same with held_out
+    simple/train (M, 3, 32, 32), labels, captions as JSON, and the same with held_out; simple64/train
+    photos/NAME (3, h, w), photos_held_out (M, 3, 64, 64)
+
+The file is a ZIP archive of .npy arrays, which `numpy.load` reads, too; LZMA makes flat drawings small.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mvqlab.config import DataConfig
+from mvqlab.data import PictureDataset, build_splits
+from mvqlab.data.emoji import rendered
+from mvqlab.data.fashion import fashion_arrays
+from mvqlab.data.photos import TRAINING, decoded
+from mvqlab.files import whole_file
+from mvqlab.progress import Progress
+
+Arrays = dict[str, np.ndarray]
+EMOJI_SIDE, PHOTO_SIDE = 128, 64
+
+
+def write_pack(path: Path, n_simple: int = 40_000, n_held_out: int = 512) -> Path:
+    """Render all sets and write them to `path`, whole. Raises DataError where a set is not there."""
+    parts = {
+        "emoji": lambda: _emoji(),
+        "fashion": lambda: _fashion(),
+        "simple": lambda: _simple("simple", 32, n_simple, n_held_out),
+        "simple64": lambda: _simple("simple64", 64, n_simple // 5, n_held_out),
+        "photos": lambda: _photos(n_held_out),
+    }
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
+        with Progress("packing", len(parts)) as progress:
+            for render in parts.values():
+                for name, array in render().items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                progress.advance()
+    return path
+
+
+def read_pack(path: Path) -> Arrays:
+    """All arrays by name."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def captions_of(array: np.ndarray) -> list[str]:
+    """Captions from the bytes that `as_bytes` made of them."""
+    return json.loads(array.tobytes())
+
+
+def as_bytes(captions: list[str]) -> np.ndarray:
+    """Captions as bytes (n,) uint8, since an archive without pickles holds numbers only."""
+    return np.frombuffer(json.dumps(captions).encode(), np.uint8)
+
+
+def _emoji() -> Arrays:
+    drawings = rendered(EMOJI_SIDE)
+    return {
+        "emoji/rgba": drawings.rgba,
+        "emoji/labels": np.asarray(drawings.labels, np.int16),
+        "emoji/is_held_out": np.asarray(drawings.is_held_out, bool),
+    }
+
+
+def _fashion() -> Arrays:
+    arrays = {}
+    for split in ("train", "held_out"):
+        pixels, labels = fashion_arrays(split)
+        arrays |= {f"fashion/{split}": pixels, f"fashion/{split}_labels": labels.astype(np.int16)}
+    return arrays
+
+
+def _simple(name: str, resolution: int, n_train: int, n_held_out: int) -> Arrays:
+    config = DataConfig(
+        name="shapes", scene="simple", resolution=resolution, train_size=n_train, validation_size=n_held_out
+    )
+    splits = build_splits(config)
+    arrays = {}
+    for split, dataset in (("train", splits.train), ("held_out", splits.validation)):
+        arrays |= _pictures(f"{name}/{split}", dataset)
+    return arrays
+
+
+def _photos(n_held_out: int) -> Arrays:
+    arrays = {
+        f"photos/{photograph.name}": np.asarray(decoded(photograph.path)).transpose(2, 0, 1)
+        for photograph in TRAINING
+    }
+    config = DataConfig(name="photos", resolution=PHOTO_SIDE, validation_size=n_held_out)
+    return arrays | _pictures("photos_held_out", build_splits(config).validation)
+
+
+def _pictures(name: str, dataset: PictureDataset) -> Arrays:
+    pictures = [dataset.picture(index) for index in range(len(dataset))]
+    return {
+        name: np.stack([picture.pixels for picture in pictures]),
+        f"{name}_labels": np.array([picture.label for picture in pictures], np.int16),
+        f"{name}_captions": as_bytes([picture.caption for picture in pictures]),
+    }

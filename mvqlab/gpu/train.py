@@ -1,0 +1,281 @@
+"""Train the models that ship on real images, one after another, to the best that the seconds given allow.
+
+Each model is a line of `PLAN`: a preset, what is changed in it, and its share of the time. What a model that
+failed leaves over goes to those after it. Runs lie in FOLDER/NAME as any training leaves them; `bundle` packs
+them, with weights in half precision, into a few tar files that are written anew whenever a model is saved, so
+that what was learned comes back whole even if the machine is taken away.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from mvqlab.captions import FILE_NAME as CAPTIONS
+from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
+from mvqlab.config import Config, load_config
+from mvqlab.data.shapes import SHAPE_NAMES
+from mvqlab.files import whole_file
+from mvqlab.gpu.pack import Arrays, captions_of
+from mvqlab.models.mqvae import TokenModel
+from mvqlab.training.device_data import (
+    Drawings,
+    DrawnImages,
+    ImageSource,
+    Mixture,
+    StoredImages,
+    photo_windows,
+)
+from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A model to train. stage1: the planned stage 1 that a transformer belongs to. seconds: its share."""
+
+    name: str
+    group: str  # the bundle that it comes back in
+    data: str
+    preset: str
+    seconds: float
+    overrides: tuple[str, ...] = ()
+    stage1: str | None = None
+
+
+class DeviceData(NamedTuple):
+    """A data set on the device: what is drawn in training, and the held-out pixels with their conditions."""
+
+    source: ImageSource
+    held_out: DrawnImages
+    n_classes: int = 0
+    tokenizer: CaptionTokenizer | None = None
+
+
+LARGE_BATCH = ("stage1.batch_size=256", "stage1.learning_rate=1.5e-3", "stage1.warmup_steps=200")
+LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "quantizer.start_step=300")
+WIDE = ("backbone.base_channels=128", "backbone.feature_dim=128", "demask.layers=4")
+LONG = ("stage2.batch_size=256", "stage2.learning_rate=1e-3", "stage2.warmup_steps=200")
+LONG += ("stage2.weight_average=0.999", "stage2.precision=bf16-mixed", "stage2.gradient_clip=1.0")
+PLAIN = ("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
+EMOJI = ("mask.evaluation_ratio=0.75",)
+
+PLAN = (
+    Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, LARGE_BATCH),
+    Planned("fashion_stackformer", "fashion", "fashion", "fashion32", 45, LONG, "fashion_mqvae"),
+    Planned("simple_mqvae", "simple", "simple", "simple32", 12, LARGE_BATCH),
+    Planned("simple_stackformer", "simple", "simple", "simple32", 25, LONG, "simple_mqvae"),
+    Planned("emoji_mqvae", "emoji", "emoji", "emoji64", 90, (*LARGE_BATCH, *WIDE, *EMOJI)),
+    Planned("anything_mqvae", "anything", "anything", "anything64", 120, (*LARGE_BATCH, *WIDE)),
+    Planned("emoji_stackformer", "emoji", "emoji", "emoji64", 40, (*LONG, *WIDE, *EMOJI), "emoji_mqvae"),
+    Planned(
+        "simple_captions",
+        "simple",
+        "simple_captions",
+        "simple32",
+        30,
+        (*LONG, "transformer.condition=caption"),
+        "simple_mqvae",
+    ),
+    Planned("fashion_plain_vq", "fashion_plain", "fashion", "fashion32", 20, (*LARGE_BATCH, *PLAIN)),
+    Planned(
+        "fashion_raster", "fashion_plain", "fashion", "fashion32", 45, (*LONG, *PLAIN), "fashion_plain_vq"
+    ),
+    Planned("simple_plain_vq", "simple_plain", "simple", "simple32", 10, (*LARGE_BATCH, *PLAIN)),
+    Planned("simple_raster", "simple_plain", "simple", "simple32", 25, (*LONG, *PLAIN), "simple_plain_vq"),
+)
+
+
+def train_plan(
+    arrays: Arrays,
+    folder: Path,
+    seconds: float,
+    device: torch.device,
+    *,
+    plan: Iterable[Planned] = PLAN,
+    overrides: Iterable[str] = (),
+    bundles: Path | None = None,
+    compile_blocks: bool = False,
+    say: Say = print,
+) -> dict[str, str]:
+    """Train every model of `plan` into `folder`/NAME within `seconds`; returns what became of each.
+
+    arrays: from `gpu.pack.read_pack`. overrides: of every model, after its own. bundles: where tar files go.
+    """
+    deadline = time.perf_counter() + seconds
+    waiting = list(plan)
+    trained: dict[str, TokenModel] = {}
+    outcomes: dict[str, str] = {}
+    while waiting:
+        share = waiting[0].seconds / sum(planned.seconds for planned in waiting)
+        planned = waiting.pop(0)
+        mine = share * (deadline - time.perf_counter())
+        say(f"{planned.name}: {mine:.0f} s of the {deadline - time.perf_counter():.0f} s that are left")
+        if planned.stage1 is not None and planned.stage1 not in trained:
+            outcomes[planned.name] = f"left out: {planned.stage1} was not trained"
+            say(f"  {outcomes[planned.name]}")
+            continue
+        try:
+            began = time.perf_counter()
+            _train(planned, arrays, folder, began + mine, device, overrides, trained, compile_blocks, say)
+            outcomes[planned.name] = f"trained in {time.perf_counter() - began:.0f} s"
+        except Exception:  # the other models go on
+            outcomes[planned.name] = f"failed: {traceback.format_exc(limit=8)}"
+            say(outcomes[planned.name])
+        if bundles is not None:
+            bundle(folder, bundles, [other.name for other in PLAN if other.group == planned.group], planned.group)
+    return outcomes
+
+
+def _train(
+    planned: Planned,
+    arrays: Arrays,
+    folder: Path,
+    deadline: float,
+    device: torch.device,
+    overrides: Iterable[str],
+    trained: dict[str, TokenModel],
+    compile_blocks: bool,
+    say: Say,
+) -> None:
+    config = load_config(planned.preset, [*planned.overrides, *overrides])
+    data = DATA[planned.data](arrays, config, device)
+    seconds = deadline - time.perf_counter()
+    common = {"compile_blocks": compile_blocks, "say": say}
+    run = folder / planned.name
+    if planned.stage1 is None:
+        model = train_stage1_on_device(
+            config, data.source, data.held_out.images, run, seconds, **common
+        )
+        # as it ships: what stage 2 learns are the codes of the weights in half precision
+        trained[planned.name] = model.half().float()
+        return
+    train_stage2_on_device(
+        config,
+        trained[planned.stage1],
+        data.source,
+        data.held_out,
+        run,
+        seconds,
+        n_classes=data.n_classes,
+        tokenizer=data.tokenizer,
+        **common,
+    )
+
+
+def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    rgba, labels = _on(device, arrays["emoji/rgba"]), _on(device, arrays["emoji/labels"]).long()
+    held_out = _on(device, arrays["emoji/is_held_out"])
+    source = Drawings(rgba[~held_out], config.data.resolution, labels[~held_out])
+    return DeviceData(source, _still(rgba[held_out], labels[held_out], config), int(labels.max()) + 1)
+
+
+def _still(rgba: Tensor, labels: Tensor, config: Config) -> DrawnImages:
+    """Held-out drawings (M, 3, H, W) uint8 as they stand, on white."""
+    half = rgba.float().unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))  # (M, 4, S / 2, S / 2)
+    alpha = half[:, 3:] / 255.0
+    # the mean of colours that are weighed by their alphas
+    weighed = rgba[:, :3].float() * (rgba[:, 3:].float() / 255.0)
+    weighed = weighed.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
+    return DrawnImages((weighed + 255.0 * (1.0 - alpha)).round().clamp(0, 255).to(torch.uint8), labels)
+
+
+def _fashion(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    def padded(name: str) -> Tensor:
+        return torch.nn.functional.pad(_on(device, arrays[name]), (2, 2, 2, 2)).unsqueeze(1)  # (M, 1, 32, 32)
+
+    labels = _on(device, arrays["fashion/train_labels"]).long()
+    of_held_out = _on(device, arrays["fashion/held_out_labels"]).long()[:2048]
+    held_out = DrawnImages(padded("fashion/held_out")[:2048], of_held_out)
+    return DeviceData(StoredImages(padded("fashion/train"), labels, mirror=True), held_out, 10)
+
+
+def _simple(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    labels = _on(device, arrays["simple/train_labels"]).long()
+    of_held_out = _on(device, arrays["simple/held_out_labels"]).long()
+    source = StoredImages(_on(device, arrays["simple/train"]), labels)
+    held_out = DrawnImages(_on(device, arrays["simple/held_out"]), of_held_out)
+    return DeviceData(source, held_out, len(SHAPE_NAMES))
+
+
+def _simple_captions(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    plain = _simple(arrays, config, device)
+    captions = captions_of(arrays["simple/train_captions"])
+    settings = config.transformer
+    tokenizer = train_caption_tokenizer(captions, settings.vocabulary_size, settings.caption_length)
+    tokens = tokenizer.encode(captions).to(device)
+    of_held_out = tokenizer.encode(captions_of(arrays["simple/held_out_captions"])).to(device)
+    source = StoredImages(plain.source.pixels, tokens)
+    return DeviceData(source, plain.held_out._replace(conditions=of_held_out), 0, tokenizer)
+
+
+PHOTO_WINDOWS = 100_000
+MIXED = {"emoji": 0.4, "photos": 0.5, "simple": 0.1}
+
+
+def _anything(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    photographs = [_on(device, array) for name, array in arrays.items() if name.startswith("photos/")]
+    windows = photo_windows(photographs, config.data.resolution, PHOTO_WINDOWS)
+    sources = [
+        StoredImages(windows, mirror=True, hues=True),
+        _emoji(arrays, config, device).source,
+        StoredImages(_on(device, arrays["simple64/train"]), hues=True),
+    ]
+    held_out = DrawnImages(_on(device, arrays["photos_held_out"]), None)
+    return DeviceData(Mixture(sources, [MIXED["photos"], MIXED["emoji"], MIXED["simple"]]), held_out)
+
+
+DATA: dict[str, Callable[[Arrays, Config, torch.device], DeviceData]] = {
+    "emoji": _emoji,
+    "fashion": _fashion,
+    "simple": _simple,
+    "simple_captions": _simple_captions,
+    "anything": _anything,
+}
+
+
+def bundle(folder: Path, bundles: Path, names: Iterable[str], group: str) -> Path:
+    """The runs `names` in `folder`, as far as there are any, in `bundles`/GROUP.tar; weights in half precision."""
+    with whole_file(bundles / f"{group}.tar") as temporary, tarfile.open(temporary, "w") as archive:
+        for name in names:
+            for file in ("config.yaml", "curves.csv", CAPTIONS):
+                if (folder / name / file).exists():
+                    archive.add(folder / name / file, arcname=f"{name}/{file}")
+            weights = folder / name / "weights.safetensors"
+            if weights.exists():
+                _add_bytes(archive, f"{name}/{weights.name}", save(_halved(load_file(weights))))
+    return bundles / f"{group}.tar"
+
+
+def unbundle(bundles: Path, folder: Path) -> list[str]:
+    """Put the runs of all tar files in `bundles` under `folder`; returns their names."""
+    for path in sorted(bundles.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    return sorted(path.parent.name for path in folder.glob("*/weights.safetensors"))
+
+
+def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mtime = len(content), int(time.time())
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _on(device: torch.device, array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
