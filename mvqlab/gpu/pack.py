@@ -1,9 +1,9 @@
 """Everything that `mvqlab gpu train` learns from, in one file made beforehand on a CPU.
 
-    emoji/rgba (M, 4, 128, 128), emoji/labels (M,), emoji/is_held_out (M,)
+    emoji/rgba (M, 4, 128, 128), emoji/labels (M,) of the training drawings; emoji/held_out (M, 3, 64, 64)
     fashion/train (60000, 28, 28), fashion/train_labels (60000,), and the same with held_out
     simple/train (M, 3, 32, 32), labels, captions as JSON, and the same with held_out; simple64/train
-    photos/NAME (3, h, w), photos_held_out (M, 3, 64, 64)
+    photos/NAME (3, h, w) of the training photographs; photos/held_out (M, 3, 64, 64)
 
 The file is a ZIP archive of .npy arrays, which `numpy.load` reads, too; LZMA makes flat drawings small.
 """
@@ -18,33 +18,38 @@ import numpy as np
 
 from mvqlab.config import DataConfig
 from mvqlab.data import PictureDataset, build_splits
-from mvqlab.data.emoji import rendered
-from mvqlab.data.fashion import fashion_arrays
+from mvqlab.data.emoji import group_names, rendered
+from mvqlab.data.fashion import read_garments
+from mvqlab.data.fashion_files import data_root, provide
 from mvqlab.data.photos import TRAINING, decoded
 from mvqlab.files import whole_file
 from mvqlab.progress import Progress
 
 Arrays = dict[str, np.ndarray]
-EMOJI_SIDE, PHOTO_SIDE = 128, 64
+EMOJI_SIDE, HELD_OUT_SIDE = 128, 64  # emoji are carried at twice the side of the images
 
 
 def write_pack(path: Path, n_simple: int = 40_000, n_held_out: int = 512) -> Path:
     """Render all sets and write them to `path`, whole. Raises DataError where a set is not there."""
     parts = {
-        "emoji": lambda: _emoji(),
-        "fashion": lambda: _fashion(),
+        "emoji": lambda: _emoji(n_held_out),
+        "fashion": _fashion,
         "simple": lambda: _simple("simple", 32, n_simple, n_held_out),
         "simple64": lambda: _simple("simple64", 64, n_simple // 5, n_held_out),
         "photos": lambda: _photos(n_held_out),
     }
-    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
-        with Progress("packing", len(parts)) as progress:
+    with whole_file(path) as temporary, Progress("packing", len(parts)) as progress:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
             for render in parts.values():
-                for name, array in render().items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+                _add(archive, render())
                 progress.advance()
     return path
+
+
+def _add(archive: zipfile.ZipFile, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def read_pack(path: Path) -> Arrays:
@@ -63,20 +68,23 @@ def as_bytes(captions: list[str]) -> np.ndarray:
     return np.frombuffer(json.dumps(captions).encode(), np.uint8)
 
 
-def _emoji() -> Arrays:
+def _emoji(n_held_out: int) -> Arrays:
+    config = DataConfig(name="emoji", resolution=HELD_OUT_SIDE, validation_size=n_held_out)
     drawings = rendered(EMOJI_SIDE)
-    return {
-        "emoji/rgba": drawings.rgba,
-        "emoji/labels": np.asarray(drawings.labels, np.int16),
-        "emoji/is_held_out": np.asarray(drawings.is_held_out, bool),
-    }
+    in_training = ~drawings.is_held_out(config.seed)
+    numbers = {group: number for number, group in enumerate(group_names())}
+    labels = np.array([numbers[group] for group in drawings.groups], np.int16)
+    arrays = {"emoji/rgba": drawings.rgba[in_training], "emoji/labels": labels[in_training]}
+    return arrays | _pictures("emoji/held_out", build_splits(config).validation)
 
 
 def _fashion() -> Arrays:
+    root = data_root(None)
+    provide(root, download=False)
     arrays = {}
-    for split in ("train", "held_out"):
-        pixels, labels = fashion_arrays(split)
-        arrays |= {f"fashion/{split}": pixels, f"fashion/{split}_labels": labels.astype(np.int16)}
+    for split, part in (("train", "train"), ("held_out", "t10k")):
+        images, labels = read_garments(root, part)
+        arrays |= {f"fashion/{split}": images, f"fashion/{split}_labels": labels.astype(np.int16)}
     return arrays
 
 
@@ -96,8 +104,8 @@ def _photos(n_held_out: int) -> Arrays:
         f"photos/{photograph.name}": np.asarray(decoded(photograph.path)).transpose(2, 0, 1)
         for photograph in TRAINING
     }
-    config = DataConfig(name="photos", resolution=PHOTO_SIDE, validation_size=n_held_out)
-    return arrays | _pictures("photos_held_out", build_splits(config).validation)
+    config = DataConfig(name="photos", resolution=HELD_OUT_SIDE, validation_size=n_held_out)
+    return arrays | _pictures("photos/held_out", build_splits(config).validation)
 
 
 def _pictures(name: str, dataset: PictureDataset) -> Arrays:

@@ -14,8 +14,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -127,15 +128,16 @@ def train_plan(
             outcomes[planned.name] = f"left out: {planned.stage1} was not trained"
             say(f"  {outcomes[planned.name]}")
             continue
+        how = {"compile_blocks": compile_blocks, "say": say}
+        if bundles is not None:
+            how["on_save"] = partial(bundle, folder, bundles, planned.group)
         try:
             began = time.perf_counter()
-            _train(planned, arrays, folder, began + mine, device, overrides, trained, compile_blocks, say)
+            _train(planned, arrays, folder, began + mine, device, overrides, trained, how)
             outcomes[planned.name] = f"trained in {time.perf_counter() - began:.0f} s"
         except Exception:  # the other models go on
             outcomes[planned.name] = f"failed: {traceback.format_exc(limit=8)}"
             say(outcomes[planned.name])
-        if bundles is not None:
-            bundle(folder, bundles, [other.name for other in PLAN if other.group == planned.group], planned.group)
     return outcomes
 
 
@@ -147,18 +149,14 @@ def _train(
     device: torch.device,
     overrides: Iterable[str],
     trained: dict[str, TokenModel],
-    compile_blocks: bool,
-    say: Say,
+    how: dict[str, Any],
 ) -> None:
     config = load_config(planned.preset, [*planned.overrides, *overrides])
     data = DATA[planned.data](arrays, config, device)
     seconds = deadline - time.perf_counter()
-    common = {"compile_blocks": compile_blocks, "say": say}
     run = folder / planned.name
     if planned.stage1 is None:
-        model = train_stage1_on_device(
-            config, data.source, data.held_out.images, run, seconds, **common
-        )
+        model = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
         # as it ships: what stage 2 learns are the codes of the weights in half precision
         trained[planned.name] = model.half().float()
         return
@@ -171,25 +169,15 @@ def _train(
         seconds,
         n_classes=data.n_classes,
         tokenizer=data.tokenizer,
-        **common,
+        **how,
     )
 
 
 def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
     rgba, labels = _on(device, arrays["emoji/rgba"]), _on(device, arrays["emoji/labels"]).long()
-    held_out = _on(device, arrays["emoji/is_held_out"])
-    source = Drawings(rgba[~held_out], config.data.resolution, labels[~held_out])
-    return DeviceData(source, _still(rgba[held_out], labels[held_out], config), int(labels.max()) + 1)
-
-
-def _still(rgba: Tensor, labels: Tensor, config: Config) -> DrawnImages:
-    """Held-out drawings (M, 3, H, W) uint8 as they stand, on white."""
-    half = rgba.float().unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))  # (M, 4, S / 2, S / 2)
-    alpha = half[:, 3:] / 255.0
-    # the mean of colours that are weighed by their alphas
-    weighed = rgba[:, :3].float() * (rgba[:, 3:].float() / 255.0)
-    weighed = weighed.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
-    return DrawnImages((weighed + 255.0 * (1.0 - alpha)).round().clamp(0, 255).to(torch.uint8), labels)
+    of_held_out = _on(device, arrays["emoji/held_out_labels"]).long()
+    held_out = DrawnImages(_on(device, arrays["emoji/held_out"]), of_held_out)
+    return DeviceData(Drawings(rgba, config.data.resolution, labels), held_out, int(labels.max()) + 1)
 
 
 def _fashion(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
@@ -226,14 +214,15 @@ MIXED = {"emoji": 0.4, "photos": 0.5, "simple": 0.1}
 
 
 def _anything(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
-    photographs = [_on(device, array) for name, array in arrays.items() if name.startswith("photos/")]
+    names = sorted({name for name in arrays if name.startswith("photos/") and "held_out" not in name})
+    photographs = [_on(device, arrays[name]) for name in names]
     windows = photo_windows(photographs, config.data.resolution, PHOTO_WINDOWS)
     sources = [
         StoredImages(windows, mirror=True, hues=True),
         _emoji(arrays, config, device).source,
         StoredImages(_on(device, arrays["simple64/train"]), hues=True),
     ]
-    held_out = DrawnImages(_on(device, arrays["photos_held_out"]), None)
+    held_out = DrawnImages(_on(device, arrays["photos/held_out"]), None)
     return DeviceData(Mixture(sources, [MIXED["photos"], MIXED["emoji"], MIXED["simple"]]), held_out)
 
 
@@ -246,10 +235,10 @@ DATA: dict[str, Callable[[Arrays, Config, torch.device], DeviceData]] = {
 }
 
 
-def bundle(folder: Path, bundles: Path, names: Iterable[str], group: str) -> Path:
-    """The runs `names` in `folder`, as far as there are any, in `bundles`/GROUP.tar; weights in half precision."""
+def bundle(folder: Path, bundles: Path, group: str) -> Path:
+    """The runs of `group` in `folder` as `bundles`/GROUP.tar, with weights in half precision."""
     with whole_file(bundles / f"{group}.tar") as temporary, tarfile.open(temporary, "w") as archive:
-        for name in names:
+        for name in (planned.name for planned in PLAN if planned.group == group):
             for file in ("config.yaml", "curves.csv", CAPTIONS):
                 if (folder / name / file).exists():
                     archive.add(folder / name / file, arcname=f"{name}/{file}")

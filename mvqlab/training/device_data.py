@@ -19,8 +19,9 @@ HUE_SHARE = 0.3  # of the images whose hues are turned, where hues are
 LARGEST_TURN = math.pi / 15  # of a drawing, radians
 SCALES = (0.8, 1.15)  # of a drawing
 LARGEST_SHIFT = 0.2  # of a drawing, in halves of the side
-LIGHTEST, DARKEST = 1.0, 0.86  # of a coloured ground's channels
-WHITE_SHARE = 1 / 3  # of the grounds
+# the grounds of `data.emoji`, which does not import torch
+WHITE_SHARE = 1 / 3
+SATURATION, VALUE = (0.05, 0.22), (0.93, 1.0)
 
 
 class DrawnImages(NamedTuple):
@@ -60,7 +61,7 @@ class StoredImages:
 
 
 class Drawings:
-    """Drawings with a transparent ground, laid over light grounds; most are moved, scaled and turned a little.
+    """Drawings with a transparent ground, laid over light ones; most are moved, scaled and turned a little.
 
     rgba (M, 4, S, S) uint8 on the device, S twice the side of the images: what is drawn is the mean of four
     pixels, which smooths the edges. plain: the share that is drawn as it stands.
@@ -145,10 +146,16 @@ def with_turned_hues(colours: Tensor, share: float = HUE_SHARE) -> Tensor:
 
 
 def light_grounds(n: int, device: torch.device) -> Tensor:
-    """Grounds (n, 3, 1, 1) in [0, 1]: white, or light and of some colour."""
-    coloured = _uniform((n, 3), DARKEST, LIGHTEST, device)
+    """Grounds (n, 3, 1, 1) in [0, 1]: white, or a pastel of any hue.
+
+    A channel of hue h in [0, 6) is v - v s max(0, min(k, 4 - k, 1)) with k = (5, 3, 1) + h modulo 6.
+    """
+    hue = _uniform((n, 1), 0.0, 6.0, device)
+    k = (5.0 - 2.0 * torch.arange(3, device=device) + hue) % 6.0  # (n, 3)
+    saturation, value = _uniform((n, 1), *SATURATION, device), _uniform((n, 1), *VALUE, device)
+    pastel = value * (1.0 - saturation * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
     is_white = torch.rand(n, 1, device=device) < WHITE_SHARE
-    return torch.where(is_white, torch.ones_like(coloured), coloured).view(n, 3, 1, 1)
+    return torch.where(is_white, torch.ones_like(pastel), pastel).view(n, 3, 1, 1)
 
 
 def photo_windows(

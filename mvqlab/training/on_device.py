@@ -27,7 +27,6 @@ from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
 from mvqlab.models.stage2 import PairModel
-from mvqlab.models.start import ClassStart
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.checkpoint import save_settings, save_weights
@@ -38,6 +37,7 @@ from mvqlab.training.stage2 import build_transformer
 from mvqlab.training.tokens import order_pairs
 
 Say = Callable[[str], None]
+OnSave = Callable[[], object]
 SHAPES = 12  # kept regions that a range of mask ratios is served at, evenly spaced
 CALIBRATION = 20  # steps that are timed to know how many fit
 SAVE_EVERY = 30.0  # seconds
@@ -86,15 +86,14 @@ class _Run(ABC):
     def validate(self) -> dict[str, float]:
         """Held-out measures of the averaged model."""
 
+    @abstractmethod
     def prepare(self) -> None:
         """Whatever precedes the captured steps."""
 
     def step(self, shape: int) -> None:
         """One update, without a wait for the device."""
         self.schedule.advance()
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16-mixed"
-        ):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16-mixed"):
             losses = self.compute_losses(shape)
         losses[self.losses[0]].backward()
         if self.options.gradient_clip > 0.0:
@@ -108,8 +107,8 @@ class _Run(ABC):
         self.optimiser.zero_grad(set_to_none=True)
         self.step(shape)
 
-    def train(self, seconds: float, say: Say) -> None:
-        """Train for `seconds` from now, all preparation included."""
+    def train(self, seconds: float, n_steps: int | None, say: Say, on_save: OnSave) -> None:
+        """Train for `seconds` from now, all preparation included, or for `n_steps` if they are given."""
         began = time.perf_counter()
         self.model.train()
         self.prepare()
@@ -118,13 +117,13 @@ class _Run(ABC):
         prepared = time.perf_counter() - began
         step_seconds = self._calibrate(steps)
         left = seconds - (time.perf_counter() - began)
-        total = self.n_steps + max(1, int(left / step_seconds))
+        total = n_steps or self.n_steps + max(1, int(left / step_seconds))
         self.schedule.total.fill_(float(total))
         say(f"  prepared in {prepared:.1f} s, {1e3 * step_seconds:.2f} ms a step, {total} steps in all")
         saved = said = time.perf_counter()
         chunk = max(1, round(READ_EVERY / step_seconds))
         restart_at = int(AVERAGE_FROM * total)
-        while self.n_steps < total and time.perf_counter() - began < seconds:
+        while self.n_steps < total and (n_steps or time.perf_counter() - began < seconds):
             n = min(chunk, total - self.n_steps)
             for _ in range(n):
                 steps()
@@ -139,8 +138,10 @@ class _Run(ABC):
                 said = now
             if now - saved >= SAVE_EVERY:
                 self.save(now - began)
+                on_save()
                 saved = time.perf_counter()
         self.save(time.perf_counter() - began)
+        on_save()
         say(f"  {self.n_steps} steps: {_words(self.held_out)}")
 
     def _calibrate(self, steps: CapturedSteps) -> float:
@@ -163,7 +164,9 @@ class _Run(ABC):
         self.curves.add(self.n_steps, "validation", seconds, **self.held_out)
         self.curves.save()
         save_settings(self._settings(), self.folder)
-        save_weights(self.average.model(), self.folder / "weights.safetensors", step=self.n_steps, stage=self.stage)
+        save_weights(
+            self.average.model(), self.folder / "weights.safetensors", step=self.n_steps, stage=self.stage
+        )
         self.model.train()
 
     def _settings(self) -> Config:
@@ -293,6 +296,9 @@ class _Stage2(_Run):
         """One: all sequences are as long."""
         return [self.stage1.n_kept]
 
+    def prepare(self) -> None:
+        """Nothing: the codes are there."""
+
     def compute_losses(self, shape: int) -> dict[str, Tensor]:
         drawn = self.source.draw(self.options.batch_size)
         return self._losses_of(drawn.images, self._withhold(drawn.conditions))
@@ -350,17 +356,21 @@ def train_stage1_on_device(
     folder: Path,
     seconds: float,
     *,
+    n_steps: int | None = None,
     compile_blocks: bool = False,
     say: Say = print,
+    on_save: OnSave = lambda: None,
 ) -> TokenModel:
     """Train the stage 1 that `config` describes for `seconds`; returns its average, in evaluation mode.
 
     source: on the device that is to train. held_out (M, 3, H, W) uint8, there too. `folder` receives
-    config.yaml (with the steps done), weights.safetensors and curves.csv. compile_blocks: the residual and
-    attention blocks go through torch.compile first. Raises FloatingPointError.
+    config.yaml (with the steps done), weights.safetensors and curves.csv. n_steps: as many are done instead,
+    however long they take. compile_blocks: the residual and
+    attention blocks go through torch.compile first. say: told how it goes. on_save: called after every save.
+    Raises FloatingPointError.
     """
     run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks)
-    run.train(seconds, say)
+    run.train(seconds, n_steps, say, on_save)
     return run.average.model()
 
 
@@ -372,10 +382,12 @@ def train_stage2_on_device(
     folder: Path,
     seconds: float,
     *,
+    n_steps: int | None = None,
     n_classes: int = 0,
     tokenizer: CaptionTokenizer | None = None,
     compile_blocks: bool = False,
     say: Say = print,
+    on_save: OnSave = lambda: None,
 ) -> PairModel:
     """Train the transformer that `config` describes for `seconds`; images are encoded as they are drawn.
 
@@ -383,7 +395,7 @@ def train_stage2_on_device(
     """
     device = held_out.images.device
     run = _Stage2(config, stage1, source, held_out, n_classes, tokenizer, folder, device, compile_blocks)
-    run.train(seconds, say)
+    run.train(seconds, n_steps, say, on_save)
     return run.average.model()
 
 
@@ -421,8 +433,3 @@ def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) 
 
 def _words(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-def has_classes(model: PairModel) -> bool:
-    """Whether the transformer draws images of a class."""
-    return isinstance(model.start, ClassStart)

@@ -1,0 +1,258 @@
+"""Training on the device: its data, its captured steps, and runs that everything else can read."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from mvqlab.config import Config, load_config
+from mvqlab.models.mqvae import MQVAE
+from mvqlab.training import load_stage1, load_stage2
+from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
+from mvqlab.training.device_data import (
+    Drawings,
+    DrawnImages,
+    Mixture,
+    StoredImages,
+    light_grounds,
+    mirrored,
+    photo_windows,
+    with_turned_hues,
+)
+from mvqlab.training.on_device import psnr_of, train_stage1_on_device, train_stage2_on_device
+from mvqlab.training.schedule import learning_rate
+
+CPU = torch.device("cpu")
+TOY = [
+    "data.resolution=16",
+    "backbone.kind=patch",
+    "backbone.base_channels=16",
+    "backbone.feature_dim=16",
+    "quantizer.codebook_size=16",
+    "quantizer.code_dim=8",
+    "quantizer.start_step=2",
+    "demask.layers=1",
+    "stage1.batch_size=8",
+    "stage1.warmup_steps=2",
+    "stage1.weight_average=0.5",
+    "transformer.width=16",
+    "transformer.heads=2",
+    "transformer.code_layers=1",
+    "transformer.position_layers=1",
+    "stage2.batch_size=8",
+    "stage2.weight_average=0.5",
+    "stage2.gradient_clip=1.0",
+]
+
+
+def toy(*more: str) -> Config:
+    return load_config("shapes32", [*TOY, *more])
+
+
+def pictures(n: int = 32, side: int = 16) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8)
+
+
+def test_stored_images_are_the_pixels_scaled_with_their_conditions() -> None:
+    pixels = pictures(5)
+    drawn = StoredImages(pixels, torch.arange(5)).draw(64)
+    expected = pixels[drawn.conditions].float() / 127.5 - 1.0
+    torch.testing.assert_close(drawn.images, expected)
+    assert set(drawn.conditions.tolist()) == set(range(5))
+
+
+def test_grey_images_get_three_equal_channels() -> None:
+    images = StoredImages(pictures(3)[:, :1]).draw(4).images
+    assert images.shape == (4, 3, 16, 16)
+    assert torch.equal(images[:, 0], images[:, 2])
+
+
+def test_about_half_of_the_images_are_mirrored_and_none_is_anything_else() -> None:
+    image = torch.rand(1, 3, 4, 4).expand(400, -1, -1, -1)
+    after = mirrored(image)
+    is_same = (after == image).flatten(1).all(1)
+    is_mirror = (after == image.flip(-1)).flatten(1).all(1)
+    assert bool((is_same | is_mirror).all())
+    assert 140 < int(is_mirror.sum()) < 260
+
+
+def test_turning_hues_keeps_greys_and_the_sum_of_channels() -> None:
+    colours = 0.3 + 0.2 * torch.rand(50, 3, 2, 2)  # far from black and white, so that nothing is cut off
+    turned = with_turned_hues(colours, share=1.0)
+    torch.testing.assert_close(turned.mean(1), colours.mean(1))
+    assert float((turned - colours).abs().amax(dim=(1, 2, 3)).median()) > 0.02
+    greys = torch.rand(5, 1, 2, 2).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(with_turned_hues(greys, share=1.0), greys)
+
+
+def test_a_third_of_a_circle_turns_red_into_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(_shape(shape), 1.0 / 3.0))
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    torch.testing.assert_close(
+        with_turned_hues(red, share=1.0).flatten(), torch.tensor([0.0, 1.0, 0.0]), atol=1e-6, rtol=0.0
+    )
+
+
+def _shape(shape: tuple) -> tuple[int, ...]:
+    return tuple(shape[0]) if isinstance(shape[0], tuple) else shape
+
+
+def test_grounds_are_pastels_as_the_data_set_has_them() -> None:
+    grounds = light_grounds(3000, CPU).flatten(1)
+    is_white = (grounds == 1.0).all(1)
+    assert 0.28 < float(is_white.float().mean()) < 0.39
+    for ground in grounds[~is_white][:200].tolist():
+        _, saturation, value = colorsys.rgb_to_hsv(*ground)
+        assert 0.05 - 1e-4 <= saturation <= 0.22 + 1e-4
+        assert 0.93 - 1e-4 <= value <= 1.0
+    hues = [colorsys.rgb_to_hsv(*ground)[0] for ground in grounds[~is_white].tolist()]
+    assert np.histogram(hues, bins=6, range=(0, 1))[0].min() > 200  # all hues
+
+
+def test_a_plain_drawing_is_the_mean_of_four_pixels_over_its_ground() -> None:
+    rgba = torch.randint(0, 256, (4, 4, 32, 32), dtype=torch.uint8)
+    drawn = Drawings(rgba, 16, torch.arange(4), plain=1.0, hues=False, mirror=False).draw(32)
+    for image, row in zip(drawn.images, drawn.conditions.tolist(), strict=True):
+        colour, alpha = rgba[row, :3].float() / 255.0, rgba[row, 3:].float() / 255.0
+        covered = torch.nn.functional.avg_pool2d(colour * alpha, 2)
+        open_share = 1.0 - torch.nn.functional.avg_pool2d(alpha, 2)
+        ground = ((image + 1.0) / 2.0 - covered) / open_share.clamp(min=0.05)
+        clear = (open_share > 0.3).expand_as(ground)  # one ground for the whole image
+        spread = torch.where(clear, ground, ground.mean()).flatten(1)
+        assert float((spread.amax(1) - spread.amin(1)).max()) < 0.5
+        assert float(ground[:, clear[0]].std(dim=1).max()) < 2e-3
+
+
+def test_moved_drawings_stay_within_the_image_of_a_drawing_with_a_margin() -> None:
+    rgba = torch.zeros(1, 4, 32, 32, dtype=torch.uint8)
+    rgba[:, :, 12:20, 12:20] = 255
+    rgba[:, :3] = 0
+    drawn = Drawings(rgba, 16, plain=0.0, hues=False).draw(50).images
+    ink = (drawn < 0.0).all(1).flatten(1).sum(1)  # pixels that are dark
+    assert int(ink.min()) >= 8  # 16 pixels at the scale of one
+    assert int(ink.max()) <= 30
+
+
+def test_drawings_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="must have 32"):
+        Drawings(torch.zeros(1, 4, 16, 16, dtype=torch.uint8), 16)
+
+
+def test_a_mixture_has_its_shares_in_every_batch() -> None:
+    dark, light = torch.zeros(3, 3, 4, 4, dtype=torch.uint8), torch.full((3, 3, 4, 4), 255, dtype=torch.uint8)
+    images = Mixture([StoredImages(dark), StoredImages(light)], [1, 3]).draw(16).images
+    assert int((images.flatten(1)[:, 0] < 0).sum()) == 4
+
+
+def test_windows_come_from_the_photograph_at_all_scales_and_none_is_uniform() -> None:
+    photograph = torch.from_numpy(
+        np.asarray(Image.effect_noise((96, 64), 80).convert("RGB")).transpose(2, 0, 1).copy()
+    )
+    flat = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    windows = photo_windows([photograph, flat], 16, 96, n_scales=4)
+    assert windows.shape[1:] == (3, 16, 16)
+    assert 0 < len(windows) <= 48  # none from the flat one
+    exact = windows[:12]  # those at the photograph's own scale
+    every = photograph.unfold(1, 16, 1).unfold(2, 16, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    assert all(bool((every == window).flatten(1).all(1).any()) for window in exact)
+
+
+def test_the_schedule_on_the_device_is_that_of_the_loops() -> None:
+    options = toy("stage1.steps=50", "stage1.warmup_steps=7").stage1
+    schedule = Schedule(options, CPU)
+    schedule.total.fill_(50.0)
+    for step in range(50):
+        schedule.advance()
+        assert float(schedule.rate) == pytest.approx(learning_rate(step, options), rel=1e-4, abs=1e-9)
+
+
+def test_means_begin_anew_when_they_are_read_and_refuse_what_is_not_finite() -> None:
+    means = Means(["loss"], CPU)
+    for value in (1.0, 2.0, 6.0):
+        means.add({"loss": torch.tensor(value)})
+    assert means.read() == {"loss": 3.0}
+    means.add({"loss": torch.tensor(math.nan)})
+    with pytest.raises(FloatingPointError):
+        means.read()
+
+
+def test_the_running_average_follows_weights_and_takes_buffers() -> None:
+    model, copy = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    average = RunningAverage(model, copy, 0.75)
+    with torch.no_grad():
+        model.weight.fill_(5.0)
+        model.running_mean.fill_(3.0)
+    average.update()
+    kept = average.model()
+    assert torch.equal(kept.weight, torch.full((2,), 2.0))  # 0.75 * 1 + 0.25 * 5
+    assert torch.equal(kept.running_mean, torch.full((2,), 3.0))
+    average.restart()
+    assert torch.equal(average.model().weight, torch.full((2,), 5.0))
+
+
+def test_without_a_gpu_steps_are_called_as_they_are_in_a_seeded_order() -> None:
+    def order(seed: int) -> list[int]:
+        called: list[int] = []
+        steps = CapturedSteps(called.append, [1, 2, 3], CPU, seed)
+        assert steps.capture(lambda: None) == 0
+        for _ in range(60):
+            steps()
+        return called
+
+    assert order(0) == order(0) != order(1)
+    assert set(order(0)) == {1, 2, 3}
+
+
+def test_stage_1_learns_and_its_run_loads_like_any_other(tmp_path: Path) -> None:
+    config = toy("mask.mask_ratio=[0.0,0.9]", "mask.evaluation_ratio=0.5")
+    ramp = torch.linspace(0, 255, 16).to(torch.uint8).expand(8, 3, 16, 16).contiguous()
+    said: list[str] = []
+    model = train_stage1_on_device(
+        config, StoredImages(ramp), ramp, tmp_path, 4.0, n_steps=150, say=said.append
+    )
+    assert isinstance(model, MQVAE)
+    loaded = load_stage1(tmp_path)
+    curves = pd.read_csv(tmp_path / "curves.csv")
+    assert psnr_of(loaded, ramp, 0.5) == pytest.approx(psnr_of(model, ramp, 0.5), abs=1e-3)
+    assert curves["psnr_50"].dropna().iloc[-1] > 15.0  # grey alone is 10.8 dB
+    assert loaded.config.stage1.steps == curves["step"].max() == 150
+    assert "steps" in said[-1]
+
+
+def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> None:
+    config = toy("transformer.condition=class", "transformer.dropout=0.0")
+    pixels = torch.stack([torch.full((3, 16, 16), shade, dtype=torch.uint8) for shade in (0, 90, 170, 255)])
+    source = StoredImages(pixels, torch.arange(4))
+    stage1 = train_stage1_on_device(
+        config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=lambda line: None
+    )
+    held_out = DrawnImages(pixels, torch.arange(4))
+    train_stage2_on_device(
+        config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=150, n_classes=4, say=lambda line: None
+    )
+    load_stage2(tmp_path / "2", stage1)
+    curves = pd.read_csv(tmp_path / "2" / "curves.csv")
+    last = curves[curves["split"] == "validation"].iloc[-1]
+    assert last["code_loss"] < 0.8 * math.log(16)
+    assert last["loss"] == pytest.approx(last["code_loss"] + last["position_loss"], rel=1e-4)
+
+
+def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) -> None:
+    config = toy("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
+    pixels = pictures(8)
+    source = StoredImages(pixels)
+    stage1 = train_stage1_on_device(
+        config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=lambda line: None
+    )
+    held_out = DrawnImages(pixels, None)
+    train_stage2_on_device(
+        config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=lambda line: None
+    )
+    load_stage2(tmp_path / "2", load_stage1(tmp_path / "1"))
