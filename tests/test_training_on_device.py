@@ -56,6 +56,10 @@ def toy(*more: str) -> Config:
     return load_config("shapes32", [*TOY, *more])
 
 
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
 def pictures(n: int = 32, side: int = 16) -> torch.Tensor:
     return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8)
 
@@ -128,6 +132,14 @@ def test_a_plain_drawing_is_the_mean_of_four_pixels_over_its_ground() -> None:
         spread = torch.where(clear, ground, ground.mean()).flatten(1)
         assert float((spread.amax(1) - spread.amin(1)).max()) < 0.5
         assert float(ground[:, clear[0]].std(dim=1).max()) < 2e-3
+
+
+def test_one_draw_in_two_takes_a_family_first() -> None:
+    rgba, families = torch.zeros(100, 4, 8, 8, dtype=torch.uint8), torch.zeros(100, dtype=torch.long)
+    families[7] = 1  # a family of one beside a family of 99
+    drawn = Drawings(rgba, 4, torch.arange(100), families=families).draw(2000).conditions
+    assert set(drawn.tolist()) == set(range(100))
+    assert 400 < int((drawn == 7).sum()) < 620  # 1/2 * 1/2 + 1/2 * 1/100 of 2,000 are 510
 
 
 def test_moved_drawings_stay_within_the_image_of_a_drawing_with_a_margin() -> None:
@@ -230,12 +242,10 @@ def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> Non
     config = toy("transformer.condition=class", "transformer.dropout=0.0")
     pixels = torch.stack([torch.full((3, 16, 16), shade, dtype=torch.uint8) for shade in (0, 90, 170, 255)])
     source = StoredImages(pixels, torch.arange(4))
-    stage1 = train_stage1_on_device(
-        config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=lambda line: None
-    )
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=silent)
     held_out = DrawnImages(pixels, torch.arange(4))
     train_stage2_on_device(
-        config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=150, n_classes=4, say=lambda line: None
+        config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=150, n_classes=4, say=silent
     )
     load_stage2(tmp_path / "2", stage1)
     curves = pd.read_csv(tmp_path / "2" / "curves.csv")
@@ -248,11 +258,7 @@ def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) ->
     config = toy("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
     pixels = pictures(8)
     source = StoredImages(pixels)
-    stage1 = train_stage1_on_device(
-        config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=lambda line: None
-    )
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=silent)
     held_out = DrawnImages(pixels, None)
-    train_stage2_on_device(
-        config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=lambda line: None
-    )
+    train_stage2_on_device(config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=silent)
     load_stage2(tmp_path / "2", load_stage1(tmp_path / "1"))

@@ -1,6 +1,7 @@
 """Everything that `mvqlab gpu train` learns from, in one file made beforehand on a CPU.
 
-    emoji/rgba (M, 4, 128, 128), emoji/labels (M,) of the training drawings; emoji/held_out (M, 3, 64, 64)
+    emoji/rgba (M, 4, 128, 128), and labels and families (M,), of the training drawings
+    emoji/held_out (M, 3, 64, 64) with labels
     fashion/train (60000, 28, 28), fashion/train_labels (60000,), and the same with held_out
     simple/train (M, 3, 32, 32), labels, captions as JSON, and the same with held_out; simple64/train
     photos/NAME (3, h, w) of the training photographs; photos/held_out (M, 3, 64, 64)
@@ -38,11 +39,14 @@ def write_pack(path: Path, n_simple: int = 40_000, n_held_out: int = 512) -> Pat
         "simple64": lambda: _simple("simple64", 64, n_simple // 5, n_held_out),
         "photos": lambda: _photos(n_held_out),
     }
-    with whole_file(path) as temporary, Progress("packing", len(parts)) as progress:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive:
-            for render in parts.values():
-                _add(archive, render())
-                progress.advance()
+    with (
+        whole_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA) as archive,
+        Progress("packing", len(parts)) as progress,
+    ):
+        for render in parts.values():
+            _add(archive, render())
+            progress.advance()
     return path
 
 
@@ -74,7 +78,12 @@ def _emoji(n_held_out: int) -> Arrays:
     in_training = ~drawings.is_held_out(config.seed)
     numbers = {group: number for number, group in enumerate(group_names())}
     labels = np.array([numbers[group] for group in drawings.groups], np.int16)
-    arrays = {"emoji/rgba": drawings.rgba[in_training], "emoji/labels": labels[in_training]}
+    families = np.unique(drawings.families, return_inverse=True)[1].astype(np.int16)
+    arrays = {
+        "emoji/rgba": drawings.rgba[in_training],
+        "emoji/labels": labels[in_training],
+        "emoji/families": families[in_training],
+    }
     return arrays | _pictures("emoji/held_out", build_splits(config).validation)
 
 

@@ -177,7 +177,9 @@ def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
     rgba, labels = _on(device, arrays["emoji/rgba"]), _on(device, arrays["emoji/labels"]).long()
     of_held_out = _on(device, arrays["emoji/held_out_labels"]).long()
     held_out = DrawnImages(_on(device, arrays["emoji/held_out"]), of_held_out)
-    return DeviceData(Drawings(rgba, config.data.resolution, labels), held_out, int(labels.max()) + 1)
+    families = _on(device, arrays["emoji/families"]).long()
+    source = Drawings(rgba, config.data.resolution, labels, families=families)
+    return DeviceData(source, held_out, int(labels.max()) + 1)
 
 
 def _fashion(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:

@@ -64,7 +64,9 @@ class Drawings:
     """Drawings with a transparent ground, laid over light ones; most are moved, scaled and turned a little.
 
     rgba (M, 4, S, S) uint8 on the device, S twice the side of the images: what is drawn is the mean of four
-    pixels, which smooths the edges. plain: the share that is drawn as it stands.
+    pixels, which smooths the edges. plain: the share that is drawn as it stands. families (M,): numbers, equal
+    for drawings of one family (a person in all skin tones); one draw in two then takes a family first, so that
+    large families do not crowd out the rest.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Drawings:
         resolution: int,
         conditions: Tensor | None = None,
         *,
+        families: Tensor | None = None,
         plain: float = 0.5,
         hues: bool = True,
         mirror: bool = True,
@@ -82,11 +85,16 @@ class Drawings:
                 f"drawings for images of {resolution} pixels must have {2 * resolution}, not {rgba.shape[-1]}"
             )
         self.rgba, self.resolution, self.conditions = rgba, resolution, conditions
+        self.members = self.first = self.sizes = None
+        if families is not None:
+            self.members = families.argsort()  # (M,) rows, family by family
+            self.sizes = families.unique(return_counts=True)[1]  # (F,)
+            self.first = self.sizes.cumsum(0) - self.sizes
         self.plain, self.hues, self.mirror = plain, hues, mirror
 
     def draw(self, n: int) -> DrawnImages:
         device = self.rgba.device
-        rows = torch.randint(len(self.rgba), (n,), device=device)
+        rows = self._rows(n, device)
         rgba = self.rgba[rows].float().div(255.0)  # (n, 4, S, S)
         alpha, colours = rgba[:, 3:], rgba[:, :3]
         if self.hues:
@@ -99,6 +107,15 @@ class Drawings:
         small = F.avg_pool2d(placed, 2)  # (n, 4, S, S) -> (n, 4, S / 2, S / 2)
         images = small[:, :3] + light_grounds(n, device) * (1.0 - small[:, 3:])
         return DrawnImages(images.mul(2.0).sub(1.0), _rows_of(self.conditions, rows))
+
+    def _rows(self, n: int, device: torch.device) -> Tensor:
+        rows = torch.randint(len(self.rgba), (n,), device=device)
+        if self.members is None:
+            return rows
+        family = torch.randint(len(self.sizes), (n,), device=device)
+        inside = (torch.rand(n, device=device) * self.sizes[family]).long()
+        of_family = self.members[self.first[family] + torch.minimum(inside, self.sizes[family] - 1)]
+        return torch.where(torch.rand(n, device=device) < 0.5, of_family, rows)
 
     def _places(self, n: int, device: torch.device) -> Tensor:
         """Affine maps (n, 2, 3) from a place in the image to one in the drawing."""
