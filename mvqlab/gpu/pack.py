@@ -1,7 +1,7 @@
 """Everything that `mvqlab gpu train` learns from, in one file made beforehand on a CPU.
 
-    emoji/rgba (M, 4, 128, 128), and labels and families (M,), of the training drawings
-    emoji/held_out (M, 3, 64, 64) with labels
+    emoji/rgba (M, 4, 256, 256), and labels and families (M,), of the training drawings
+    emoji/held_out (M, 3, 64, 64) with labels; emoji128/held_out the same at 128 pixels
     fashion/train (60000, 28, 28), fashion/train_labels (60000,), and the same with held_out
     simple/train (M, 3, 32, 32), labels, captions as JSON, and the same with held_out; simple64/train
     photos/NAME (3, h, w) of the training photographs; photos/held_out (M, 3, 64, 64)
@@ -27,14 +27,14 @@ from mvqlab.files import whole_file
 from mvqlab.progress import Progress
 
 Arrays = dict[str, np.ndarray]
-EMOJI_SIDE, HELD_OUT_SIDE = 128, 64  # emoji are carried at twice the side of the images
+EMOJI_SIDE = 256  # twice the side of the largest images that are learned from them
 
 
-def write_pack(path: Path, n_simple: int = 40_000, n_held_out: int = 512) -> Path:
+def write_pack(path: Path, n_simple: int = 24_000, n_held_out: int = 384) -> Path:
     """Render all sets and write them to `path`, whole. Raises DataError where a set is not there."""
     parts = {
         "emoji": lambda: _emoji(n_held_out),
-        "fashion": _fashion,
+        "fashion": lambda: _fashion(4 * n_held_out),
         "simple": lambda: _simple("simple", 32, n_simple, n_held_out),
         "simple64": lambda: _simple("simple64", 64, n_simple // 5, n_held_out),
         "photos": lambda: _photos(n_held_out),
@@ -73,7 +73,7 @@ def as_bytes(captions: list[str]) -> np.ndarray:
 
 
 def _emoji(n_held_out: int) -> Arrays:
-    config = DataConfig(name="emoji", resolution=HELD_OUT_SIDE, validation_size=n_held_out)
+    config = DataConfig(name="emoji", validation_size=n_held_out)
     drawings = rendered(EMOJI_SIDE)
     in_training = ~drawings.is_held_out(config.seed)
     numbers = {group: number for number, group in enumerate(group_names())}
@@ -84,16 +84,20 @@ def _emoji(n_held_out: int) -> Arrays:
         "emoji/labels": labels[in_training],
         "emoji/families": families[in_training],
     }
-    return arrays | _pictures("emoji/held_out", build_splits(config).validation)
+    for name, resolution in (("emoji/held_out", 64), ("emoji128/held_out", 128)):
+        splits = build_splits(config.model_copy(update={"resolution": resolution}))
+        arrays |= _pictures(name, splits.validation)
+    return arrays
 
 
-def _fashion() -> Arrays:
+def _fashion(n_held_out: int) -> Arrays:
     root = data_root(None)
     provide(root, download=False)
     arrays = {}
-    for split, part in (("train", "train"), ("held_out", "t10k")):
+    for split, part, n in (("train", "train", None), ("held_out", "t10k", n_held_out)):
         images, labels = read_garments(root, part)
-        arrays |= {f"fashion/{split}": images, f"fashion/{split}_labels": labels.astype(np.int16)}
+        arrays[f"fashion/{split}"] = images[:n]
+        arrays[f"fashion/{split}_labels"] = labels[:n].astype(np.int16)
     return arrays
 
 
@@ -113,7 +117,7 @@ def _photos(n_held_out: int) -> Arrays:
         f"photos/{photograph.name}": np.asarray(decoded(photograph.path)).transpose(2, 0, 1)
         for photograph in TRAINING
     }
-    config = DataConfig(name="photos", resolution=HELD_OUT_SIDE, validation_size=n_held_out)
+    config = DataConfig(name="photos", resolution=64, validation_size=n_held_out)
     return arrays | _pictures("photos/held_out", build_splits(config).validation)
 
 

@@ -36,6 +36,7 @@ from mvqlab.training.device_data import (
     ImageSource,
     Mixture,
     StoredImages,
+    halved,
     photo_windows,
 )
 from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device
@@ -174,11 +175,14 @@ def _train(
 
 
 def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:
+    resolution = config.data.resolution
     rgba, labels = _on(device, arrays["emoji/rgba"]), _on(device, arrays["emoji/labels"]).long()
-    of_held_out = _on(device, arrays["emoji/held_out_labels"]).long()
-    held_out = DrawnImages(_on(device, arrays["emoji/held_out"]), of_held_out)
+    while rgba.shape[-1] > 2 * resolution:
+        rgba = halved(rgba)
+    name = f"emoji{resolution if resolution != 64 else ''}/held_out"
+    held_out = DrawnImages(_on(device, arrays[name]), _on(device, arrays[f"{name}_labels"]).long())
     families = _on(device, arrays["emoji/families"]).long()
-    source = Drawings(rgba, config.data.resolution, labels, families=families)
+    source = Drawings(rgba, resolution, labels, families=families)
     return DeviceData(source, held_out, int(labels.max()) + 1)
 
 
@@ -187,8 +191,8 @@ def _fashion(arrays: Arrays, config: Config, device: torch.device) -> DeviceData
         return torch.nn.functional.pad(_on(device, arrays[name]), (2, 2, 2, 2)).unsqueeze(1)  # (M, 1, 32, 32)
 
     labels = _on(device, arrays["fashion/train_labels"]).long()
-    of_held_out = _on(device, arrays["fashion/held_out_labels"]).long()[:2048]
-    held_out = DrawnImages(padded("fashion/held_out")[:2048], of_held_out)
+    of_held_out = _on(device, arrays["fashion/held_out_labels"]).long()
+    held_out = DrawnImages(padded("fashion/held_out"), of_held_out)
     return DeviceData(StoredImages(padded("fashion/train"), labels, mirror=True), held_out, 10)
 
 

@@ -64,9 +64,9 @@ class Drawings:
     """Drawings with a transparent ground, laid over light ones; most are moved, scaled and turned a little.
 
     rgba (M, 4, S, S) uint8 on the device, S twice the side of the images: what is drawn is the mean of four
-    pixels, which smooths the edges. plain: the share that is drawn as it stands. families (M,): numbers, equal
-    for drawings of one family (a person in all skin tones); one draw in two then takes a family first, so that
-    large families do not crowd out the rest.
+    pixels, which smooths the edges. plain: the share that is drawn as it stands. families (M,): numbers,
+    equal for drawings of one family (a person in all skin tones); one draw in two then takes a family first,
+    so that large families do not crowd out the rest.
     """
 
     def __init__(
@@ -173,6 +173,17 @@ def light_grounds(n: int, device: torch.device) -> Tensor:
     pastel = value * (1.0 - saturation * torch.minimum(k, 4.0 - k).clamp(0.0, 1.0))
     is_white = torch.rand(n, 1, device=device) < WHITE_SHARE
     return torch.where(is_white, torch.ones_like(pastel), pastel).view(n, 3, 1, 1)
+
+
+def halved(rgba: Tensor) -> Tensor:
+    """Drawings (M, 4, S, S) uint8 at half the side (M, 4, S / 2, S / 2): means of four, weighed by alpha."""
+    parts = []
+    for part in rgba.split(256):
+        alpha = part[:, 3:].float()
+        small_alpha = F.avg_pool2d(alpha, 2)
+        colours = F.avg_pool2d(part[:, :3].float() * alpha, 2) / small_alpha.clamp(min=1.0)
+        parts.append(torch.cat([colours, small_alpha], dim=1).round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(parts)
 
 
 def photo_windows(
