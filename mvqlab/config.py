@@ -11,6 +11,7 @@ The same names stand in a preset, a grid file, a notebook's parameters and a res
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -56,6 +57,24 @@ def _ratio(value: Any) -> float:
 
 RatioOrRange = Annotated[float | tuple[float, float], BeforeValidator(_ratio_or_range)]
 
+MIXED_NAMES = ("emoji", "fashion", "photos", "shapes", "simple")  # what a mixture can be made of
+
+
+def _mixture(value: Any) -> dict[str, float]:
+    """Shares by name, in the order of `MIXED_NAMES`, however they were written down."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be shares by name, such as {photos: 0.8, simple: 0.2}")
+    for name, share in value.items():
+        if name not in MIXED_NAMES:
+            raise ValueError(f"knows no '{name}'{_nearest(str(name), MIXED_NAMES)}; {_KNOWN_MIXED}")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < math.inf:
+            raise ValueError(f"the share of '{name}' must be a number above 0, not {share!r}")
+    return {name: float(value[name]) for name in MIXED_NAMES if name in value}
+
+
+_KNOWN_MIXED = f"known: {', '.join(MIXED_NAMES)}"
+Mixture = Annotated[dict[str, float], BeforeValidator(_mixture)]
+
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 BackboneKind = Literal["vqgan", "patch"]
@@ -74,10 +93,11 @@ class Section(BaseModel):
 
 
 DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
-    "root": ("folder", "fashion", "torchvision"),
+    "root": ("folder", "fashion", "torchvision", "mixture"),
     "captions": ("folder",),
     "set": ("torchvision",),
-    "download": ("fashion", "torchvision"),
+    "download": ("fashion", "torchvision", "mixture"),
+    "mixture": ("mixture",),
 }
 WITH_TRUE_MASKS = ("shapes", "emoji", "fashion")  # data sets whose object pixels are known
 SETS_WITH_TRUE_MASKS = ("OxfordIIITPet", "VOCSegmentation")  # and those among the sets of torchvision
@@ -86,12 +106,13 @@ SETS_WITH_TRUE_MASKS = ("OxfordIIITPet", "VOCSegmentation")  # and those among t
 class DataConfig(Section):
     """Where images come from."""
 
-    name: Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision"] = "shapes"
+    name: Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"] = "shapes"
     resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
     # both sizes are upper limits for `emoji`, `fashion` and `torchvision`, which have a size of their own
     train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
+    mixture: Mixture = {}  # `mixture` only: the share of each, such as {photos: 0.8, simple: 0.2}; any sum
     root: Path | None = None  # `folder`: its images; `fashion`, `torchvision`: where sets lie (none: cache)
     set: str | None = None  # `torchvision` only: a class of torchvision.datasets, such as CIFAR10
     download: bool = False  # `fashion`, `torchvision`: fetch over the network what is not there
@@ -112,6 +133,11 @@ class DataConfig(Section):
             raise ValueError(
                 "data.name is 'torchvision', so data.set must name a class of torchvision.datasets, such as "
                 "data.set=CIFAR10"
+            )
+        if self.name == "mixture" and not self.mixture:
+            raise ValueError(
+                "data.name is 'mixture', so data.mixture must give shares by name, such as "
+                f"{{photos: 0.8, simple: 0.2}}; {_KNOWN_MIXED}"
             )
         return self
 

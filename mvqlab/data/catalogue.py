@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mvqlab.config import DataConfig
+from mvqlab.config import MIXED_NAMES, DataConfig
 from mvqlab.data import emoji, fashion_files, photos
 from mvqlab.data.fetching import data_root
 from mvqlab.data.samples import DataError
@@ -51,6 +51,13 @@ def entries(root: Path | None = None) -> list[Entry]:
             "data.set=CIFAR10 and so on; mvqlab data get CIFAR10",
         ),
         Entry("folder", "images of your own", "yours", "as it is", "data.root=FOLDER"),
+        Entry(
+            "mixture",
+            f"several of {', '.join(MIXED_NAMES)}",
+            "each set's own",
+            "as many as asked for",
+            "data.mixture={photos: 0.8, simple: 0.2} and so on",
+        ),
     ]
 
 
@@ -59,7 +66,9 @@ def missing(config: DataConfig) -> list[str]:
     if config.download:
         return []
     states = {entry.name: entry.state for entry in entries(config.root)}
-    names = [name for name in (config.name,) if states[name].startswith("not here")]
+    # simple scenes are drawn, as all shapes are
+    used = ["shapes" if name == "simple" else name for name in config.mixture or (config.name,)]
+    names = [name for name in used if states[name].startswith("not here")]
     return [f"{name} ({states[name].removeprefix('not here: ')})" for name in names]
 
 

@@ -37,11 +37,14 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     whole, mine = batch_size * world, slice(rank * batch_size, (rank + 1) * batch_size)
-    numbers = (batch_indices(len(dataset), whole, seed, n)[mine] for n in count(start))
-    loaded = _load(dataset, numbers, workers)
+
+    def indices(n: int) -> list[int]:
+        return batch_indices(len(dataset), whole, seed, n)[mine]
+
+    loaded = _load(dataset, map(indices, count(start)), workers)
     if not dataset.flip:
         return loaded
-    mirrors = (mirrored_rows(whole, seed, n)[mine] for n in count(start))
+    mirrors = (mirrored_rows(whole, seed, n)[mine] & dataset.may_mirror(indices(n)) for n in count(start))
     return (batch.mirrored(torch.from_numpy(rows)) for batch, rows in zip(loaded, mirrors, strict=False))
 
 

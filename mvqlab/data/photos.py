@@ -114,6 +114,9 @@ class PhotosDataset(PictureDataset):
         photograph = decoded(self.photographs[label].path)
         return Picture(_telling_crop(photograph, self.resolution, rng), self.first_label + label)
 
+    def caption(self, index: int) -> str:
+        return ""  # no photograph has one, so none has to be cropped
+
 
 def photos_splits(config: DataConfig) -> Splits:
     """Crops of the training photographs and of the held-out ones. Raises DataError where one is missing."""

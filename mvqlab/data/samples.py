@@ -51,8 +51,9 @@ class PictureDataset(Dataset[Sample]):
 
     def __init__(self, size: int, resolution: int, flip: bool = False) -> None:
         self.size, self.resolution, self.flip = size, resolution, flip
-        self._remembers = size * 3 * resolution**2 <= REMEMBERED_BYTES
+        self._remembers = True
         self._memory = _Memory(size, resolution)
+        self.keep_within(REMEMBERED_BYTES)
 
     def picture(self, index: int) -> Picture:
         """Make picture number `index`, 0 <= index < len(self)."""
@@ -69,7 +70,7 @@ class PictureDataset(Dataset[Sample]):
         """Item `index`; negative ones count from the end. Raises IndexError."""
         if not -self.size <= index < self.size:
             raise IndexError(f"there is no item {index} in a data set of {self.size}")
-        picture = self._remember(index % self.size)
+        picture = self.remembered(index % self.size)
         importance = None
         if picture.is_object is not None:
             importance = torch.from_numpy(picture.is_object).float()
@@ -80,7 +81,18 @@ class PictureDataset(Dataset[Sample]):
             importance=importance,
         )
 
-    def _remember(self, index: int) -> Picture:
+    def may_mirror(self, indices: list[int]) -> np.ndarray:
+        """(n,) bool: which of the pictures at `indices` may be mirrored in training."""
+        return np.full(len(indices), self.flip)
+
+    def keep_within(self, n_bytes: int) -> int:
+        """Remember pictures only if their pixels fit in `n_bytes`; returns how many they may take."""
+        needed = self.size * 3 * self.resolution**2
+        self._remembers = self._remembers and needed <= n_bytes
+        return needed if self._remembers else 0
+
+    def remembered(self, index: int) -> Picture:
+        """Picture `index`, made anew only if it is not in memory; not to be written into."""
         if not self._remembers:
             return self.picture(index)
         picture = self._memory.get(index)
@@ -130,7 +142,7 @@ class Batch:
     """Several samples, stacked.
 
     images (B, 3, H, W) float32 in [-1, 1]; labels (B,) long, -1 where there is none; captions, one a
-    sample; importance (B, H, W) bool, True on object pixels, or None where unknown.
+    sample; importance (B, H, W) bool, True on object pixels, or None where it is unknown of any.
     """
 
     images: Tensor
@@ -162,13 +174,13 @@ class Batch:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Stack samples of one data set."""
+    """Stack samples of one data set. Where any has no mask, the batch has none: a model takes all or none."""
     masks = [sample["importance"] for sample in samples if sample["importance"] is not None]
     return Batch(
         images=torch.stack([sample["image"] for sample in samples]),
         labels=torch.tensor([sample["label"] for sample in samples]),
         captions=[sample["caption"] for sample in samples],
-        importance=torch.stack(masks).bool() if masks else None,
+        importance=torch.stack(masks).bool() if len(masks) == len(samples) else None,
     )
 
 

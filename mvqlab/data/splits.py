@@ -6,6 +6,7 @@ from mvqlab.config import DataConfig
 from mvqlab.data.emoji import emoji_splits
 from mvqlab.data.fashion import fashion_splits
 from mvqlab.data.folder import folder_splits
+from mvqlab.data.mixture import mixture_splits
 from mvqlab.data.photos import photos_splits
 from mvqlab.data.samples import Splits
 from mvqlab.data.shapes import shapes_splits
@@ -27,4 +28,6 @@ def build_splits(config: DataConfig) -> Splits:
     An item depends on (config.seed, split, index) alone. Raises DataError where the data cannot be used;
     for folders that is found out here, by trying every file, and not during training.
     """
+    if config.name == "mixture":
+        return mixture_splits(config, build_splits)
     return SOURCES[config.name](config)

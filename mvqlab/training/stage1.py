@@ -257,7 +257,7 @@ class _Run:
         drawn = [next(stream) for _ in range(-(-n_images // self.config.stage1.batch_size))]
         images = torch.cat([batch.images for batch in drawn]).to(self.fabric.device)
         importance = None
-        if drawn[0].importance is not None:
+        if all(batch.importance is not None for batch in drawn):
             importance = torch.cat([batch.importance for batch in drawn]).to(self.fabric.device)
         self.bare.initialise_codebook(images, importance)
 
