@@ -359,6 +359,7 @@ class SamplingConfig(Section):
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
     position_guidance: Weight = 1.0  # the same of positions
     cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet run on one
+    kernels: Literal["plain", "compiled", "fused"] = "plain"  # of `cuda_graph`: see mvqlab/quick_steps.py
 
     @property
     def is_guided(self) -> bool:

@@ -21,6 +21,7 @@ from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
+from mvqlab.quick_steps import quick_steps
 
 Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
 
@@ -153,7 +154,8 @@ def sample_pairs(
     chooser = _Chooser(model, n_images, settings, _on_device(generator, model), listen)
     # a replayed step calls nobody
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
-    with Evaluating(model), packed_linears(model, n_rows):
+    kernels = settings.kernels if use_graph else "plain"
+    with Evaluating(model), packed_linears(model, n_rows), quick_steps(model, kernels, n_rows):
         cache = model.begin(n_rows, conditions, static=use_graph)
         step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
