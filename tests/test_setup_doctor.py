@@ -135,6 +135,7 @@ def test_presets_say_which_data_have_to_be_had(monkeypatch: pytest.MonkeyPatch, 
     assert finding(found, "emoji64") == Finding("absent", "emoji64", "wants emoji (pip install resvg-py)")
     assert finding(found, "fashion32").text == "wants fashion (mvqlab data get fashion)"
     assert finding(found, "simple32").state == "ok"
+    assert finding(found, "anything64").text == "wants emoji (pip install resvg-py)"
 
 
 def test_a_check_that_fails_is_a_fault_and_keeps_what_it_found(
