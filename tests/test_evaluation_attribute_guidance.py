@@ -80,6 +80,19 @@ class Recorder:
         return Samples(self.images, None, 1.0)
 
 
+def test_a_detector_judges_the_kind_of_scenes_that_it_learned(detector: AttributeDetector) -> None:
+    """Guards against accuracies that are low because the judge never saw a light ground."""
+    config = settings("class", "data.scene=simple")
+    splits = build_splits(config.data)
+    with pytest.raises(DataError, match=r"learned full scenes.*attribute_detector\(scene='simple'\)"):
+        accuracy_over_guidance(*models(config, splits), config, splits, detector)
+    detector.scene = "simple"
+    table = accuracy_over_guidance(
+        *models(config, splits), config, splits, detector, guidance=(1.0,), guided=PARTS[:1]
+    )
+    assert list(table["asked"]) == [N_IMAGES]
+
+
 def test_each_part_is_guided_by_itself_and_nothing_is_drawn_twice(
     detector: AttributeDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

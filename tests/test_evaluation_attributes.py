@@ -158,8 +158,9 @@ def test_the_detector_is_trained_once_says_how_good_it_is_and_leaves_random_numb
     images = drawn(SCENES[:5]).images
     for name, values in cached(images).items():
         assert torch.equal(values, trained(images)[name])
-    with pytest.raises(BaseException, match="trained although"):
-        attribute_detector(3)
+    for another in ({"steps": 3}, {"steps": 2, "scene": "simple"}):
+        with pytest.raises(BaseException, match="trained although"):
+            attribute_detector(**another)
 
 
 def test_any_size_is_seen_at_32_pixels_bytes_or_not_and_less_is_refused() -> None:

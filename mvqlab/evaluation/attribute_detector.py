@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mvqlab.data.shapes import DRAWING_VERSION, ShapesDataset
+from mvqlab.config import SceneKind
+from mvqlab.data.shapes import DRAWING_VERSION, SIMPLE_VERSION, ShapesDataset
 from mvqlab.evaluation.attribute_network import (
     RECIPE_VERSION,
     RESOLUTION,
@@ -28,12 +29,18 @@ class AttributeDetector(nn.Module):
     """Finds the attributes of drawn objects in images of 32 pixels or more.
 
     accuracies: what it finds of each attribute in scenes that it was not trained on, 0 to 1. Nothing that it
-    judges can be known better. name: in words.
+    judges can be known better. name: in words. scene: the kind of scenes that it learned and can judge.
     """
 
-    def __init__(self, network: AttributeNetwork, steps: int, accuracies: dict[str, float]) -> None:
+    def __init__(
+        self,
+        network: AttributeNetwork,
+        steps: int,
+        accuracies: dict[str, float],
+        scene: SceneKind = "full",
+    ) -> None:
         super().__init__()
-        self.network, self.accuracies = network, accuracies
+        self.network, self.accuracies, self.scene = network, accuracies, scene
         found = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())
         self.name = f"attribute detector ({steps} steps; right on drawings: {found})"
         self.eval().requires_grad_(False)
@@ -64,31 +71,35 @@ class AttributeDetector(nn.Module):
 def attribute_detector(
     steps: int = STEPS,
     *,
+    scene: SceneKind = "full",
     seed: int = SEED,
     cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> AttributeDetector:
     """The detector of drawn attributes: read from the folder `cache`, or trained for `steps` and put there.
 
-    It learns from scenes of its own, which are in no data set, so one serves all runs and resolutions.
+    It learns from scenes of its own, which are in no data set, so one serves all runs and resolutions of a
+    kind of `scene`: where simple ones are judged, take one that learned simple ones.
     `cache`: see `trained_once`. Raises OSError, before any training, if the folder cannot be written.
     """
 
     def train() -> Trained:
-        network = train_attribute_network(steps, seed, device)
-        measured = measure_accuracies(AttributeDetector(network, steps, {}), seed)
+        network = train_attribute_network(steps, seed, device, scene)
+        measured = measure_accuracies(AttributeDetector(network, steps, {}, scene), seed)
         return Trained(network, {name: str(accuracy) for name, accuracy in measured.items()})
 
     def finish(network: AttributeNetwork, about: dict[str, str]) -> AttributeDetector:
-        return AttributeDetector(network, steps, {name: float(about[name]) for name in JUDGED})
+        return AttributeDetector(network, steps, {name: float(about[name]) for name in JUDGED}, scene)
 
-    name = f"attributes-drawing{DRAWING_VERSION}-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
+    kind = "" if scene == "full" else f"-{scene}{SIMPLE_VERSION}"
+    name = f"attributes-drawing{DRAWING_VERSION}{kind}-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
     return trained_once(name, AttributeNetwork, train, finish, cache).to(device)
 
 
 def measure_accuracies(detector: AttributeDetector, seed: int = SEED) -> dict[str, float]:
     """What `detector` finds of each attribute in 2000 drawn scenes on which it was not trained, 0 to 1."""
-    dataset = ShapesDataset(TESTED_SCENES, RESOLUTION, seed, "attribute detector, held out")
+    split = "attribute detector, held out"
+    dataset = ShapesDataset(TESTED_SCENES, RESOLUTION, seed, split, detector.scene)
     scenes = [dataset.scene(index) for index in range(TESTED_SCENES)]
     found, asked = detector(drawn(scenes).images), asked_of(scenes)
     return {name: agreement(asked[name], found[name]).accuracy for name in asked}

@@ -50,13 +50,19 @@ def accuracy_over_guidance(
     in `Agreement`; real_accuracy, the same of the scenes' own pictures; restored_accuracy, of these after
     stage 1, which a perfect transformer would reach; judge_accuracy and judge: the detector's own.
 
-    Raises DataError where scenes are not known, ValueError if the model takes no condition or the guidance
-    asks for what it never learned.
+    Raises DataError where scenes are not known or are of a kind that `detector` did not learn, ValueError if
+    the model takes no condition or the guidance asks for what it never learned.
     """
     import pandas as pd
 
     if not isinstance(splits.validation, ShapesDataset):
         raise DataError("attributes are only known of drawn scenes: use a model of data.name=shapes")
+    kind = splits.validation.kind
+    if kind != detector.scene:
+        raise DataError(
+            f"the detector learned {detector.scene} scenes, and these are {kind} ones: take "
+            f"attribute_detector(scene='{kind}')"
+        )
     n_images = min(config.evaluation.samples, len(splits.validation))
     config = config.model_copy(
         update={"evaluation": config.evaluation.model_copy(update={"samples": n_images})}

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
 from mvqlab.one_thread import one_thread
@@ -115,7 +116,7 @@ def cells_loss(cells: Cells, shares: Tensor, values: dict[str, Tensor]) -> Tenso
 
 @torch.enable_grad()
 def train_attribute_network(
-    steps: int, seed: int = 0, device: torch.device | str = "cpu"
+    steps: int, seed: int = 0, device: torch.device | str = "cpu", scene: SceneKind = "full"
 ) -> AttributeNetwork:
     """Train for `steps` batches of 16 scenes, each drawn once; in evaluation mode after."""
     with torch.random.fork_rng(devices=[]):
@@ -123,7 +124,7 @@ def train_attribute_network(
         network = AttributeNetwork().to(device)
     optimiser = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    dataset = ShapesDataset(steps * BATCH_SIZE, RESOLUTION, seed, "attribute detector")
+    dataset = ShapesDataset(steps * BATCH_SIZE, RESOLUTION, seed, "attribute detector", scene)
     with one_thread(), Progress("attribute detector", steps) as progress:
         for step in range(steps):
             places = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
