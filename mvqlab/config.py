@@ -173,6 +173,9 @@ class BackboneConfig(Section):
     base_channels: Count = 32  # channels at full resolution (`patch`: at the grid's side)
     channel_multipliers: Multipliers = (1, 2, 2)  # `vqgan` only: one a level; all but the last halve the side
     patch_size: Annotated[int, Field(ge=2)] = 4  # `patch` only: side of the patches, pixels; one is a region
+    block: Literal["residual", "depthwise"] = (
+        "residual"  # `patch` only: 3x3, 3x3; or ConvNeXt's 7x7, 1x1, 1x1
+    )
     residual_blocks: Count = 1  # a level; `patch` has one level (the decoder has one block more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
     feature_dim: Count = 64  # d: channels of the feature map Z

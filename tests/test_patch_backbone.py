@@ -28,6 +28,7 @@ PATCHES = {
     "stage1.batch_size": 4,
     "stage1.warmup_steps": 0,
 }
+DEPTHWISE = {"backbone.block": "depthwise", "backbone.attention_resolutions": [8]}
 PLAIN = {"mask.kind": "none", "mask.mask_ratio": 0.0}
 
 
@@ -66,16 +67,21 @@ def test_shapes(patch_size: int, has_head: bool) -> None:
     assert any(decoder.last_layer is weight for weight in decoder.parameters())
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 3])
-def test_a_pixel_reaches_its_patch_and_those_around_it(blocks: int) -> None:
-    """One patch a convolution of three: one at first and two a residual block."""
-    config = BackboneConfig(kind="patch", base_channels=6, residual_blocks=blocks, feature_dim=10)
+@pytest.mark.parametrize(
+    ("block", "blocks", "reach"),
+    [("residual", 1, 3), ("residual", 2, 5), ("depthwise", 1, 4), ("depthwise", 2, 7)],
+)
+def test_a_pixel_reaches_its_patch_and_those_around_it(block: str, blocks: int, reach: int) -> None:
+    """A patch for the first convolution, then two a residual block and three a depth-wise one."""
+    config = BackboneConfig(
+        kind="patch", block=block, base_channels=6, residual_blocks=blocks, feature_dim=10
+    )
     encoder = without_norms(build_encoder(config, 64))
     images = torch.randn(1, 3, 64, 64)
     changed = images.clone()
     changed[0, :, 4 * 7 + 1, 4 * 9 + 2] += 5.0  # a pixel of the patch in row 7, column 9
     reached = (encoder(images) != encoder(changed)).any(dim=1)[0]
-    expected, reach = torch.zeros(16, 16, dtype=torch.bool), 1 + 2 * blocks
+    expected = torch.zeros(16, 16, dtype=torch.bool)
     expected[7 - reach : 7 + reach + 1, 9 - reach : 9 + reach + 1] = True
     assert torch.equal(reached, expected)
 
@@ -93,7 +99,7 @@ def test_a_region_is_drawn_in_its_patch_and_those_around_it() -> None:
     assert torch.equal(reached, expected)
 
 
-@pytest.mark.parametrize("overrides", [{}, PLAIN, {"mask.kind": "truth"}, {"mask.scorer": "conv"}])
+@pytest.mark.parametrize("overrides", [{}, PLAIN, DEPTHWISE, {"mask.kind": "truth"}, {"mask.scorer": "conv"}])
 def test_pairs_and_back(overrides: dict) -> None:
     model = build_stage1(patches(**overrides)).eval()
     images, importance = torch.randn(2, 3, 32, 32), torch.rand(2, 32, 32) > 0.5
@@ -103,7 +109,7 @@ def test_pairs_and_back(overrides: dict) -> None:
 
 
 def test_reconstruction_moves_every_parameter() -> None:
-    for overrides in ({}, PLAIN):
+    for overrides in ({}, PLAIN, DEPTHWISE):
         model = build_stage1(patches(**{"backbone.zero_init": False}, **overrides))
         images = torch.randn(4, 3, 32, 32)
         model.initialise_codebook(images)
@@ -113,9 +119,10 @@ def test_reconstruction_moves_every_parameter() -> None:
         assert still == []
 
 
-def test_silent_branches_leave_a_linear_trunk() -> None:
+@pytest.mark.parametrize("overrides", [{}, DEPTHWISE])
+def test_silent_branches_leave_a_linear_trunk(overrides: dict) -> None:
     """What zero_init promises: at first the encoder is linear, but for the bias."""
-    encoder = build_stage1(patches(**{"backbone.zero_init": True})).encoder
+    encoder = build_stage1(patches(**{"backbone.zero_init": True}, **overrides)).encoder
     with torch.no_grad():
         first, second = torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 32)
         zero = encoder(torch.zeros_like(first))

@@ -21,7 +21,15 @@ def normalisation(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(groups, channels), channels, eps=1e-6)
 
 
-class ResidualBlock(nn.Module):
+class Branch(nn.Module):
+    """A layer that adds what it finds to what it is given."""
+
+    def silence(self) -> None:
+        """Add nothing, until training changes that."""
+        raise NotImplementedError
+
+
+class ResidualBlock(Branch):
     """Two normalised 3x3 convolutions beside a shortcut: (B, c_in, h, w) -> (B, c_out, h, w)."""
 
     def __init__(self, c_in: int, c_out: int, groups: int = 32, dropout: float = 0.0) -> None:
@@ -38,8 +46,11 @@ class ResidualBlock(nn.Module):
         y = self.conv2(self.dropout(F.silu(self.norm2(y))))
         return self.shortcut(x) + y
 
+    def silence(self) -> None:
+        nn.init.zeros_(self.conv2.weight)
 
-class SelfAttention(nn.Module):
+
+class SelfAttention(Branch):
     """One-head self-attention over the h * w places of a feature map, as a residual layer."""
 
     def __init__(self, channels: int, groups: int = 32) -> None:
@@ -61,6 +72,9 @@ class SelfAttention(nn.Module):
     def add(self, x: Tensor, attended: Tensor) -> Tensor:
         """Put the attended values (B, 1, L, c) back on the map and add them to it."""
         return x + self.out(attended.squeeze(1)).transpose(1, 2).reshape(x.shape)
+
+    def silence(self) -> None:
+        nn.init.zeros_(self.out.weight)
 
 
 class Downsample(nn.Module):
@@ -92,10 +106,8 @@ def silence_branches(model: nn.Module) -> None:
     of steps to find out that images have colours.
     """
     for module in model.modules():
-        if isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.conv2.weight)
-        elif isinstance(module, SelfAttention):
-            nn.init.zeros_(module.out.weight)
+        if isinstance(module, Branch):
+            module.silence()
 
 
 class Middle(nn.Sequential):
@@ -110,10 +122,7 @@ class Middle(nn.Sequential):
         )
 
 
-def residual_level(
-    c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig
-) -> list[nn.Module]:
-    """`n_blocks` residual blocks, (B, c_in, h, w) to (B, c_out, h, w), with attention where asked."""
+def _level(c_in: int, c_out: int, n_blocks: int, side: int, config: BackboneConfig) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for block in range(n_blocks):
         layers.append(ResidualBlock(c_in if block == 0 else c_out, c_out, config.norm_groups, config.dropout))
@@ -132,7 +141,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList()
         for level, multiplier in enumerate(config.channel_multipliers):
             width = config.base_channels * multiplier
-            layers = residual_level(channels, width, config.residual_blocks, side, config)
+            layers = _level(channels, width, config.residual_blocks, side, config)
             channels = width
             if level < len(config.channel_multipliers) - 1:
                 layers.append(Downsample(channels))
@@ -167,7 +176,7 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(config.channel_multipliers))):
             width = config.base_channels * multiplier
-            layers = residual_level(channels, width, config.residual_blocks + 1, side, config)
+            layers = _level(channels, width, config.residual_blocks + 1, side, config)
             channels = width
             if level > 0:
                 layers.append(Upsample(channels))

@@ -15,7 +15,45 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
-from mvqlab.models.backbone import Middle, residual_level
+from mvqlab.models.backbone import Branch, Middle, ResidualBlock, SelfAttention, normalisation
+
+
+class DepthwiseBlock(Branch):
+    """(B, c, h, w) -> (B, c, h, w): look around channel by channel, then mix channels place by place.
+
+    ConvNeXt's block (Liu et al. 2022): a depth-wise 7x7 convolution, then two 1x1 ones with 4 c channels
+    between them. It sees three regions far where a 3x3 convolution sees one, at less than half the
+    parameters of a `ResidualBlock`.
+    """
+
+    def __init__(self, channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = normalisation(channels, groups=1)
+        self.conv1 = nn.Conv2d(channels, 4 * channels, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(4 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x))
+        return x + self.conv2(self.dropout(F.gelu(self.conv1(y))))  # (B, 4 c, h, w) inside
+
+    def silence(self) -> None:
+        nn.init.zeros_(self.conv2.weight)
+
+
+def _blocks(n_blocks: int, side: int, config: BackboneConfig) -> nn.Sequential:
+    """`n_blocks` blocks on maps (B, width, side, side), each with attention behind it where asked."""
+    width, groups = config.base_channels, config.norm_groups
+    layers: list[nn.Module] = []
+    for _ in range(n_blocks):
+        if config.block == "depthwise":
+            layers.append(DepthwiseBlock(width, config.dropout))
+        else:
+            layers.append(ResidualBlock(width, width, groups, config.dropout))
+        if side in config.attention_resolutions:
+            layers.append(SelfAttention(width, groups))
+    return nn.Sequential(*layers)
 
 
 class PatchEncoder(nn.Module):
@@ -26,7 +64,7 @@ class PatchEncoder(nn.Module):
         self.patch_size = config.patch_size
         width, side = config.base_channels, resolution // config.patch_size
         self.conv_in = nn.Conv2d(3 * config.patch_size**2, width, 3, padding=1)
-        self.blocks = nn.Sequential(*residual_level(width, width, config.residual_blocks, side, config))
+        self.blocks = _blocks(config.residual_blocks, side, config)
         self.conv_out = nn.Conv2d(width, config.feature_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -47,7 +85,7 @@ class PatchDecoder(nn.Module):
         width, side = config.base_channels, resolution // config.patch_size
         self.head = Middle(config.feature_dim, config) if has_head else nn.Identity()
         self.conv_in = nn.Conv2d(config.feature_dim, width, 3, padding=1)
-        self.blocks = nn.Sequential(*residual_level(width, width, config.residual_blocks + 1, side, config))
+        self.blocks = _blocks(config.residual_blocks + 1, side, config)
         self.conv_out = nn.Conv2d(width, 3 * config.patch_size**2, 3, padding=1)
 
     @property
