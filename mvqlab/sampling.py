@@ -99,6 +99,13 @@ class _Chooser:
         self.n_drawn += 1
 
 
+def chooser_of(
+    model: PairModel, n_images: int, settings: SamplingConfig, generator: torch.Generator
+) -> _Chooser:
+    """What draws the codes and positions of `n_images` sequences from logits, to be timed by itself."""
+    return _Chooser(model, n_images, settings, _on_device(generator, model))
+
+
 class _Guide:
     """A chooser for pairs of sequences, one told the condition and one not: both get the same pair."""
 

@@ -100,7 +100,7 @@ def test_stage2_loss_is_the_cpus() -> None:
         torch.testing.assert_close(here, there.cpu(), atol=1e-4, rtol=1e-4)
 
 
-def drawn(kind: str, temperature: float, **settings: bool) -> Pairs:
+def drawn(kind: str, temperature: float, **settings: object) -> Pairs:
     """Four images' pairs on the GPU; of classes, guided."""
     model = toy_stage2(kind).to(GPU)
     guidance = {"code_guidance": 2.0, "position_guidance": 2.0} if kind == "classes" else {}
@@ -119,6 +119,12 @@ def drawn(kind: str, temperature: float, **settings: bool) -> Pairs:
 def test_a_replayed_step_draws_what_a_plain_one_draws(kind: str, temperature: float) -> None:
     plain, replayed = drawn(kind, temperature), drawn(kind, temperature, cuda_graph=True)
     assert torch.equal(plain.codes, replayed.codes) and torch.equal(plain.positions, replayed.positions)
+
+
+@pytest.mark.parametrize("kernels", ["fused", "compiled"])
+def test_quick_steps_draw_what_plain_ones_draw(kernels: str) -> None:
+    plain, quick = drawn("code_first", 0.0), drawn("code_first", 0.0, cuda_graph=True, kernels=kernels)
+    assert torch.equal(plain.codes, quick.codes) and torch.equal(plain.positions, quick.positions)
 
 
 @pytest.mark.parametrize("kind", ["code_first", "raster"])

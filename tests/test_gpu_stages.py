@@ -9,8 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from mvqlab.gpu.report import Part, Report, run_parts, write_section
+from mvqlab.gpu.step_speed import published
+from mvqlab.gpu.toys import toy_pairs, toy_stage2
+from mvqlab.gpu.transcription import transcribe
+from mvqlab.models.mqvae import build_stage1
 
 # what a machine that brings its own torch may lack
 LACKING = ("papermill", "ipywidgets", "lpips", "nbformat", "anywidget", "voila", "nbclient")
@@ -44,6 +49,28 @@ def test_every_check_runs_without_a_gpu(tmp_path: Path) -> None:
     ):
         assert part in names
     assert "## check" in next(tmp_path.glob("*.md")).read_text()
+
+
+@pytest.mark.slow
+def test_every_measurement_runs_without_a_gpu(tmp_path: Path) -> None:
+    rows = run_stage("bench", tmp_path)
+    ok = " ".join(row["name"] for row in rows if row["outcome"] == "ok")
+    for part in ("bandwidth", "fused kernels", "choosing", "de-mask", "stage-1", "stage-2", "generate"):
+        assert part in ok
+
+
+def test_the_transcription_computes_what_ours_does() -> None:
+    config = published(toy=True)
+    ours, plain = build_stage1(config).eval(), transcribe(build_stage1(config)).eval()
+    plain.load_state_dict(ours.state_dict())
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    one, other = ours(images), plain(images)
+    assert torch.equal(one.pairs.codes, other.pairs.codes)
+    torch.testing.assert_close(one.images, other.images, atol=1e-4, rtol=1e-4)
+    stage2 = toy_stage2("code_first")
+    pairs = toy_pairs(stage2)
+    loss = stage2.loss(pairs).total
+    torch.testing.assert_close(transcribe(stage2).loss(pairs).total, loss, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(tmp_path: Path, capsys) -> None:

@@ -17,30 +17,25 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from mvqlab.bench.demask import demask_cases
-from mvqlab.bench.explore import explore_cases
-from mvqlab.bench.grid import grid_cases
-from mvqlab.bench.published import published_cases
-from mvqlab.bench.sampling import sampling_cases
 from mvqlab.bench.timing import Case, machine, measure
-from mvqlab.bench.train_step import train_step_cases
 from mvqlab.files import whole_file
-from mvqlab.plots import ratio_bars, save_figure
 
 __all__ = ["SUITES", "Case", "main", "measure"]
 
+
+def _suite(name: str) -> Callable[[torch.device], list[Case]]:
+    """The cases of a suite; its module is imported with them, as widgets and notebooks are not everywhere."""
+    return lambda device: getattr(import_module(f"mvqlab.bench.{name}"), f"{name}_cases")(device)
+
+
 SUITES: dict[str, Callable[[torch.device], list[Case]]] = {
-    "demask": demask_cases,
-    "sampling": sampling_cases,
-    "train_step": train_step_cases,
-    "published": published_cases,
-    "explore": explore_cases,
-    "grid": grid_cases,
+    name: _suite(name) for name in ("demask", "sampling", "train_step", "published", "explore", "grid")
 }
 
 
@@ -57,6 +52,8 @@ def main(suites: Sequence[str] = (), folder: Path = Path("results/bench"), repea
     unknown = set(suites) - set(SUITES)
     if unknown:
         raise ValueError(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    from mvqlab.plots import ratio_bars, save_figure
+
     device = best_device()
     tables = []
     for name in suites or SUITES:

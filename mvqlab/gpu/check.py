@@ -20,6 +20,7 @@ from mvqlab.gpu.report import Part, Report, best_device, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
+from mvqlab.quick_steps import Kernels
 from mvqlab.sampling import sample_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def check(folder: Path, device: str | None = None, seconds: float = 170.0, toy: 
     on = best_device(device)
     report = Report(folder, "check", on)
     parts = [
-        Part("cuda_graph", 30.0, partial(replayed_sampling, device=on, toy=toy)),
+        Part("cuda_graph", 45.0, partial(replayed_sampling, device=on, toy=toy)),
         Part("training steps", 45.0, partial(training_steps, device=on, toy=toy)),
         Part("training loops", 45.0, partial(training_loops, device=on, toy=toy)),
         Part("pytest -m gpu", 75.0, run_tests),
@@ -144,6 +145,11 @@ def replayed_sampling(report: Report, device: torch.device, toy: bool) -> None:
             model = toy_stage2(kind, 64 if toy else 128, 1 if toy else 3).to(device)
             conditions = torch.arange(4) % 5 if kind == "classes" else None
             guidance = 2.0 if kind == "classes" else 1.0
+            plain = _drawn(model, False, 0.0, guidance, conditions)
+            if guidance == 1.0:  # with it there are more rows than the kernels are for
+                fused = _drawn(model, True, 0.0, guidance, conditions, "fused")
+                outcome = "ok" if _are_equal(plain, fused) else "failed"
+                report.add(f"fused kernels, {kind}", outcome, agreement(plain, fused), "of pairs equal")
             for temperature in (0.0, 1.0):
                 plain, replayed = (
                     _drawn(model, graph, temperature, guidance, conditions) for graph in (False, True)
@@ -168,10 +174,19 @@ def replayed_sampling(report: Report, device: torch.device, toy: bool) -> None:
 
 
 def _drawn(
-    model: PairModel, graph: bool, temperature: float, guidance: float, conditions: torch.Tensor | None
+    model: PairModel,
+    graph: bool,
+    temperature: float,
+    guidance: float,
+    conditions: torch.Tensor | None,
+    kernels: Kernels = "plain",
 ) -> Pairs:
     settings = SamplingConfig(
-        cuda_graph=graph, temperature=temperature, code_guidance=guidance, position_guidance=guidance
+        cuda_graph=graph,
+        kernels=kernels,
+        temperature=temperature,
+        code_guidance=guidance,
+        position_guidance=guidance,
     )
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(0)
@@ -191,8 +206,15 @@ def agreement(one: Pairs, other: Pairs) -> float:
 
 
 def compiled_steps(report: Report, device: torch.device, toy: bool) -> None:
-    """Three training steps under torch.compile against three without it, in float32."""
+    """Sampling with compiled blocks; three training steps under torch.compile against three without it."""
     backend = "aot_eager" if toy else "inductor"
+    try:
+        model = toy_stage2("code_first", 128, 2).to(device)
+        plain, compiled = (_drawn(model, True, 0.0, 1.0, None, way) for way in ("plain", "compiled"))
+        outcome = "ok" if _are_equal(plain, compiled) else "failed"
+        report.add("compiled blocks, code_first", outcome, agreement(plain, compiled), "of pairs equal")
+    except Exception as error:
+        report.failed("compiled blocks, code_first", error)
     for stage, losses in reversed(LOSSES.items()):
         name = f"{stage}: compiled ({backend}) against eager"
         try:
