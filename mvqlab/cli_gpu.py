@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+PACK = Path("results/gpu/data.pack.zip")
+
 
 def add_gpu(parser: argparse.ArgumentParser) -> None:
     """Add the stages of ``mvqlab gpu`` to `parser`, each with the function that runs it as `command`."""
@@ -15,6 +17,25 @@ def add_gpu(parser: argparse.ArgumentParser) -> None:
     bench = stages.add_parser("bench", help="how quick is it, beside what the card allows?")
     _add_common(bench, 170.0)
     bench.set_defaults(command=_bench)
+    pack = stages.add_parser("pack", help="render what `train` learns from into one file; needs no GPU")
+    pack.add_argument("pack", type=Path, nargs="?", default=PACK, help=f"the file; default: {PACK}")
+    pack.set_defaults(command=_pack)
+    train = stages.add_parser("train", help="train the models that ship, as well as the seconds allow")
+    _add_train(train)
+    train.set_defaults(command=_train)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("seconds", type=float, help="in all")
+    parser.add_argument("--pack", type=Path, default=PACK, help=f"from `mvqlab gpu pack`; default: {PACK}")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/gpu/runs"), help="default: results/gpu/runs"
+    )
+    parser.add_argument("--bundles", type=Path, help="also write the runs here, as a few tar files")
+    parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="models; by default all of the plan")
+    parser.add_argument("--compile", action="store_true", help="hand the blocks to torch.compile first")
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings, of every model")
 
 
 def _add_common(parser: argparse.ArgumentParser, seconds: float) -> None:
@@ -34,3 +55,25 @@ def _bench(options: argparse.Namespace) -> int:
     from mvqlab.gpu.bench import bench
 
     return bench(options.out, options.device, options.seconds, options.toy)
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from mvqlab.gpu.pack import write_pack
+
+    print(f"written: {write_pack(options.pack)}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from mvqlab.gpu.train import train
+
+    return train(
+        options.pack,
+        options.out,
+        options.seconds,
+        options.device,
+        only=options.only,
+        overrides=options.set,
+        bundles=options.bundles,
+        compile_blocks=options.compile,
+    )

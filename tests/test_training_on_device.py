@@ -242,7 +242,7 @@ def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> Non
     config = toy("transformer.condition=class", "transformer.dropout=0.0")
     pixels = torch.stack([torch.full((3, 16, 16), shade, dtype=torch.uint8) for shade in (0, 90, 170, 255)])
     source = StoredImages(pixels, torch.arange(4))
-    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=silent)
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=silent).model
     held_out = DrawnImages(pixels, torch.arange(4))
     train_stage2_on_device(
         config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=150, n_classes=4, say=silent
@@ -258,7 +258,7 @@ def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) ->
     config = toy("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
     pixels = pictures(8)
     source = StoredImages(pixels)
-    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=silent)
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=silent).model
     held_out = DrawnImages(pixels, None)
     train_stage2_on_device(config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=silent)
     load_stage2(tmp_path / "2", load_stage1(tmp_path / "1"))

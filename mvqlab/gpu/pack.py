@@ -21,7 +21,8 @@ from mvqlab.config import DataConfig
 from mvqlab.data import PictureDataset, build_splits
 from mvqlab.data.emoji import group_names, rendered
 from mvqlab.data.fashion import read_garments
-from mvqlab.data.fashion_files import data_root, provide
+from mvqlab.data.fashion_files import provide
+from mvqlab.data.fetching import data_root
 from mvqlab.data.photos import TRAINING, decoded
 from mvqlab.files import whole_file
 from mvqlab.progress import Progress

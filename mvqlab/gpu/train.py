@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,8 @@ from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.config import Config, load_config
 from mvqlab.data.shapes import SHAPE_NAMES
 from mvqlab.files import whole_file
-from mvqlab.gpu.pack import Arrays, captions_of
+from mvqlab.gpu.pack import Arrays, captions_of, read_pack
+from mvqlab.gpu.report import Report, best_device, release_memory
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.training.device_data import (
     Drawings,
@@ -39,9 +39,7 @@ from mvqlab.training.device_data import (
     halved,
     photo_windows,
 )
-from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device
-
-Say = Callable[[str], None]
+from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device, words
 
 
 @dataclass(frozen=True)
@@ -67,37 +65,98 @@ class DeviceData(NamedTuple):
 
 
 LARGE_BATCH = ("stage1.batch_size=256", "stage1.learning_rate=1.5e-3", "stage1.warmup_steps=200")
-LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "quantizer.start_step=300")
-WIDE = ("backbone.base_channels=128", "backbone.feature_dim=128", "demask.layers=4")
+LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "stage1.gradient_clip=1.0")
+LARGE_BATCH += ("quantizer.start_step=300", "stage1.betas=[0.9,0.99]")
+PATCHES = ("backbone.kind=patch", "backbone.base_channels=128", "backbone.residual_blocks=2")
+PATCHES += ("backbone.feature_dim=128", "demask.layers=4")
+SMALL_PATCHES = (*PATCHES, "backbone.base_channels=96", "backbone.feature_dim=64", "demask.layers=3")
 LONG = ("stage2.batch_size=256", "stage2.learning_rate=1e-3", "stage2.warmup_steps=200")
 LONG += ("stage2.weight_average=0.999", "stage2.precision=bf16-mixed", "stage2.gradient_clip=1.0")
 PLAIN = ("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
-EMOJI = ("mask.evaluation_ratio=0.75",)
+SIMPLE = (*SMALL_PATCHES, "quantizer.codebook_size=256")
+CAPTIONED = ("transformer.condition=caption", "transformer.caption_length=16")
+EMOJI = (*PATCHES, "mask.evaluation_ratio=0.75", "transformer.width=192", "transformer.code_layers=4")
+EMOJI_128 = (*EMOJI, "data.resolution=128", "backbone.patch_size=8", "backbone.base_channels=160")
 
 PLAN = (
-    Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, LARGE_BATCH),
-    Planned("fashion_stackformer", "fashion", "fashion", "fashion32", 45, LONG, "fashion_mqvae"),
-    Planned("simple_mqvae", "simple", "simple", "simple32", 12, LARGE_BATCH),
-    Planned("simple_stackformer", "simple", "simple", "simple32", 25, LONG, "simple_mqvae"),
-    Planned("emoji_mqvae", "emoji", "emoji", "emoji64", 90, (*LARGE_BATCH, *WIDE, *EMOJI)),
-    Planned("anything_mqvae", "anything", "anything", "anything64", 120, (*LARGE_BATCH, *WIDE)),
-    Planned("emoji_stackformer", "emoji", "emoji", "emoji64", 40, (*LONG, *WIDE, *EMOJI), "emoji_mqvae"),
+    Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, (*SMALL_PATCHES, *LARGE_BATCH)),
+    Planned(
+        "fashion_stackformer", "fashion", "fashion", "fashion32", 45, (*SMALL_PATCHES, *LONG), "fashion_mqvae"
+    ),
+    Planned("simple_mqvae", "simple", "simple", "simple32", 12, (*SIMPLE, *LARGE_BATCH)),
+    Planned("simple_stackformer", "simple", "simple", "simple32", 22, (*SIMPLE, *LONG), "simple_mqvae"),
+    Planned("emoji_mqvae", "emoji", "emoji", "emoji64", 80, (*EMOJI, *LARGE_BATCH)),
+    Planned("anything_mqvae", "anything", "anything", "anything64", 110, (*PATCHES, *LARGE_BATCH)),
+    Planned("emoji_stackformer", "emoji", "emoji", "emoji64", 45, (*EMOJI, *LONG), "emoji_mqvae"),
     Planned(
         "simple_captions",
         "simple",
         "simple_captions",
         "simple32",
-        30,
-        (*LONG, "transformer.condition=caption"),
+        28,
+        (*SIMPLE, *CAPTIONED, *LONG),
         "simple_mqvae",
     ),
-    Planned("fashion_plain_vq", "fashion_plain", "fashion", "fashion32", 20, (*LARGE_BATCH, *PLAIN)),
+    Planned("fashion_plain_vq", "plain", "fashion", "fashion32", 20, (*SMALL_PATCHES, *PLAIN, *LARGE_BATCH)),
     Planned(
-        "fashion_raster", "fashion_plain", "fashion", "fashion32", 45, (*LONG, *PLAIN), "fashion_plain_vq"
+        "fashion_raster",
+        "plain",
+        "fashion",
+        "fashion32",
+        45,
+        (*SMALL_PATCHES, *PLAIN, *LONG),
+        "fashion_plain_vq",
     ),
-    Planned("simple_plain_vq", "simple_plain", "simple", "simple32", 10, (*LARGE_BATCH, *PLAIN)),
-    Planned("simple_raster", "simple_plain", "simple", "simple32", 25, (*LONG, *PLAIN), "simple_plain_vq"),
+    Planned("simple_plain_vq", "plain", "simple", "simple32", 10, (*SIMPLE, *PLAIN, *LARGE_BATCH)),
+    Planned("simple_raster", "plain", "simple", "simple32", 22, (*SIMPLE, *PLAIN, *LONG), "simple_plain_vq"),
+    Planned("emoji128_mqvae", "emoji128", "emoji", "emoji64", 70, (*EMOJI_128, *LARGE_BATCH)),
 )
+
+
+class PlanError(ValueError):
+    """A model that is asked for is not in the plan. The message says which are."""
+
+
+def train(
+    pack: Path,
+    folder: Path,
+    seconds: float,
+    device: str | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    overrides: Iterable[str] = (),
+    bundles: Path | None = None,
+    compile_blocks: bool = False,
+) -> int:
+    """Train the plan from the file `pack`, with a row a model in the report of stage "train".
+
+    seconds: in all, the reading of the pack included. only: names of `PLAN`. Returns an exit code, 1 if a
+    model failed. Raises PlanError.
+    """
+    began = time.perf_counter()
+    unknown = sorted(set(only or ()) - {planned.name for planned in PLAN})
+    if unknown:
+        raise PlanError(f"no {', '.join(unknown)} in the plan: {', '.join(one.name for one in PLAN)}")
+    plan = [planned for planned in PLAN if only is None or planned.name in set(only)]
+    if not pack.exists():
+        raise PlanError(f"there is no {pack}: make it on any machine, with `mvqlab gpu pack {pack}`")
+    on = best_device(device)
+    arrays = read_pack(pack)
+    report = Report(bundles or folder, "train", on)
+    report.add("pack", value=sum(array.nbytes for array in arrays.values()) / 2**20, unit="MiB")
+    left = seconds - (time.perf_counter() - began)
+    train_plan(
+        arrays,
+        folder,
+        left,
+        on,
+        plan=plan,
+        overrides=overrides,
+        bundles=bundles,
+        compile_blocks=compile_blocks,
+        report=report,
+    )
+    return report.finish()
 
 
 def train_plan(
@@ -110,36 +169,36 @@ def train_plan(
     overrides: Iterable[str] = (),
     bundles: Path | None = None,
     compile_blocks: bool = False,
-    say: Say = print,
-) -> dict[str, str]:
-    """Train every model of `plan` into `folder`/NAME within `seconds`; returns what became of each.
+    report: Report,
+) -> None:
+    """Train every model of `plan` into `folder`/NAME within `seconds`, a row of `report` each.
 
     arrays: from `gpu.pack.read_pack`. overrides: of every model, after its own. bundles: where tar files go.
     """
     deadline = time.perf_counter() + seconds
     waiting = list(plan)
     trained: dict[str, TokenModel] = {}
-    outcomes: dict[str, str] = {}
     while waiting:
         share = waiting[0].seconds / sum(planned.seconds for planned in waiting)
         planned = waiting.pop(0)
         mine = share * (deadline - time.perf_counter())
-        say(f"{planned.name}: {mine:.0f} s of the {deadline - time.perf_counter():.0f} s that are left")
+        print(f"{planned.name}: {mine:.0f} of {deadline - time.perf_counter():.0f} s left", flush=True)
         if planned.stage1 is not None and planned.stage1 not in trained:
-            outcomes[planned.name] = f"left out: {planned.stage1} was not trained"
-            say(f"  {outcomes[planned.name]}")
+            report.add(planned.name, "skipped", note=f"{planned.stage1} was not trained")
             continue
-        how = {"compile_blocks": compile_blocks, "say": say}
+        how = {"compile_blocks": compile_blocks, "say": partial(print, flush=True)}
         if bundles is not None:
             how["on_save"] = partial(bundle, folder, bundles, planned.group)
         try:
-            began = time.perf_counter()
-            _train(planned, arrays, folder, began + mine, device, overrides, trained, how)
-            outcomes[planned.name] = f"trained in {time.perf_counter() - began:.0f} s"
-        except Exception:  # the other models go on
-            outcomes[planned.name] = f"failed: {traceback.format_exc(limit=8)}"
-            say(outcomes[planned.name])
-    return outcomes
+            end = time.perf_counter() + mine
+            held_out = _train(planned, arrays, folder, end, device, overrides, trained, how)
+            name, value = next(iter(held_out.items()))
+            report.add(
+                planned.name, value=value, unit="dB" if "psnr" in name else "nats", note=words(held_out)
+            )
+        except Exception as error:  # the other models go on
+            report.failed(planned.name, error)
+        release_memory()
 
 
 def _train(
@@ -151,27 +210,21 @@ def _train(
     overrides: Iterable[str],
     trained: dict[str, TokenModel],
     how: dict[str, Any],
-) -> None:
+) -> dict[str, float]:
+    """Train one model until `deadline`, by `time.perf_counter`; returns its last held-out measures."""
     config = load_config(planned.preset, [*planned.overrides, *overrides])
     data = DATA[planned.data](arrays, config, device)
     seconds = deadline - time.perf_counter()
     run = folder / planned.name
     if planned.stage1 is None:
-        model = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
+        done = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
         # as it ships: what stage 2 learns are the codes of the weights in half precision
-        trained[planned.name] = model.half().float()
-        return
-    train_stage2_on_device(
-        config,
-        trained[planned.stage1],
-        data.source,
-        data.held_out,
-        run,
-        seconds,
-        n_classes=data.n_classes,
-        tokenizer=data.tokenizer,
-        **how,
-    )
+        trained[planned.name] = done.model.half().float()
+    else:
+        more = {"n_classes": data.n_classes, "tokenizer": data.tokenizer, **how}
+        stage1 = trained[planned.stage1]
+        done = train_stage2_on_device(config, stage1, data.source, data.held_out, run, seconds, **more)
+    return {**done.held_out, "steps": done.n_steps}
 
 
 def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:

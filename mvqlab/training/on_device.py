@@ -15,7 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,6 @@ from mvqlab.config import Config, OptimiserConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
-from mvqlab.models.stage2 import PairModel
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.checkpoint import save_settings, save_weights
@@ -43,6 +42,14 @@ CALIBRATION = 20  # steps that are timed to know how many fit
 SAVE_EVERY = 30.0  # seconds
 READ_EVERY = 2.0  # seconds between two waits for the device
 AVERAGE_FROM = 0.1  # share of the run after which the average of weights begins anew
+
+
+class Done(NamedTuple):
+    """A model as it was kept, in evaluation mode, the steps that it took and its last held-out measures."""
+
+    model: Any
+    n_steps: int
+    held_out: dict[str, float]
 
 
 class _Run(ABC):
@@ -134,7 +141,7 @@ class _Run(ABC):
             now = time.perf_counter()
             self.curves.add(self.n_steps, "train", now - began, **values)
             if now - said >= 10.0:
-                say(f"  step {self.n_steps} of {total}: {_words(values)}")
+                say(f"  step {self.n_steps} of {total}: {words(values)}")
                 said = now
             if now - saved >= SAVE_EVERY:
                 self.save(now - began)
@@ -142,7 +149,7 @@ class _Run(ABC):
                 saved = time.perf_counter()
         self.save(time.perf_counter() - began)
         on_save()
-        say(f"  {self.n_steps} steps: {_words(self.held_out)}")
+        say(f"  {self.n_steps} steps: {words(self.held_out)}")
 
     def _calibrate(self, steps: CapturedSteps) -> float:
         """Seconds of a step."""
@@ -360,8 +367,8 @@ def train_stage1_on_device(
     compile_blocks: bool = False,
     say: Say = print,
     on_save: OnSave = lambda: None,
-) -> TokenModel:
-    """Train the stage 1 that `config` describes for `seconds`; returns its average, in evaluation mode.
+) -> Done:
+    """Train the stage 1 that `config` describes for `seconds`; what is kept is the average of its weights.
 
     source: on the device that is to train. held_out (M, 3, H, W) uint8, there too. `folder` receives
     config.yaml (with the steps done), weights.safetensors and curves.csv. n_steps: as many are done instead,
@@ -371,7 +378,7 @@ def train_stage1_on_device(
     """
     run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks)
     run.train(seconds, n_steps, say, on_save)
-    return run.average.model()
+    return Done(run.average.model(), run.n_steps, run.held_out)
 
 
 def train_stage2_on_device(
@@ -388,7 +395,7 @@ def train_stage2_on_device(
     compile_blocks: bool = False,
     say: Say = print,
     on_save: OnSave = lambda: None,
-) -> PairModel:
+) -> Done:
     """Train the transformer that `config` describes for `seconds`; images are encoded as they are drawn.
 
     held_out: images (M, 3, H, W) uint8 and their conditions. Else as `train_stage1_on_device`.
@@ -396,7 +403,7 @@ def train_stage2_on_device(
     device = held_out.images.device
     run = _Stage2(config, stage1, source, held_out, n_classes, tokenizer, folder, device, compile_blocks)
     run.train(seconds, n_steps, say, on_save)
-    return run.average.model()
+    return Done(run.average.model(), run.n_steps, run.held_out)
 
 
 def compile_parts(model: nn.Module) -> None:
@@ -431,5 +438,6 @@ def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) 
     return sums / len(pixels)
 
 
-def _words(values: dict[str, Any]) -> str:
+def words(values: dict[str, Any]) -> str:
+    """Numbers with their names, for a line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

