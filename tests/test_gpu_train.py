@@ -19,7 +19,7 @@ from mvqlab.gpu.report import Report
 from mvqlab.gpu.train import PLAN, bundle, train_plan, unbundle
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.stage2 import n_parameters
-from mvqlab.training import build_transformer, load_stage1, load_stage2
+from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
 
 CPU = torch.device("cpu")
 TOY = [
@@ -94,7 +94,7 @@ def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small
             model = build_transformer(config, stage1[planned.stage1], n_classes=10)
         n_bytes += 2 * n_parameters(model)
     assert [planned.name for planned in PLAN] == list(dict.fromkeys(planned.name for planned in PLAN))
-    assert n_bytes < 60e6  # in half precision; what comes back from a lent machine has a limit
+    assert n_bytes < 45e6  # in half precision; what comes back from a lent machine has a limit
     by_group: dict[str, int] = {}
     for planned in PLAN:
         by_group[planned.group] = by_group.get(planned.group, 0) + 1
@@ -102,7 +102,10 @@ def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small
 
 
 @pytest.mark.slow
-def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(tmp_path: Path) -> None:
+def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_device, "CALIBRATION", 2)
     report = Report(tmp_path / "report", "train", CPU)
     train_plan(
         toy_arrays(), tmp_path / "runs", 40.0, CPU, overrides=TOY, bundles=tmp_path / "out", report=report

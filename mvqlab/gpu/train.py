@@ -67,22 +67,21 @@ class DeviceData(NamedTuple):
 LARGE_BATCH = ("stage1.batch_size=256", "stage1.learning_rate=1.5e-3", "stage1.warmup_steps=200")
 LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "stage1.gradient_clip=1.0")
 LARGE_BATCH += ("quantizer.start_step=300", "stage1.betas=[0.9,0.99]")
-PATCHES = ("backbone.kind=patch", "backbone.base_channels=128", "backbone.residual_blocks=2")
-PATCHES += ("backbone.feature_dim=128", "demask.layers=4")
-SMALL_PATCHES = (*PATCHES, "backbone.base_channels=96", "backbone.feature_dim=64", "demask.layers=3")
+PATCHES = ("backbone.kind=patch", "backbone.block=depthwise", "backbone.base_channels=160")
+PATCHES += ("backbone.residual_blocks=2", "backbone.feature_dim=96", "demask.layers=4")
+SMALL_PATCHES = (*PATCHES, "backbone.base_channels=128", "backbone.feature_dim=64", "demask.layers=3")
 LONG = ("stage2.batch_size=256", "stage2.learning_rate=1e-3", "stage2.warmup_steps=200")
 LONG += ("stage2.weight_average=0.999", "stage2.precision=bf16-mixed", "stage2.gradient_clip=1.0")
 PLAIN = ("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
 SIMPLE = (*SMALL_PATCHES, "quantizer.codebook_size=256")
 CAPTIONED = ("transformer.condition=caption", "transformer.caption_length=16")
-EMOJI = (*PATCHES, "mask.evaluation_ratio=0.75", "transformer.width=192", "transformer.code_layers=4")
-EMOJI_128 = (*EMOJI, "data.resolution=128", "backbone.patch_size=8", "backbone.base_channels=160")
+FASHION = (*SMALL_PATCHES, "transformer.width=160")
+EMOJI = (*PATCHES, "mask.evaluation_ratio=0.75", "transformer.width=160")
+EMOJI_128 = (*EMOJI, "data.resolution=128", "backbone.patch_size=8", "backbone.base_channels=192")
 
 PLAN = (
-    Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, (*SMALL_PATCHES, *LARGE_BATCH)),
-    Planned(
-        "fashion_stackformer", "fashion", "fashion", "fashion32", 45, (*SMALL_PATCHES, *LONG), "fashion_mqvae"
-    ),
+    Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, (*FASHION, *LARGE_BATCH)),
+    Planned("fashion_stackformer", "fashion", "fashion", "fashion32", 45, (*FASHION, *LONG), "fashion_mqvae"),
     Planned("simple_mqvae", "simple", "simple", "simple32", 12, (*SIMPLE, *LARGE_BATCH)),
     Planned("simple_stackformer", "simple", "simple", "simple32", 22, (*SIMPLE, *LONG), "simple_mqvae"),
     Planned("emoji_mqvae", "emoji", "emoji", "emoji64", 80, (*EMOJI, *LARGE_BATCH)),
@@ -97,14 +96,14 @@ PLAN = (
         (*SIMPLE, *CAPTIONED, *LONG),
         "simple_mqvae",
     ),
-    Planned("fashion_plain_vq", "plain", "fashion", "fashion32", 20, (*SMALL_PATCHES, *PLAIN, *LARGE_BATCH)),
+    Planned("fashion_plain_vq", "plain", "fashion", "fashion32", 20, (*FASHION, *PLAIN, *LARGE_BATCH)),
     Planned(
         "fashion_raster",
         "plain",
         "fashion",
         "fashion32",
         45,
-        (*SMALL_PATCHES, *PLAIN, *LONG),
+        (*FASHION, *PLAIN, *LONG),
         "fashion_plain_vq",
     ),
     Planned("simple_plain_vq", "plain", "simple", "simple32", 10, (*SIMPLE, *PLAIN, *LARGE_BATCH)),

@@ -26,6 +26,7 @@ from mvqlab.config import Config, OptimiserConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
+from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.checkpoint import save_settings, save_weights
@@ -410,7 +411,7 @@ def compile_parts(model: nn.Module) -> None:
     """Hand the blocks that repeat to torch.compile: what is compiled for the first serves for all."""
     torch._dynamo.config.recompile_limit = 64
     for module in model.modules():
-        if isinstance(module, ResidualBlock | SelfAttention | Block):
+        if isinstance(module, ResidualBlock | DepthwiseBlock | SelfAttention | Block):
             module.compile(dynamic=False)
 
 
