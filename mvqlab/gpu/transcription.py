@@ -3,7 +3,8 @@
 Stage 1: the de-mask module fills a grid image by image and place by place and keeps L x L attention matrices
 (`bench.demask.TranscribedDemaskModule`); the whole model runs forward twice a step, once for each optimiser;
 tensors lie channels first. Stage 2: attention matrices are stored, and masked by a triangle. Encoder, mask,
-quantiser, decoder, discriminator, losses, optimisers and precision are ours. Both leave out LPIPS, whose trained network is not on every machine.
+quantiser, decoder, discriminator, losses, optimisers and precision are ours. Both leave out LPIPS, whose
+trained network is not on every machine.
 """
 
 from __future__ import annotations

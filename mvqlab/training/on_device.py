@@ -118,6 +118,7 @@ class _Run(ABC):
     def train(self, seconds: float, n_steps: int | None, say: Say, on_save: OnSave) -> None:
         """Train for `seconds` from now, all preparation included, or for `n_steps` if they are given."""
         began = time.perf_counter()
+        torch.backends.cudnn.benchmark = True  # shapes stay: the quickest convolution is looked for once
         self.model.train()
         self.prepare()
         steps = CapturedSteps(self.step_and_forget, self.shapes(), self.device, self.config.seed)
