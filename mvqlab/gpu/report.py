@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import platform
 import re
 import signal
@@ -199,7 +200,8 @@ def card_facts(device: torch.device | None = None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "card": card,
         "slug": re.sub(r"[^a-z0-9]+", "-", card.lower()).strip("-"),
-        "commit": environment().get("git_commit"),
+        # a copy of the files alone, as a lent machine gets it, does not know its commit
+        "commit": os.environ.get("MVQLAB_COMMIT") or environment().get("git_commit"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "CUDA": torch.version.cuda,
