@@ -16,12 +16,15 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
+from mvqlab.filters import choose
+
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not IS_INTERPRETED:
     from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 TILE = 4096  # numbers of a matrix that a program reads
 FEWEST_PROGRAMS = 512  # of a matrix, so that every multiprocessor has some
 BLOCK_PLACES = 128  # keys that are read at once
+MOST_CHOICES = 2048  # that one program sorts
 
 
 @triton.jit
@@ -97,6 +100,59 @@ def _attend_kernel(
         highest = higher
         first += BLOCK
     tl.store(out + (image * HEADS + head) * WIDTH + c, (heard / total).to(out.dtype.element_ty))
+
+
+@triton.jit
+def _choose_kernel(
+    logits, noise, chosen, stride, n, k, p, temperature, BLOCK: tl.constexpr
+):  # fmt: skip
+    """chosen (B,): the index with the largest ratio of probability to noise (B, k) among the likeliest."""
+    row = tl.program_id(0)
+    i = tl.arange(0, BLOCK)
+    logit = tl.load(logits + row * stride + i, mask=i < n, other=float("-inf")).to(tl.float32) / temperature
+    # bits that sort as the numbers do, and below them the index: the likeliest first, of equals the lowest
+    bits = logit.to(tl.int32, bitcast=True)
+    bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    packed = (bits.to(tl.int64) << 32) | (BLOCK - 1 - i).to(tl.int64)
+    packed = tl.sort(packed, descending=True)
+    index = BLOCK - 1 - (packed & 0xFFFFFFFF)
+    bits = (packed >> 32).to(tl.int32)
+    bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    logit = bits.to(tl.float32, bitcast=True)
+    likelihood = tl.where(i < k, tl.exp(logit - tl.max(logit, axis=0)), 0.0)
+    probability = likelihood / tl.sum(likelihood, axis=0)
+    before = tl.cumsum(probability, axis=0) - probability
+    drawn = tl.load(noise + row * k + i, mask=i < k, other=1.0).to(tl.float32)
+    ratio = tl.where((i < k) & (before < p), probability / drawn, -1.0)
+    best = tl.argmax(ratio, axis=0)
+    tl.store(chosen + row, tl.sum(tl.where(i == best, index, 0), axis=0))
+
+
+def fused_choose(
+    logits: Tensor, temperature: float, k: int, p: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """`filters.choose` in one kernel after the noise, which is drawn as there: the same choices."""
+    n = logits.shape[1]
+    if temperature == 0.0 or n > MOST_CHOICES:
+        return choose(logits, temperature, k, p, generator)
+    k = n if k == 0 else min(k, n)
+    noise = logits.new_empty(len(logits), k).exponential_(generator=generator)
+    chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    if logits.stride(1) != 1:
+        logits = logits.contiguous()
+    _choose_kernel[(len(logits),)](
+        logits,
+        noise,
+        chosen,
+        logits.stride(0),
+        n,
+        k,
+        p if p < 1.0 else 2.0,
+        temperature,
+        BLOCK=triton.next_power_of_2(n),
+        num_warps=4,
+    )
+    return chosen
 
 
 def fused_linear(

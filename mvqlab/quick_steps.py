@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvqlab.filters import choose
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformer import Block, CausalTransformer, Head, KeyValueCache, StaticKeyValueCache
 
@@ -49,6 +50,15 @@ def quick_steps(model: PairModel, kernels: Kernels, n_rows: int) -> Iterator[Non
     finally:
         for module in changed:
             del module.forward  # the class's own is there again
+
+
+def quick_choice(kernels: Kernels) -> Callable[..., Tensor]:
+    """`filters.choose`, or the same in one kernel."""
+    if kernels == "plain" or find_spec("triton") is None:
+        return choose
+    from mvqlab.fused_kernels import fused_choose
+
+    return fused_choose
 
 
 def _can_fuse(model: PairModel) -> bool:

@@ -21,7 +21,7 @@ from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
-from mvqlab.quick_steps import quick_steps
+from mvqlab.quick_steps import quick_choice, quick_steps
 
 Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
 
@@ -45,6 +45,7 @@ class _Chooser:
         self.has_ended = torch.zeros(n_images, dtype=torch.bool, device=device)
         self.last = torch.full((n_images,), -1, device=device)
         self.n_drawn = torch.zeros(1, dtype=torch.long, device=device)
+        self.choose = choose
         self.draw = {"code": self.code, "position": self.position}
 
     def code(self, logits: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class _Chooser:
     def _choose(self, part: Part, possible: Tensor, k: int, p: float) -> Tensor:
         if self.listen is not None:
             self.listen(part, possible)
-        return choose(possible, self.settings.temperature, k, p, self.generator)
+        return self.choose(possible, self.settings.temperature, k, p, self.generator)
 
     def note(self, pair: NextPair) -> None:
         self.is_taken.scatter_(1, pair.positions.unsqueeze(1), True)
@@ -162,6 +163,7 @@ def sample_pairs(
     # a replayed step calls nobody
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
     kernels = settings.kernels if use_graph else "plain"
+    chooser.choose = quick_choice(kernels)
     with Evaluating(model), packed_linears(model, n_rows), quick_steps(model, kernels, n_rows):
         cache = model.begin(n_rows, conditions, static=use_graph)
         step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import QuantizerConfig, SamplingConfig
+from mvqlab.filters import FORBIDDEN, choose
 from mvqlab.gpu.toys import (
     KINDS,
     N_CLASSES,
@@ -119,6 +120,19 @@ def drawn(kind: str, temperature: float, **settings: object) -> Pairs:
 def test_a_replayed_step_draws_what_a_plain_one_draws(kind: str, temperature: float) -> None:
     plain, replayed = drawn(kind, temperature), drawn(kind, temperature, cuda_graph=True)
     assert torch.equal(plain.codes, replayed.codes) and torch.equal(plain.positions, replayed.positions)
+
+
+def test_one_kernel_chooses_what_the_filters_choose() -> None:
+    pytest.importorskip("triton")
+    from mvqlab.fused_kernels import fused_choose
+
+    logits = 3.0 * torch.randn(200, 1025, device=GPU)
+    logits = logits.masked_fill(torch.rand(200, 1025, device=GPU) < 0.3, FORBIDDEN)[:, :1024]
+    for k, p in ((0, 1.0), (100, 0.95), (10, 0.95), (0, 0.8)):
+        ways = (choose, fused_choose)
+        one, other = (way(logits, 0.9, k, p, torch.Generator(GPU).manual_seed(2)) for way in ways)
+        # a sum in another order may move the edge of top-p by one choice
+        assert (one != other).sum() <= 2, (k, p)
 
 
 @pytest.mark.parametrize("kernels", ["fused", "compiled"])

@@ -73,12 +73,22 @@ def test_the_plain_ways_are_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 INTERPRETED = """
-from test_quick_steps import assert_same, toy_stage2
 import torch
+from test_quick_steps import assert_same, toy_stage2
 from mvqlab import fused_kernels
+from mvqlab.filters import FORBIDDEN, choose
+
+logits = 3.0 * torch.randn(40, 51, generator=torch.Generator().manual_seed(1))
+logits = logits.masked_fill(torch.rand(40, 51) < 0.3, FORBIDDEN)[:, :50]
+for k, p in ((0, 1.0), (10, 0.9), (0, 0.8), (100, 1.0)):
+    ways = (choose, fused_kernels.fused_choose)
+    drawn = [way(logits, 0.9, k, p, torch.Generator().manual_seed(2)) for way in ways]
+    assert torch.equal(*drawn), (k, p)
+linear, x = torch.nn.Linear(48, 10), torch.randn(2, 48)  # no powers of two
+torch.testing.assert_close(fused_kernels.fused_linear(x, linear), linear(x), atol=1e-5, rtol=1e-5)
 fused_kernels.BLOCK_PLACES = 16  # so that there are several blocks, the last one not full
 for kind, n_rows in (("code_first", 1), ("raster", 2)):
-    assert_same(toy_stage2(kind, width=48 if kind == "raster" else 64, layers=1), "fused", n_rows)
+    assert_same(toy_stage2(kind, layers=1), "fused", n_rows)
 """
 
 

@@ -17,6 +17,7 @@ from mvqlab.gpu.clock import Moment, seconds_of
 from mvqlab.gpu.report import Report, release_memory
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.stage2 import build_stage2
+from mvqlab.quick_steps import quick_choice
 from mvqlab.sampling import chooser_of, sample_pairs
 
 SKIPPED_PAIRS = 6  # the first is not replayed, three warm up, one is captured
@@ -150,9 +151,10 @@ def same_likeliest(report: Report, device: torch.device, sizes: Sizes) -> None:
 def chooser_cost(report: Report, device: torch.device, sizes: Sizes) -> None:
     """What choosing a code and a position costs of a pair: filters and draws alone, replayed."""
     model = build(sizes, device)
-    for n_images in (1, 64):
+    for n_images, kernels in ((1, "plain"), (1, "fused"), (64, "plain"), (64, "fused")):
         generator = torch.Generator(device).manual_seed(0)
         chooser = chooser_of(model, n_images, SamplingConfig(), generator)
+        chooser.choose = quick_choice(kernels if device.type == "cuda" else "plain")
         codes = torch.randn(n_images, sizes.codebook_size + 1, device=device)
         places = torch.randn(n_images, sizes.side**2 + 1, device=device)
 
@@ -163,7 +165,9 @@ def chooser_cost(report: Report, device: torch.device, sizes: Sizes) -> None:
         run = ReplayedStep(choose, generator) if device.type == "cuda" else choose
         with torch.no_grad():
             seconds = seconds_of(run, device, repeats=50, warmup=6)
-        report.add(f"choosing code and position, batch {n_images}", value=1e3 * seconds, unit="ms a pair")
+        report.add(
+            f"choosing code and position, {kernels}, batch {n_images}", value=1e3 * seconds, unit="ms a pair"
+        )
 
 
 def generate_parts(report: Report, device: torch.device, sizes: Sizes, is_static: bool) -> None:
