@@ -176,6 +176,9 @@ class BackboneConfig(Section):
     block: Literal["residual", "depthwise"] = (
         "residual"  # `patch` only: 3x3, 3x3; or ConvNeXt's 7x7, 1x1, 1x1
     )
+    padding: Literal["zeros", "replicate"] = (
+        "zeros"  # `patch` only: beyond the border; the latter: no checker
+    )
     residual_blocks: Count = 1  # a level; `patch` has one level (the decoder has one block more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
     feature_dim: Count = 64  # d: channels of the feature map Z

@@ -72,6 +72,7 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["backbone.kind=patch", "data.resolution=30"], r"multiple of 4, the side of a patch"),
         (["backbone.kind=patch", "backbone.patch_size=1"], r"patch_size: .*greater than or equal to 2"),
         (["backbone.kind=patch", "backbone.attention_resolutions=[16]"], r"feature maps have sides \[8\]"),
+        (["backbone.kind=patch", "backbone.padding=mirror"], r"backbone.padding: .*'zeros' or 'replicate'"),
         (["backbone.kind=patches"], r"backbone.kind: .*'vqgan' or 'patch'"),
         (["backbone.channel_multipliers=[]"], r"at least 1 item"),
         (["loss.adversarial_weight=1", "discriminator.layers=4"], r"needs images of 48 pixels"),

@@ -86,6 +86,19 @@ def test_a_pixel_reaches_its_patch_and_those_around_it(block: str, blocks: int, 
     assert torch.equal(reached, expected)
 
 
+@pytest.mark.parametrize("block", ["residual", "depthwise"])
+@pytest.mark.parametrize(("padding", "is_flat"), [("replicate", True), ("zeros", False)])
+def test_repeated_borders_keep_flat_ground_flat(block: str, padding: str, is_flat: bool) -> None:
+    """An image of one colour has the same features everywhere, and one feature the same patch."""
+    config = BackboneConfig(kind="patch", block=block, padding=padding, base_channels=6, feature_dim=10)
+    features = build_encoder(config, 32)(torch.full((1, 3, 32, 32), 0.3))
+    images = build_decoder(config, 32, has_head=False)(torch.full((1, 10, 8, 8), 0.3))
+    patches = nn.functional.pixel_unshuffle(images, 4)
+    for maps in (features, patches):
+        spread = (maps - maps[..., :1, :1]).abs().max()
+        assert (spread < 1e-5) == is_flat
+
+
 def test_a_region_is_drawn_in_its_patch_and_those_around_it() -> None:
     """The decoder has a convolution at either end and one block more than the encoder."""
     config = BackboneConfig(kind="patch", base_channels=6, residual_blocks=1, feature_dim=10)

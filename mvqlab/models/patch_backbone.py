@@ -56,6 +56,17 @@ def _blocks(n_blocks: int, side: int, config: BackboneConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _pad(model: nn.Module, mode: str) -> None:
+    """Let all convolutions of `model` that look around see `mode` ("zeros" or "replicate") beyond the border.
+
+    Zeros tell a convolution where the border is, and a grid of 16 x 16 regions has much border: flat ground
+    gets a dark frame and a pattern of patches.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
+            module.padding_mode = mode
+
+
 class PatchEncoder(nn.Module):
     """Images (B, 3, H, W) in [-1, 1] to features (B, d, h, w)."""
 
@@ -66,6 +77,7 @@ class PatchEncoder(nn.Module):
         self.conv_in = nn.Conv2d(3 * config.patch_size**2, width, 3, padding=1)
         self.blocks = _blocks(config.residual_blocks, side, config)
         self.conv_out = nn.Conv2d(width, config.feature_dim, 1)
+        _pad(self, config.padding)
 
     def forward(self, images: Tensor) -> Tensor:
         patches = F.pixel_unshuffle(images, self.patch_size)  # (B, 3, H, W) -> (B, 3 p^2, h, w)
@@ -87,6 +99,7 @@ class PatchDecoder(nn.Module):
         self.conv_in = nn.Conv2d(config.feature_dim, width, 3, padding=1)
         self.blocks = _blocks(config.residual_blocks + 1, side, config)
         self.conv_out = nn.Conv2d(width, 3 * config.patch_size**2, 3, padding=1)
+        _pad(self, config.padding)
 
     @property
     def last_layer(self) -> Tensor:
