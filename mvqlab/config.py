@@ -78,6 +78,8 @@ Mixture = Annotated[dict[str, float], BeforeValidator(_mixture)]
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 BackboneKind = Literal["vqgan", "patch"]
+BlockKind = Literal["residual", "depthwise"]
+Padding = Literal["zeros", "replicate"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -173,12 +175,8 @@ class BackboneConfig(Section):
     base_channels: Count = 32  # channels at full resolution (`patch`: at the grid's side)
     channel_multipliers: Multipliers = (1, 2, 2)  # `vqgan` only: one a level; all but the last halve the side
     patch_size: Annotated[int, Field(ge=2)] = 4  # `patch` only: side of the patches, pixels; one is a region
-    block: Literal["residual", "depthwise"] = (
-        "residual"  # `patch` only: 3x3, 3x3; or ConvNeXt's 7x7, 1x1, 1x1
-    )
-    padding: Literal["zeros", "replicate"] = (
-        "zeros"  # `patch` only: beyond the border; the latter: no checker
-    )
+    block: BlockKind = "depthwise"  # `patch` only: ConvNeXt's (7x7, 1x1, 1x1), or `residual` (3x3, 3x3)
+    padding: Padding = "zeros"  # `patch` only: what lies beyond the border; `replicate`: no frame, no checker
     residual_blocks: Count = 1  # a level; `patch` has one level (the decoder has one block more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
     feature_dim: Count = 64  # d: channels of the feature map Z

@@ -28,7 +28,7 @@ PATCHES = {
     "stage1.batch_size": 4,
     "stage1.warmup_steps": 0,
 }
-DEPTHWISE = {"backbone.block": "depthwise", "backbone.attention_resolutions": [8]}
+RESIDUAL = {"backbone.block": "residual", "backbone.attention_resolutions": [8]}
 PLAIN = {"mask.kind": "none", "mask.mask_ratio": 0.0}
 
 
@@ -101,7 +101,7 @@ def test_repeated_borders_keep_flat_ground_flat(block: str, padding: str, is_fla
 
 def test_a_region_is_drawn_in_its_patch_and_those_around_it() -> None:
     """The decoder has a convolution at either end and one block more than the encoder."""
-    config = BackboneConfig(kind="patch", base_channels=6, residual_blocks=1, feature_dim=10)
+    config = BackboneConfig(kind="patch", block="residual", base_channels=6, feature_dim=10)
     decoder = without_norms(build_decoder(config, 64, has_head=False))
     features = torch.randn(1, 10, 16, 16)
     changed = features.clone()
@@ -112,7 +112,7 @@ def test_a_region_is_drawn_in_its_patch_and_those_around_it() -> None:
     assert torch.equal(reached, expected)
 
 
-@pytest.mark.parametrize("overrides", [{}, PLAIN, DEPTHWISE, {"mask.kind": "truth"}, {"mask.scorer": "conv"}])
+@pytest.mark.parametrize("overrides", [{}, PLAIN, RESIDUAL, {"mask.kind": "truth"}, {"mask.scorer": "conv"}])
 def test_pairs_and_back(overrides: dict) -> None:
     model = build_stage1(patches(**overrides)).eval()
     images, importance = torch.randn(2, 3, 32, 32), torch.rand(2, 32, 32) > 0.5
@@ -122,7 +122,7 @@ def test_pairs_and_back(overrides: dict) -> None:
 
 
 def test_reconstruction_moves_every_parameter() -> None:
-    for overrides in ({}, PLAIN, DEPTHWISE):
+    for overrides in ({}, PLAIN, RESIDUAL):
         model = build_stage1(patches(**{"backbone.zero_init": False}, **overrides))
         images = torch.randn(4, 3, 32, 32)
         model.initialise_codebook(images)
@@ -132,7 +132,7 @@ def test_reconstruction_moves_every_parameter() -> None:
         assert still == []
 
 
-@pytest.mark.parametrize("overrides", [{}, DEPTHWISE])
+@pytest.mark.parametrize("overrides", [{}, RESIDUAL])
 def test_silent_branches_leave_a_linear_trunk(overrides: dict) -> None:
     """What zero_init promises: at first the encoder is linear, but for the bias."""
     encoder = build_stage1(patches(**{"backbone.zero_init": True}, **overrides)).encoder
