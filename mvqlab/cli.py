@@ -16,6 +16,7 @@ from mvqlab.cli_course import add_course
 from mvqlab.cli_data import add_data
 from mvqlab.cli_gpu import add_gpu
 from mvqlab.cli_grid import add_grid
+from mvqlab.cli_results import add_results
 from mvqlab.cli_sample import add_sample
 from mvqlab.usage import UsageError
 
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_sample(commands.add_parser("sample", help="draw images with a trained model"))
     add_course(commands.add_parser("course", help="solve or grade the notebooks of the course"))
     add_data(commands.add_parser("data", help="fetch and list the data sets"))
+    add_results(commands.add_parser("results", help="make the kept pictures anew"))
     _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
 
