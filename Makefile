@@ -53,12 +53,12 @@ book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into 
 checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, into results/shipped (hours on a CPU)
 	@for name in mqvae plain_vq mqvae_all_ratios; do \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
-	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
+	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
 	@for pair in mqvae/stackformer mqvae/stackformer_short plain_vq/raster mqvae/stackformer_classes mqvae/stackformer_captions; do \
 	  stage1=$${pair%/*}; name=$${pair#*/}; \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
 	    --stage1 results/shipped/$$stage1 && \
-	  $(BIN)/python -m mvqlab.shipped results/shipped/$$name $$name || exit 1; done
+	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
 
 # What a machine with a GPU is asked for, in stages of a few minutes. Where mvqlab is installed already:
 # make gpu-check PYTHON=/path/to/its/python

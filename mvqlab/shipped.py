@@ -5,32 +5,21 @@
 
 Each lies in `mvqlab/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
 half precision, and `card.yaml`: what it was trained on, how long, at which commit, and how good it is.
-`python -m mvqlab.shipped RUN NAME` makes one from a run (`make checkpoints` makes all).
+`mvqlab.shipping` makes one from a run.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
-from torch import nn
 
-from mvqlab.captions import FILE_NAME as CAPTIONS
-from mvqlab.config import Config, save_config
-from mvqlab.data import Splits, build_splits
-from mvqlab.evaluation import build_extractor, evaluate_generation, evaluate_stage1, stage2_columns
-from mvqlab.files import whole_file, write_text_whole
+from mvqlab.config import Config
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.stage2 import n_parameters
-from mvqlab.results import environment
-from mvqlab.sampling import sample_images
 from mvqlab.training import load_settings, load_stage1, load_stage2
-from mvqlab.training.checkpoint import save_weights
 
 FOLDER = Path(__file__).parent / "checkpoints"
 CARD = "card.yaml"
@@ -95,77 +84,3 @@ def _require_stage(name: str, stage: int) -> dict[str, Any]:
     if card["stage"] != stage:
         raise ShippedError(f"'{name}' is a model of stage {card['stage']}, not of stage {stage}")
     return card
-
-
-def ship(run: Path, name: str, purpose: str, stage1: str | None = None) -> Path:
-    """Put the trained model in the folder `run` among the shipped ones, with a card; returns its folder.
-
-    `stage1` names the shipped stage 1 that a transformer belongs to. What the card measures, it measures on
-    the weights as shipped, in half precision.
-    """
-    config, folder = load_settings(run), FOLDER / name
-    splits = build_splits(config.data)
-    extractor = build_extractor(config, splits)
-    facts = {"purpose": purpose, "stage": 1 if stage1 is None else 2}
-    if stage1 is None:
-        model: nn.Module = load_stage1(run)
-    else:
-        of_stage1 = load_shipped_stage1(stage1)
-        facts["stage1"] = stage1
-        model = load_stage2(run, of_stage1)
-    for file in ("curves.csv", CAPTIONS):
-        if (run / file).exists():
-            write_text_whole(folder / file, (run / file).read_text(encoding="utf-8"))
-    with whole_file(folder / "config.yaml") as path:
-        save_config(config, path)
-    save_weights(model.half(), folder / "weights.safetensors", shipped=name)
-    model.float()
-    if stage1 is None:
-        metrics = evaluate_stage1(model, splits, config, extractor)
-    else:
-        samples = sample_images(model, of_stage1, config)
-        metrics = evaluate_generation(samples.images, splits, config, extractor)
-        metrics |= stage2_columns(pd.read_csv(run / "curves.csv"), samples)
-    write_text_whole(
-        folder / CARD, yaml.safe_dump(_card(facts, config, splits, model, metrics), sort_keys=False)
-    )
-    return folder
-
-
-def _card(
-    facts: dict[str, Any], config: Config, splits: Splits, model: nn.Module, metrics: dict[str, Any]
-) -> dict[str, Any]:
-    made_with = {name: environment().get(name) for name in ("mvqlab", "git_commit", "torch", "device")}
-    return {
-        **facts,
-        "data": f"{config.data.name}, {config.data.resolution} pixels, {len(splits.train)} images",
-        "data_hash": splits.data_hash,
-        "steps": (config.stage1 if facts["stage"] == 1 else config.stage2).steps,
-        "seed": config.seed,
-        "parameters": n_parameters(model),
-        "weights": "float16",
-        "made_with": made_with,
-        "metrics": {key: round(v, 5) if isinstance(v, float) else v for key, v in metrics.items()},
-    }
-
-
-def main() -> None:
-    """``python -m mvqlab.shipped RUN NAME [--purpose WORDS] [--stage1 NAME]``"""
-    parser = argparse.ArgumentParser(description="put a trained model among those that come with mvqlab")
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("name", help="its name among the shipped models")
-    parser.add_argument("--purpose", help="one line on what it is for; default: what its card says")
-    parser.add_argument(
-        "--stage1", help="for a transformer: its shipped stage 1; default: what its card says"
-    )
-    options = parser.parse_args()
-    card = shipped_card(options.name) if options.name in shipped_names() else {}
-    purpose = options.purpose or card.get("purpose")
-    if purpose is None:
-        parser.error(f"'{options.name}' is new: say what it is for with --purpose")
-    torch.manual_seed(0)
-    print(ship(options.run, options.name, purpose, options.stage1 or card.get("stage1")))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,8 +13,18 @@ from tiny_runs import write_run
 from mvqlab import cli
 from mvqlab.evaluation.masked_image import EncodedImage
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.plots import made
-from mvqlab.plots.mask_moving import BACK, DROPPED, RATIOS, STILL_RATIOS, STOP, Stop, hidden, moving
+from mvqlab.plots import made, mask_moving
+from mvqlab.plots.mask_moving import (
+    BACK,
+    DROPPED,
+    RATIOS,
+    STILL_RATIOS,
+    STOP,
+    Stop,
+    hidden,
+    moving,
+    save_moving,
+)
 from mvqlab.plots.sheet import GAP, MARGIN, SMALL, Row, enlarged, sheet, width_of
 
 
@@ -96,11 +106,11 @@ def test_frames_go_forth_and_back_are_equally_large_and_close_the_loop() -> None
     frames = moving(images, some_stops(images), ["credit"])
     pictures, milliseconds = zip(*frames, strict=True)
     assert len({picture.size for picture in pictures}) == 1
-    assert len(frames) == 20 + 9
+    assert len(frames) == 20 + 6
     assert milliseconds[1] == STOP and milliseconds[0] == milliseconds[19] > STOP
     assert set(milliseconds[20:]) == {BACK}
     # back over stops that were shown, ending next to the first
-    assert [pictures.index(picture) for picture in pictures[20:]] == [17, 15, 13, 11, 9, 7, 5, 3, 1]
+    assert [pictures.index(picture) for picture in pictures[20:]] == [16, 13, 10, 7, 4, 1]
 
 
 def test_the_moving_picture_is_written_whole_plays_for_ever_and_has_a_still_beside_it(
@@ -112,10 +122,23 @@ def test_the_moving_picture_is_written_whole_plays_for_ever_and_has_a_still_besi
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     with Image.open(first[0]) as animation:
         assert animation.info["loop"] == 0
-        assert len(list(ImageSequence.Iterator(animation))) == 29
+        assert len(list(ImageSequence.Iterator(animation))) == 26
     assert first[0].stat().st_size < 2 * 2**20
     with Image.open(first[1]) as still:
         assert still.format == "PNG" and still.height > 8 * 48
+
+
+def test_a_moving_picture_is_exact_unless_that_takes_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [(enlarged(image, 2), 100 * (number + 1)) for number, image in enumerate(some_images())]
+    with Image.open(save_moving(frames, tmp_path / "exact.webp")) as exact:
+        for frame, (picture, milliseconds) in zip(ImageSequence.Iterator(exact), frames, strict=True):
+            assert np.array_equal(frame.convert("RGB"), picture)
+            assert frame.info["duration"] == milliseconds
+    monkeypatch.setattr(mask_moving, "MOST_BYTES", 100)
+    softer = save_moving(frames, tmp_path / "softer.webp")
+    assert softer.stat().st_size < (tmp_path / "exact.webp").stat().st_size
 
 
 def test_reconstructions_keep_what_the_name_of_the_row_says(runs: tuple[Path, Path]) -> None:
@@ -193,11 +216,7 @@ def test_emoji_are_of_different_groups_and_held_out(tmp_path: Path) -> None:
     run, _ = write_run(tmp_path, "code_first")
     images = made.one_of_each_group(made.load_model(str(run)))
     held_out = build_splits(DataConfig(name="emoji", resolution=16)).validation
+    items = [held_out[index] for index in range(len(held_out))]
     assert len(images) == made.N_GROUPS
-    labels = [
-        next(
-            n["label"] for n in map(held_out.__getitem__, range(len(held_out))) if torch.equal(n["image"], i)
-        )
-        for i in images
-    ]
+    labels = [next(item["label"] for item in items if torch.equal(item["image"], image)) for image in images]
     assert labels == list(range(made.N_GROUPS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mvqlab.files import whole_file
+from mvqlab.files import write_bytes_whole
 from mvqlab.plots.sheet import GAP, INK, MARGIN, SMALL, TEXT, Pixels, Row, font, sheet, width_of
 
 RATIOS = tuple(round(0.05 * step, 2) for step in range(20))  # shares dropped, 0 to 95 %
 STILL_RATIOS = (0.0, 0.5, 0.75, 0.9)
 DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
-STOP, END, BACK = 450, 1400, 120  # milliseconds: of a stop, of the two ends, of a stop on the way back
+STOP, END, BACK = 450, 1400, 150  # milliseconds: of a stop, of the two ends, of a stop on the way back
+MOST_BYTES = 2 * 2**20  # of the moving file: it is the first thing that a page loads
 FACTOR = 2  # pixels of the picture for a pixel of an image of 64
 
 
@@ -45,8 +47,8 @@ def moving(
     frames = [_frame(images, stop, foot, factor) for stop in stops]
     forth = [(frame, STOP) for frame in frames]
     forth[0], forth[-1] = (frames[0], END), (frames[-1], END)
-    # every second stop is enough for a way that nobody reads
-    return forth + [(frame, BACK) for frame in frames[-3:0:-2]]
+    # every third stop is enough for a way that nobody reads
+    return forth + [(frame, BACK) for frame in frames[-4:0:-3]]
 
 
 def stacked(
@@ -68,21 +70,23 @@ def hidden(image: Pixels, is_kept: NDArray[np.bool_]) -> Pixels:
     return np.where(kept, image, np.array(DROPPED, dtype=np.uint8))
 
 
-def save_moving(frames: Sequence[tuple[Image.Image, int]], path: Path, quality: int = 88) -> Path:
-    """Write frames as an animated WebP that repeats for ever, whole, and return its path."""
-    pictures, milliseconds = zip(*frames, strict=True)
-    with whole_file(path) as temporary:
-        pictures[0].save(
-            temporary,
-            format="WEBP",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=list(milliseconds),
-            loop=0,
-            quality=quality,
-            method=6,
-        )
+def save_moving(frames: Sequence[tuple[Image.Image, int]], path: Path) -> Path:
+    """Write frames as an animated WebP that repeats for ever, whole, and return its path.
+
+    Pixels are exact where the file then has at most `MOST_BYTES`; else edges soften a little.
+    """
+    exact = _webp(frames, lossless=True, quality=100, method=4)
+    content = exact if len(exact) <= MOST_BYTES else _webp(frames, quality=95, method=4)
+    write_bytes_whole(path, content)
     return path
+
+
+def _webp(frames: Sequence[tuple[Image.Image, int]], **how: int) -> bytes:
+    pictures, milliseconds = zip(*frames, strict=True)
+    file = io.BytesIO()
+    more = {"append_images": pictures[1:], "duration": list(milliseconds), "loop": 0}
+    pictures[0].save(file, format="WEBP", save_all=True, **more, **how)
+    return file.getvalue()
 
 
 def _frame(images: NDArray[np.uint8], stop: Stop, foot: Sequence[str], factor: int) -> Image.Image:
