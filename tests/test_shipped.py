@@ -11,6 +11,7 @@ from mvqlab.captions import load_caption_tokenizer
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, reconstruction_quality
 from mvqlab.models.stage2 import n_parameters
+from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.sampling import sample_pairs
 from mvqlab.shipped import (
     FOLDER,
@@ -29,7 +30,7 @@ STAGE2 = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
 
 
 def test_they_are_all_there_and_small() -> None:
-    assert STAGE1 == ["mqvae", "mqvae_all_ratios", "plain_vq"]
+    assert {"mqvae", "mqvae_all_ratios", "plain_vq"} <= set(STAGE1)
     assert {"raster", "stackformer", "stackformer_captions", "stackformer_classes"} <= set(STAGE2)
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     assert size < 16 * 2**20
@@ -42,9 +43,30 @@ def test_a_card_says_what_was_trained_on_what_for_how_long_and_how_good_it_is(na
     stage = config.stage1 if card["stage"] == 1 else config.stage2
     assert (card["steps"], card["seed"]) == (stage.steps, config.seed)
     assert card["data_hash"] == build_splits(config.data).data_hash
-    assert shipped_curves(name)["step"].max() == card["steps"]
+    curves = shipped_curves(name)
+    assert curves["step"].max() == card["steps"]
+    assert card["seconds"] == pytest.approx(curves["seconds"].max(), abs=0.51)
     model = load_shipped_stage1(name) if card["stage"] == 1 else load_shipped_stage2(name)
     assert n_parameters(model) == card["parameters"] and not model.training
+
+
+@pytest.mark.parametrize("name", STAGE1)
+def test_a_model_of_all_ratios_says_how_good_it_is_at_several_and_beside_random_masks(name: str) -> None:
+    metrics, (fewest, most) = shipped_card(name)["metrics"], shipped_config(name).mask.ratio_range
+    ratios = {column for column in metrics if column.startswith("psnr_")}
+    if fewest == most:
+        assert not ratios
+    else:
+        assert ratios == {"psnr_50", "psnr_50_random", "psnr_75", "psnr_75_random"}
+        assert metrics["psnr_50"] > metrics["psnr_75"] > metrics["psnr_75_random"]
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_whose_drawings_and_photographs_were_learned_from_is_told(name: str) -> None:
+    card, data = shipped_card(name), shipped_config(name).data
+    learned_from_others = {"emoji", "photos", "fashion"} & {data.name, *(data.mixture or {})}
+    assert bool(learned_from_others) == ("credit" in card)
+    assert ("emoji" in learned_from_others) == ("CC BY-SA 4.0" in card.get("licence", ""))
 
 
 @pytest.mark.slow
@@ -60,15 +82,15 @@ def test_images_come_back_as_well_as_the_card_says(name: str) -> None:
 @pytest.mark.parametrize("name", STAGE2)
 def test_samples_decode_with_the_stage_1_on_the_card(name: str) -> None:
     model, stage1 = load_shipped_stage2(name), load_shipped_stage1(shipped_card(name)["stage1"])
-    conditions = {
-        "stackformer_classes": torch.tensor([0, 7]),
-        "stackformer_captions": torch.ones(2, shipped_config(name).transformer.caption_length).long(),
-    }
-    told = conditions.get(name)
+    told, side = None, stage1.config.data.resolution
+    if isinstance(model.start, ClassStart):
+        told = torch.tensor([0, model.start.n_classes - 1])
+    elif isinstance(model.start, CaptionStart):
+        told = torch.ones(2, shipped_config(name).transformer.caption_length).long()
     pairs = sample_pairs(model, 2, generator=torch.Generator().manual_seed(0), conditions=told)
     with torch.no_grad():
         images = stage1.decode(pairs)
-    assert images.shape == (2, 3, 32, 32) and images.isfinite().all()
+    assert images.shape == (2, 3, side, side) and images.isfinite().all()
     assert images.std() > 0.02
 
 
@@ -78,9 +100,10 @@ def test_equal_parameters_and_equal_steps_where_two_are_compared() -> None:
     assert raster["parameters"] == pytest.approx(stackformer["parameters"], rel=0.03)
 
 
-def test_the_tokenizer_lies_beside_the_model_of_captions() -> None:
-    tokenizer = load_caption_tokenizer(shipped_folder("stackformer_captions"))
-    settings = shipped_config("stackformer_captions").transformer
+@pytest.mark.parametrize("name", [name for name in STAGE2 if name.endswith("_captions")])
+def test_the_tokenizer_lies_beside_a_model_of_captions(name: str) -> None:
+    tokenizer = load_caption_tokenizer(shipped_folder(name))
+    settings = shipped_config(name).transformer
     assert tokenizer.length == settings.caption_length
     assert tokenizer.vocabulary_size <= settings.vocabulary_size
     assert "red" in tokenizer.known_words
@@ -88,7 +111,7 @@ def test_the_tokenizer_lies_beside_the_model_of_captions() -> None:
 
 def test_what_is_not_there_is_said_with_what_is() -> None:
     with pytest.raises(
-        ShippedError, match="no model 'vqgan' comes with mvqlab: there are mqvae, mqvae_all_ratios"
+        ShippedError, match=r"no model 'vqgan' comes with mvqlab: there are .*mqvae, mqvae_all_ratios"
     ):
         load_shipped_stage1("vqgan")
     with pytest.raises(ShippedError, match="'raster' is a model of stage 2, not of stage 1"):
