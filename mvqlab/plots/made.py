@@ -112,7 +112,8 @@ def _sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     drawn = sample(n_rows * n_classes, asked.model, stage1=asked.stage1, seed=0)
     images = [as_pixels(image) for image in drawn.images]
     rows = [Row(images[start : start + n_classes]) for start in range(0, len(images), n_classes)]
-    foot = [f"{Path(asked.model).name}: samples 0 to {len(images) - 1}, {settings_of(drawn.asked)}"]
+    numbers = f"samples 0 to {len(images) - 1}, not selected"
+    foot = [f"{Path(asked.model).name}: {numbers}; {settings_of(drawn.asked)}"]
     foot += [splits.credit] if splits.credit else []
     picture = sheet(rows, factor_for(trained.stage1), columns=splits.class_names, foot=foot)
     return [save_png(picture, asked.folder / f"{name}.png")]
