@@ -15,6 +15,7 @@ from tiny_runs import TINY, write_run
 from mvqlab import shipped, shipping
 from mvqlab.config import DataConfig, load_config
 from mvqlab.data import build_splits
+from mvqlab.gpu import train as gpu_train
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.shipping import Facts, ShippingError, data_words, licence_of, planned_facts, psnr_over_ratios
 from mvqlab.training import load_stage1
@@ -101,6 +102,12 @@ def test_the_plan_names_a_transformer_after_its_stage_1() -> None:
     for place, (name, facts) in enumerate(plan):
         stage1 = Facts(**facts).stage1
         assert stage1 is None or stage1 in dict(plan[:place]), name
+
+
+def test_what_a_gpu_trains_has_a_place_in_the_plan_with_the_same_stage_1() -> None:
+    for planned in gpu_train.PLAN:
+        facts = planned_facts(planned.name)
+        assert facts is not None and facts.stage1 == planned.stage1, planned.name
 
 
 def test_words_on_the_data() -> None:
