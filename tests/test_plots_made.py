@@ -123,7 +123,7 @@ def test_the_moving_picture_is_written_whole_plays_for_ever_and_has_a_still_besi
     with Image.open(first[0]) as animation:
         assert animation.info["loop"] == 0
         assert len(list(ImageSequence.Iterator(animation))) == 26
-    assert first[0].stat().st_size < 2 * 2**20
+    assert first[0].stat().st_size < 2_000_000
     with Image.open(first[1]) as still:
         assert still.format == "PNG" and still.height > 8 * 48
 

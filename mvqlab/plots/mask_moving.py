@@ -18,7 +18,7 @@ RATIOS = tuple(round(0.05 * step, 2) for step in range(20))  # shares dropped, 0
 STILL_RATIOS = (0.0, 0.5, 0.75, 0.9)
 DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
 STOP, END, BACK = 450, 1400, 150  # milliseconds: of a stop, of the two ends, of a stop on the way back
-MOST_BYTES = 2 * 2**20  # of the moving file: it is the first thing that a page loads
+MOST_BYTES = 2_000_000  # of the moving file: it is the first thing that a page loads
 FACTOR = 2  # pixels of the picture for a pixel of an image of 64
 
 
