@@ -262,3 +262,17 @@ def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) ->
     held_out = DrawnImages(pixels, None)
     train_stage2_on_device(config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=silent)
     load_stage2(tmp_path / "2", load_stage1(tmp_path / "1"))
+
+
+def test_a_run_that_goes_on_from_weights_begins_where_they_ended(tmp_path: Path) -> None:
+    config = toy()
+    ramp = torch.linspace(0, 255, 16).to(torch.uint8).expand(8, 3, 16, 16).contiguous()
+    source = StoredImages(ramp)
+    first = train_stage1_on_device(config, source, ramp, tmp_path / "1", 1.0, n_steps=120, say=silent)
+    more = toy("stage1.learning_rate=1e-9", "stage1.weight_average=0.0")
+    start = tmp_path / "1" / "weights.safetensors"
+    second = train_stage1_on_device(
+        more, source, ramp, tmp_path / "2", 1.0, n_steps=3, start=start, say=silent
+    )
+    # the weights stand still at this rate; the codebook follows the same features
+    assert second.held_out["psnr"] == pytest.approx(first.held_out["psnr"], abs=0.5)

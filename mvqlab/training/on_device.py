@@ -29,7 +29,7 @@ from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
 from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
-from mvqlab.training.checkpoint import save_settings, save_weights
+from mvqlab.training.checkpoint import load_weights, save_settings, save_weights
 from mvqlab.training.curves import Curves
 from mvqlab.training.device_data import DrawnImages, ImageSource
 from mvqlab.training.launch import seed_everything
@@ -196,12 +196,16 @@ class _Stage1(_Run):
         folder: Path,
         device: torch.device,
         compile_blocks: bool,
+        start: Path | None,
     ) -> None:
-        """held_out (M, 3, H, W) uint8 on the device."""
+        """held_out (M, 3, H, W) uint8 on the device. start: weights to go on from."""
         seed_everything(config.seed)
-        model = build_stage1(config).to(device, memory_format=torch.channels_last)
+        model = build_stage1(config)
+        if start is not None:
+            load_weights(model, start)
+        model.to(device, memory_format=torch.channels_last)
         super().__init__(model, config, config.stage1, folder, device, compile_blocks)
-        self.source, self.held_out_images = source, held_out
+        self.source, self.held_out_images, self.is_begun = source, held_out, start is not None
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         is_gpu = self.device.type == "cuda"
@@ -223,7 +227,9 @@ class _Stage1(_Run):
         return sorted({n_kept(ratio, self.model.n_positions) for ratio in ratios})
 
     def prepare(self) -> None:
-        """The steps before quantising begins; then the codebook starts from data."""
+        """The steps before quantising begins; then the codebook starts from data. A model begun has both."""
+        if self.is_begun:
+            return
         codebook = self.model.quantizer.codebook
         shapes = self.shapes()
         codebook.is_waiting = True
@@ -366,6 +372,7 @@ def train_stage1_on_device(
     seconds: float,
     *,
     n_steps: int | None = None,
+    start: Path | None = None,
     compile_blocks: bool = False,
     say: Say = print,
     on_save: OnSave = lambda: None,
@@ -374,11 +381,12 @@ def train_stage1_on_device(
 
     source: on the device that is to train. held_out (M, 3, H, W) uint8, there too. `folder` receives
     config.yaml (with the steps done), weights.safetensors and curves.csv. n_steps: as many are done instead,
-    however long they take. compile_blocks: the residual and
+    however long they take. start: weights (of the same model) to go on from, with a schedule of their own.
+    compile_blocks: the residual and
     attention blocks go through torch.compile first. say: told how it goes. on_save: called after every save.
     Raises FloatingPointError.
     """
-    run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks)
+    run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks, start)
     run.train(seconds, n_steps, say, on_save)
     return Done(run.average.model(), run.n_steps, run.held_out)
 
