@@ -25,6 +25,7 @@ from mvqlab.data.shapes import COLOURS
 from mvqlab.evaluation.choice import Rank, at_random, by_score
 from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.plots.made_asked_for import ALL, CLASS_ASKED_FOR, make_class_asked_for, make_possible_copies
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
 
@@ -227,6 +228,12 @@ MADE = {
         "a disc, photographs and emoji with 50, 75 and 90 % dropped",
         "anything_mqvae",
         _reconstructions_anything,
+    ),
+    CLASS_ASKED_FOR: Made(
+        "table and figure: how many samples show what was asked for", ALL, lambda a: make_class_asked_for(*a)
+    ),
+    "possible_copies": Made(
+        "table: how many samples may be copies", "emoji_stackformer", lambda a: make_possible_copies(*a)
     ),
     **{
         name: Made(f"{n_rows} samples of each class", model, partial(_sample_sheet, name, n_rows))

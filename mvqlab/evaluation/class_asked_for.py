@@ -1,0 +1,124 @@
+"""Do samples show what was asked for? Shares over guidance, beside those of real images and after stage 1.
+
+Classes are judged by a `ClassJudge`. Captions of simple scenes are judged by the attribute detector: whether
+the object has the colour and the shape that were named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from mvqlab.captions import CaptionTokenizer
+from mvqlab.config import Config, SamplingConfig
+from mvqlab.data import batches_in_order, build_splits
+from mvqlab.evaluation.attribute_detector import AttributeDetector
+from mvqlab.evaluation.attribute_guidance import accuracy_over_guidance
+from mvqlab.evaluation.attributes import BOUND
+from mvqlab.evaluation.class_judge import ClassJudge, Share, data_name, share_of, whole_splits
+from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.start import ClassStart
+from mvqlab.sampling import sample_images
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+N_SAMPLES = 1000
+BATCH_SIZE = 100
+UNFILTERED = {"code_top_k": 0, "code_top_p": 1.0, "position_top_k": 0, "position_top_p": 1.0}
+
+
+def class_asked_for(
+    model: PairModel,
+    stage1: TokenModel,
+    config: Config,
+    judge: ClassJudge,
+    guidance: Sequence[float] = GUIDANCE,
+    n_samples: int = N_SAMPLES,
+) -> pd.DataFrame:
+    """How many of `n_samples` unfiltered samples, each class in turn, show their class: a row a weight.
+
+    Columns: measure, which names figure and judge as a results table would (class_right_judge_fashion32);
+    guidance; right, asked, share, low, high as in `Share`; of_real: share / real_share; real_share,
+    real_asked: of held-out images as they are; restored_share: of these after stage 1, which a perfect
+    transformer would reach; judge: in words. Every weight draws from `config.seed`.
+
+    Raises ValueError for a model that takes no class, or that guidance asks for what it never learned.
+    """
+    if not isinstance(model.start, ClassStart):
+        raise ValueError("this model takes no class, so no class can be asked for")
+    labels = torch.arange(n_samples) % model.start.n_classes
+    restored = restored_right(stage1, config, judge)
+    rows = []
+    for weight in guidance:
+        drawn = sample_images(model, stage1, drawing_with(config, weight, n_samples), labels)
+        rows.append((weight, judge.right(drawn.images, labels)))
+    return _table(f"class_right_{judge.column}", rows, judge.on_real, restored, judge.name)
+
+
+def colour_and_shape(
+    model: PairModel,
+    stage1: TokenModel,
+    config: Config,
+    detector: AttributeDetector,
+    tokenizer: CaptionTokenizer,
+    guidance: Sequence[float] = GUIDANCE,
+    n_samples: int = N_SAMPLES,
+) -> pd.DataFrame:
+    """The same of a model of captions: the object has the colour and the shape that its caption names.
+
+    The captions are those of the first `n_samples` held-out scenes. Raises DataError, ValueError: see
+    `accuracy_over_guidance`.
+    """
+    splits = build_splits(config.data.model_copy(update={"validation_size": n_samples}))
+    asked = drawing_with(config, 1.0, n_samples)
+    told = {"tokenizer": tokenizer, "guidance": guidance}
+    table = accuracy_over_guidance(model, stage1, asked, splits, detector, **told)
+    found = table[table["attribute"] == BOUND]
+    first = found.iloc[0]
+    real, restored = (
+        share_of(round(first[f"{kind}_accuracy"] * first["asked"]), int(first["asked"]))
+        for kind in ("real", "restored")
+    )
+    rows = [(row["guidance"], share_of(int(row["found"]), int(row["asked"]))) for _, row in found.iterrows()]
+    column = f"colour_and_shape_detector_{data_name(config.data)}"
+    return _table(column, rows, real, restored, detector.name)
+
+
+@torch.no_grad()
+def restored_right(stage1: TokenModel, config: Config, judge: ClassJudge) -> Share:
+    """How many held-out images show their class after `stage1`: what a transformer can reach."""
+    device = next(stage1.parameters()).device
+    generator = torch.Generator().manual_seed(config.seed)
+    right = asked = 0
+    for batch in batches_in_order(whole_splits(config.data).validation, BATCH_SIZE):
+        importance = None if batch.importance is None else batch.importance.to(device)
+        images = stage1(batch.images.to(device), importance, generator).images
+        right += int((judge(images) == batch.labels).sum())
+        asked += len(batch)
+    return share_of(right, asked)
+
+
+def drawing_with(config: Config, weight: float, n_samples: int) -> Config:
+    """`config` with guidance of that weight, no filters, and `n_samples` samples."""
+    guided = {"code_guidance": weight, "position_guidance": weight}
+    sampling = SamplingConfig(**{**config.sampling.model_dump(), **UNFILTERED, **guided})
+    evaluation = config.evaluation.model_copy(update={"samples": n_samples, "batch_size": BATCH_SIZE})
+    return config.model_copy(update={"sampling": sampling, "evaluation": evaluation})
+
+
+def _table(
+    measure: str, rows: Sequence[tuple[float, Share]], real: Share, restored: Share, judge: str
+) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {"measure": measure, "guidance": weight, **share._asdict(), "of_real": share.share / real.share}
+            for weight, share in rows
+        ]
+    ).assign(real_share=real.share, real_asked=real.asked, restored_share=restored.share, judge=judge)

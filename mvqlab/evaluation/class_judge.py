@@ -1,0 +1,193 @@
+"""The judge of classes: a small network that learned from real training images alone to name their class.
+
+    judge = class_judge(config.data)
+    judge.right(images, labels)         # share of images that show the class that was asked for
+
+It is trained once a data set, on all its training images, and kept. What it names right on real held-out
+images is what it can see at all: shares of samples are to be read beside that figure.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvqlab.config import DataConfig
+from mvqlab.data import Splits, batches, batches_in_order, build_splits
+from mvqlab.data.samples import DataError
+from mvqlab.evaluation.generation import to_uint8
+from mvqlab.evaluation.network_cache import Trained, trained_once
+from mvqlab.progress import Progress
+
+RECIPE_VERSION = 1  # raise it when the network or its training changes
+STEPS = 1400  # three times the 60,000 garments: two to three minutes of one thread
+SEED = 0  # not the run's own: runs with different seeds are to be measured alike
+BATCH_SIZE = 128
+LEARNING_RATE = 1e-2  # at its highest
+RESOLUTION = 32  # pixels: what it sees of any image
+MOST_TRAINING, MOST_HELD_OUT = 60_000, 10_000  # images; of drawn scenes there is no end
+CONFIDENCE = 0.95
+
+
+class Share(NamedTuple):
+    """`right` of `asked` images, and that share with its exact (Clopper-Pearson) 95 % interval, 0 to 1."""
+
+    right: int
+    asked: int
+    share: float
+    low: float
+    high: float
+
+
+def share_of(right: int, asked: int) -> Share:
+    """The share of `right` in `asked`, with its interval. Raises ValueError if nothing was asked for."""
+    from scipy.stats import binomtest
+
+    if asked < 1:
+        raise ValueError("nothing was asked for, so nothing can be right")
+    interval = binomtest(right, asked).proportion_ci(CONFIDENCE, method="exact")
+    return Share(right, asked, right / asked, float(interval.low), float(interval.high))
+
+
+class JudgeNetwork(nn.Module):
+    """Four convolutions with batch norm, averaged over the image, and a linear head."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _convolution(3, 24, stride=2, kernel=5),
+            _convolution(24, 48),
+            _convolution(48, 96, stride=2),
+            _convolution(96, 96),
+        )
+        self.head = nn.Linear(96, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, n_classes) of images (B, 3, H, W) in [-1, 1]; large ones are averaged down."""
+        small = images if images.shape[-1] == RESOLUTION else F.adaptive_avg_pool2d(images, RESOLUTION)
+        return self.head(self.body(small).mean(dim=(2, 3)))
+
+
+class ClassJudge(nn.Module):
+    """A trained `JudgeNetwork`, frozen.
+
+    column: what the columns of its figures end in. name: in words. on_real: what it names right of real
+    held-out images.
+    """
+
+    def __init__(self, network: JudgeNetwork, column: str, class_names: list[str], on_real: Share) -> None:
+        super().__init__()
+        self.network, self.column, self.class_names, self.on_real = network, column, class_names, on_real
+        self.name = f"{column} ({on_real.share:.1%} right on {on_real.asked} real held-out images)"
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ClassJudge:
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, batch_size: int = 256) -> Tensor:
+        """The class (B,) of each of `images` (B, 3, H, W), uint8 or in [-1, 1]; on the CPU."""
+        device = self.network.head.weight.device
+        chunks = [
+            self.network(to_uint8(chunk).to(device).float() / 127.5 - 1.0).argmax(dim=1)
+            for chunk in images.split(batch_size)
+        ]
+        return torch.cat(chunks).cpu()
+
+    def right(self, images: Tensor, labels: Tensor) -> Share:
+        """How many of `images` (B, 3, H, W) show their class of `labels` (B,)."""
+        return share_of(int((self(images) == labels.cpu()).sum()), len(labels))
+
+
+def class_judge(
+    data: DataConfig,
+    steps: int = STEPS,
+    *,
+    seed: int = SEED,
+    cache: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> ClassJudge:
+    """The judge of the classes of `data`: read from the folder `cache`, or trained for `steps` and put there.
+
+    Sizes and seed of `data` are not looked at: the judge learns from all training images that the set has
+    (of drawn scenes from 60,000), so that one serves all runs. `cache`: see `trained_once`.
+
+    Raises DataError for data without classes, OSError, before any training, if the folder cannot be written.
+    """
+    splits = whole_splits(data)
+    if splits.n_classes < 2:
+        raise DataError(
+            f"data.name={data.name} has no classes to tell apart, so there is no judge of classes"
+        )
+    column = f"judge_{data_name(data)}"
+
+    def train() -> Trained:
+        network = train_judge_network(splits, steps, seed, device)
+        right, asked = _right_on(network, splits)
+        return Trained(network, {"right": str(right), "asked": str(asked)})
+
+    def finish(network: JudgeNetwork, about: dict[str, str]) -> ClassJudge:
+        on_real = share_of(int(about["right"]), int(about["asked"]))
+        return ClassJudge(network, column, splits.class_names, on_real)
+
+    name = f"{column}-{splits.data_hash}-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
+    return trained_once(name, lambda: JudgeNetwork(splits.n_classes), train, finish, cache).to(device)
+
+
+def whole_splits(data: DataConfig) -> Splits:
+    """All images of the set that `data` names; of drawn scenes 60,000 and 10,000."""
+    sizes = {"train_size": MOST_TRAINING, "validation_size": MOST_HELD_OUT, "seed": SEED, "flip": True}
+    return build_splits(data.model_copy(update=sizes))
+
+
+def data_name(data: DataConfig) -> str:
+    """The set in one word, with its resolution: fashion32, simple32, emoji64."""
+    name = data.scene if data.name == "shapes" and data.scene != "full" else data.set or data.name
+    return f"{name}{data.resolution}"
+
+
+@torch.enable_grad()
+def train_judge_network(
+    splits: Splits, steps: int, seed: int, device: torch.device | str = "cpu"
+) -> JudgeNetwork:
+    """Train for `steps` batches of 128 training images, mirrored where they may be.
+
+    It comes back in evaluation mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = JudgeNetwork(splits.n_classes).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    stream = batches(splits.train, BATCH_SIZE, seed=seed)
+    with Progress("judge of classes", steps) as progress:
+        for _ in range(steps):
+            batch = next(stream)
+            loss = F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            progress.advance(loss=loss.item())
+    return network.eval()
+
+
+@torch.no_grad()
+def _right_on(network: JudgeNetwork, splits: Splits) -> tuple[int, int]:
+    """How many held-out images are named right, and how many there are."""
+    device = network.head.weight.device
+    right = asked = 0
+    for batch in batches_in_order(splits.validation, 256):
+        right += int((network(batch.images.to(device)).argmax(dim=1).cpu() == batch.labels).sum())
+        asked += len(batch)
+    return right, asked
+
+
+def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    convolution = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())

@@ -1,0 +1,48 @@
+"""How many generated images may be copies of training images: the columns of a card or a table."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mvqlab.data import Splits
+from mvqlab.data.samples import PictureDataset
+from mvqlab.evaluation.extractors import FeatureExtractor
+from mvqlab.evaluation.generation import features_of
+from mvqlab.evaluation.memorisation import memorisation, suspected_interval
+
+N_SAMPLES = 500
+RESAMPLES = 200
+
+
+def possible_copies(
+    generated: Tensor, splits: Splits, extractor: FeatureExtractor, seed: int = 0
+) -> dict[str, float]:
+    """Of `generated` (m, 3, H, W), uint8 or in [-1, 1], the share that may be copies; see `memorisation`.
+
+    suspected_<column>, with _low and _high, its 95 % interval: nearer to a training image than all but the
+    nearest hundredth of held-out images, so that honest images have about 0.01; suspected_images: how many
+    were looked at. Where training images are mirrored, their mirror images are searched, too.
+    """
+    training = _images(splits.train)
+    if splits.train.flip:
+        training = torch.cat([training, training.flip(-1)])
+    found = memorisation(
+        features_of(extractor, generated),
+        features_of(extractor, training),
+        features_of(extractor, _images(splits.validation)),
+    )
+    interval = suspected_interval(found, RESAMPLES, seed)
+    name = f"suspected_{extractor.column}"
+    return {
+        name: interval.value,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+        "suspected_images": len(generated),
+    }
+
+
+def _images(dataset: PictureDataset) -> Tensor:
+    """(n, 3, H, W) uint8."""
+    pixels = [torch.from_numpy(dataset.remembered(index).pixels) for index in range(len(dataset))]
+    return torch.stack(pixels)
