@@ -47,7 +47,7 @@ def test_a_code_stands_at_its_position_and_a_dropped_region_is_hatched() -> None
     every = {(column - 0.5, row - 0.5) for row in range(3) for column in range(3)}
     assert hatched == every - {(1.5, -0.5), (-0.5, 0.5)}
     shown = left.images[0].get_array()
-    assert (shown[:2, 4:] == 10).all() and (shown[:2, :4] > 180).all()
+    assert (shown[:2, 4:] == 10).all() and (shown[:2, :4] > 90).all()
 
 
 def test_a_strip_shows_the_pixels_of_each_pair_in_their_order() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mvqlab.pictures import Pictures
 
 CELL = 0.95  # inches of an image in a figure
+DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
 
 
 def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Figure:
@@ -45,10 +46,10 @@ def masks(pictures: Pictures, title: str = "", n_images: int = 8) -> Figure:
 
 
 def hide_dropped(image: NDArray[np.uint8], is_kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """`image` (H, W, 3) with the regions that are not kept (h, w) faded to a light grey."""
+    """`image` (H, W, 3) with the regions that are not kept (h, w) faded to slate."""
     factor = image.shape[0] // is_kept.shape[0]
     kept = np.kron(is_kept, np.ones((factor, factor), dtype=bool))[..., None]
-    return np.where(kept, image, (0.12 * image + 0.88 * 235).astype(np.uint8))
+    return np.where(kept, image, (0.12 * image + 0.88 * np.array(DROPPED)).astype(np.uint8))
 
 
 def picture_grid(

@@ -78,9 +78,12 @@ def score_map(
     panels[0].set_title("image and its regions", fontsize=9)
     drawn = panels[1].imshow(scores, cmap=MAP_COLOURS)
     middle = (scores.min() + scores.max()) / 2.0
+    is_narrow = width > 8  # no room for the 0 before the point
     for (row, column), score in np.ndenumerate(scores):
         ink = "white" if score < middle else "black"
-        panels[1].text(column, row, f"{score:.2f}", ha="center", va="center", fontsize=7, color=ink)
+        written = f"{score:.2f}".removeprefix("0" if is_narrow else "")
+        size = 5 if is_narrow else 7
+        panels[1].text(column, row, written, ha="center", va="center", fontsize=size, color=ink)
     fence(panels[1], is_kept)
     panels[1].set_title("score (kept regions fenced in)", fontsize=9)
     figure.colorbar(drawn, ax=panels[1], fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)

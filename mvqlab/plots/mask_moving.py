@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mvqlab.files import write_bytes_whole
+from mvqlab.plots.images import DROPPED
 from mvqlab.plots.sheet import GAP, INK, MARGIN, SMALL, TEXT, Pixels, Row, font, sheet, width_of
 
 RATIOS = tuple(round(0.05 * step, 2) for step in range(20))  # shares dropped, 0 to 95 %
 STILL_RATIOS = (0.0, 0.5, 0.75, 0.9)
-DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
 STOP, END, BACK = 450, 1400, 150  # milliseconds: of a stop, of the two ends, of a stop on the way back
 MOST_BYTES = 2_000_000  # of the moving file: it is the first thing that a page loads
 FACTOR = 2  # pixels of the picture for a pixel of an image of 64

@@ -82,7 +82,7 @@ def code_grid(image: NDArray[np.uint8], codes: ArrayLike, positions: ArrayLike, 
         )
     for code, position in zip(codes, positions, strict=True):
         row, column = divmod(int(position), side)
-        right.text(column, row, str(code), ha="center", va="center", fontsize=10)
+        right.text(column, row, str(code), ha="center", va="center", fontsize=10 if side <= 8 else 6.5)
     for axis in (left, right):
         ticks = range(0, side, max(1, side // 8))
         axis.set(xticks=ticks, yticks=ticks, xlabel="column", ylabel="row")
