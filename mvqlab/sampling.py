@@ -6,7 +6,8 @@ How one choice is made from its logits stands in `mvqlab.filters`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -164,7 +165,12 @@ def sample_pairs(
     use_graph = settings.cuda_graph and generator.device.type == "cuda" and listen is None
     kernels = settings.kernels if use_graph else "plain"
     chooser.choose = quick_choice(kernels)
-    with Evaluating(model), packed_linears(model, n_rows), quick_steps(model, kernels, n_rows):
+    with (
+        Evaluating(model),
+        packed_linears(model, n_rows),
+        quick_steps(model, kernels, n_rows),
+        attention_without_plans(is_needed=not use_graph),
+    ):
         cache = model.begin(n_rows, conditions, static=use_graph)
         step = _Step(model, cache, _Guide(chooser, n_images) if is_guided else chooser)
         go_on = ReplayedStep(step, generator) if use_graph else step
@@ -249,6 +255,22 @@ def _on_device(generator: torch.Generator, model: PairModel) -> torch.Generator:
             f"the generator is on {generator.device}, the model on {device}: use torch.Generator('{device}')"
         )
     return generator
+
+
+@contextmanager
+def attention_without_plans(is_needed: bool = True) -> Iterator[None]:
+    """Inside the `with`, attention is not cuDNN's, if that `is_needed`: where the number of keys grows.
+
+    On an H100, torch hands attention in half precision to cuDNN, which plans anew, for tens of milliseconds,
+    at every length that it has not seen: at every pair, that is. The other kernels need no plan. The setting
+    is torch's, of the whole process, while it lasts.
+    """
+    was_enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(was_enabled and not is_needed)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(was_enabled)
 
 
 class Evaluating:

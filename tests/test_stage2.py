@@ -285,6 +285,27 @@ def test_a_replayed_step_draws_what_a_plain_one_draws(model: PairModel) -> None:
     assert torch.equal(drawn[0].codes, drawn[1].codes) and torch.equal(drawn[0].positions, drawn[1].positions)
 
 
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_attention_over_a_growing_cache_is_not_left_to_what_plans_for_every_length(
+    model: PairModel, is_enabled: bool
+) -> None:
+    setting = torch.backends.cuda
+    before = setting.cudnn_sdp_enabled()
+    seen = []
+    try:
+        setting.enable_cudnn_sdp(is_enabled)
+        sample_pairs(
+            model,
+            B,
+            generator=torch.Generator().manual_seed(0),
+            progress=lambda: seen.append(setting.cudnn_sdp_enabled()),
+        )
+        assert seen and not any(seen)
+        assert setting.cudnn_sdp_enabled() == is_enabled, "it is put back"
+    finally:
+        setting.enable_cudnn_sdp(before)
+
+
 class NoWaiting(TorchDispatchMode):
     """Refuses what makes the host wait for its device."""
 
