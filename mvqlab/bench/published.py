@@ -10,7 +10,7 @@ from torch import nn
 from mvqlab.bench.timing import Case
 from mvqlab.config import load_config
 from mvqlab.memory import peak_process_memory
-from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.mqvae import build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
 from mvqlab.training.stage1 import adam
@@ -23,7 +23,7 @@ def published_cases(device: torch.device) -> list[Case]:
     n_images = config.stage1.batch_size if is_gpu else 1
     work = f"ffhq256, stage-1 step with L1 loss, {n_images} images"
     with torch.device(device):
-        stage1 = build_stage1(config).to(memory_format=torch.channels_last).train()
+        stage1 = build_stage1(config).to(memory_format=quickest_layout(device)).train()
         images = torch.rand(n_images, 3, 256, 256) * 2 - 1
     step = _step(stage1, lambda: (stage1(images).images - images).abs().mean(), device)
     cases = [Case(work, "ours", "ours", step, memory=lambda: peak_memory(step, device))]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mvqlab.bench.timing import Case
 from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.models.masking import n_kept
-from mvqlab.models.mqvae import TokenModel, build_stage1
+from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
 
@@ -49,7 +49,7 @@ def _stage1_cases(device: torch.device) -> list[Case]:
 
 def _stage1(config: Config, device: torch.device) -> TokenModel:
     torch.manual_seed(0)
-    return build_stage1(config).to(device, memory_format=torch.channels_last).train()
+    return build_stage1(config).to(device, memory_format=quickest_layout(device)).train()
 
 
 def _parts(model: TokenModel, images: Tensor) -> dict[str, Callable[[], None]]:

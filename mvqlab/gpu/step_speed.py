@@ -16,7 +16,7 @@ from mvqlab.gpu.transcription import transcribe
 from mvqlab.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.masking import n_kept
-from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.mqvae import build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
 from mvqlab.models.transformer import weight_decay_groups
@@ -49,14 +49,20 @@ class Stage1Step:
     """One update of model and discriminator. `is_plain`: the transcription, with its two forward passes."""
 
     def __init__(
-        self, config: Config, device: torch.device, precision: str, is_plain: bool, channels_last: bool = True
+        self,
+        config: Config,
+        device: torch.device,
+        precision: str,
+        is_plain: bool,
+        layout: torch.memory_format | None = None,
     ) -> None:
+        """layout: of the weights; by default the plain way's own, and ours as training has it."""
         self.config, self.device, self.precision, self.is_plain = config, device, precision, is_plain
         torch.manual_seed(0)
         with torch.device(device):
             model, discriminator = build_stage1(config), PatchDiscriminator(config.discriminator)
             images = torch.rand(N_IMAGES, 3, config.data.resolution, config.data.resolution) * 2 - 1
-        form = torch.channels_last if channels_last and not is_plain else torch.contiguous_format
+        form = layout or (torch.contiguous_format if is_plain else quickest_layout(device))
         self.model = (transcribe(model) if is_plain else model).to(memory_format=form).train()
         self.discriminator = discriminator.to(memory_format=form)
         self.images = images
@@ -86,13 +92,16 @@ class Stage1Step:
 
 
 def stage1_steps(report: Report, device: torch.device, toy: bool, precision: str) -> None:
-    """A stage-1 step: ours, ours channels first, and the transcription."""
+    """A stage-1 step: the transcription, ours, and ours in the other layout of images."""
     config = published(toy)
     work = f"stage-1 step, {precision}, {N_IMAGES} images"
+    other, name = torch.channels_last, "channels last"
+    if quickest_layout(device) == other:
+        other, name = torch.contiguous_format, "channels first"
     ways = {
         "plain transcription": {"is_plain": True},
         "ours": {"is_plain": False},
-        "ours, channels first": {"is_plain": False, "channels_last": False},
+        f"ours, {name}": {"is_plain": False, "layout": other},
     }
     seconds: dict[str, float] = {}
     for way, options in ways.items():
@@ -139,7 +148,7 @@ def stage1_modules(report: Report, device: torch.device, toy: bool) -> None:
     config = published(toy)
     torch.manual_seed(0)
     with torch.device(device):
-        model = build_stage1(config).to(memory_format=torch.channels_last).train()
+        model = build_stage1(config).to(memory_format=quickest_layout(device)).train()
         images = torch.rand(N_IMAGES, 3, config.data.resolution, config.data.resolution) * 2 - 1
         plain = transcribe(build_stage1(config)).train()
     with torch.no_grad(), autocast(device, "bf16"):

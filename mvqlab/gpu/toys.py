@@ -11,7 +11,7 @@ from torch import Tensor
 from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.models.discriminator import PatchDiscriminator
-from mvqlab.models.mqvae import TokenModel, build_stage1
+from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
@@ -95,7 +95,7 @@ def stage1_losses(
     precision: "fp32" or "bf16". compiled: a backend of torch.compile, or none.
     """
     config, images = toy_config(), toy_images(8)
-    model = toy_stage1(config, images).to(device, memory_format=torch.channels_last)
+    model = toy_stage1(config, images).to(device, memory_format=quickest_layout(device))
     torch.manual_seed(1)
     discriminator = PatchDiscriminator(config.discriminator).to(device)
     optimisers = [adam(model, config.stage1), adam(discriminator, config.stage1)]

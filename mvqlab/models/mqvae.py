@@ -198,3 +198,12 @@ def build_stage1(config: Config) -> MQVAE | PlainVQ:
     if config.backbone.zero_init:
         silence_branches(model)
     return model
+
+
+def quickest_layout(device: torch.device) -> torch.memory_format:
+    """How a stage-1 model's weights should lie for training on `device`.
+
+    Channels last makes a step a fifth faster on CPUs. On an H100 it made that of `ffhq256` a seventh slower,
+    in float32 and in bfloat16 alike (results/gpu).
+    """
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
