@@ -26,10 +26,15 @@ def add_gpu(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("seconds", type=float, help="in all")
+    parser.add_argument("seconds", type=float, help="in all; at least half of them go to training")
     parser.add_argument("--pack", type=Path, default=PACK, help=f"from `mvqlab gpu pack`; default: {PACK}")
     parser.add_argument(
         "--out", type=Path, default=Path("results/gpu/runs"), help="default: results/gpu/runs"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="where the report goes; default: beside the bundles or, without them, results/gpu",
     )
     parser.add_argument("--bundles", type=Path, help="also write the runs here, as a few tar files")
     parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
@@ -76,4 +81,5 @@ def _train(options: argparse.Namespace) -> int:
         overrides=options.set,
         bundles=options.bundles,
         compile_blocks=options.compile,
+        results=options.results or options.bundles or Path("results/gpu"),
     )

@@ -101,6 +101,27 @@ def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(tmp_path:
     assert "2 ok, 1 failed, 2 skipped" in capsys.readouterr().out
 
 
+def test_rows_of_an_earlier_process_stay_until_they_are_found_anew(tmp_path: Path) -> None:
+    first = Report(tmp_path, "train")
+    first.facts["commit"] = "0abc"  # of another commit
+    first.add("one", value=1)
+    first.add("two", value=2, note="quick")
+    second = Report(tmp_path, "train", keeps_others=True)
+    second.add("two", "skipped")
+    second.add("three", value=3)
+    kept = {row.name: row for row in second.all_rows()}
+    assert list(kept) == ["one", "two", "three"]
+    assert kept["two"].value == 2, "what was skipped takes nobody's place"
+    assert kept["two"].note == "quick; found with commit 0abc" and kept["three"].note == ""
+    second.add("two", value=4)
+    assert {row.name: row.value for row in second.all_rows()} == {"one": 1, "two": 4, "three": 3}
+    third = Report(tmp_path, "train", keeps_others=True)
+    third.add("four")
+    notes = {row["name"]: row["note"] for row in json.loads((tmp_path / "train.json").read_text())["rows"]}
+    assert notes["one"] == "found with commit 0abc" and notes["three"] == ""
+    assert len(Report(tmp_path, "train").all_rows()) == 0, "a stage that is run as a whole begins anew"
+
+
 def test_a_summary_has_twenty_lines_at_most_and_faults_first(tmp_path: Path) -> None:
     report = Report(tmp_path, "check")
     for number in range(30):

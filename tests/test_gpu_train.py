@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mvqlab.config import load_config
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
 from mvqlab.gpu.report import Report
-from mvqlab.gpu.train import PLAN, bundle, train_plan, unbundle
+from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan, unbundle
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.stage2 import n_parameters
 from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
@@ -136,6 +137,54 @@ def test_a_model_that_fails_costs_its_own_transformers_and_no_others(
         "no simple scenes today"
         in json.loads((tmp_path / "report" / "train.json").read_text())["rows"][1]["note"]
     )
+
+
+def test_time_is_shared_out_when_preparation_is_taken_off() -> None:
+    gpu = torch.device("cuda")
+    plan = [
+        Planned("first", "a", "emoji", "emoji64", 30),
+        Planned("second", "a", "emoji", "emoji64", 10),
+        Planned("transformer", "a", "emoji", "emoji64", 20, stage1="first"),
+    ]
+    plain = gpu_train.preparations(plan, gpu, compile_blocks=False)
+    assert plain == {"first": 14.0, "second": 14.0, "transformer": 1.0}
+    assert gpu_train.training_seconds(plan, 149.0, plain) == 60.0  # 30 of 60 of 149 - 29
+    assert gpu_train.training_seconds(plan[1:], 75.0, plain) == 20.0
+    assert gpu_train.training_seconds(plan[1:], 7.0, plain) == 0.0
+    compiled = gpu_train.preparations(plan, gpu, compile_blocks=True)
+    assert compiled == {"first": 46.0, "second": 14.0, "transformer": 8.0}, "compiled once a stage"
+    assert set(gpu_train.preparations(plan, CPU, compile_blocks=True).values()) == {0.0}
+
+
+def test_models_that_only_time_to_prepare_is_left_for_are_left_out() -> None:
+    gpu = torch.device("cuda")
+    plan = [Planned(str(n), "a", "emoji", "emoji64", 10) for n in range(4)]
+    for seconds, n_models in ((112.0, 4), (111.0, 3), (28.0, 1), (27.0, 0)):
+        assert gpu_train.that_fit(plan, seconds, gpu, compile_blocks=False) == plan[:n_models]
+    assert gpu_train.that_fit(plan, 1.0, CPU, compile_blocks=False) == plan
+
+
+def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_path: Path) -> None:
+    plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer"}]
+    report = Report(tmp_path / "report", "train", CPU)
+    overrides = [*TOY, "quantizer.start_step=3", "stage1.checkpoint_every=1000"]
+    slow = [replace(one, seconds=0.01 if one.stage1 is None else 1.0) for one in plan]
+    train_plan(toy_arrays(), tmp_path, 2.0, CPU, plan=slow, overrides=overrides, report=report)
+    stage1, stage2 = (row.note for row in report.rows)
+    assert "too short: 20 steps with codes, fewer than 10 x start_step 3" in stage1
+    assert "codes of simple_mqvae, which is too short" in stage2
+    assert gpu_train.of_few_steps(3300, 300) == gpu_train.of_few_steps(1, 0) == ""
+    assert "2999 steps" in gpu_train.of_few_steps(3299, 300)
+
+
+def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
+    pack = write(tmp_path / "pack.zip", toy_arrays())
+    for names in (["simple_mqvae"], ["fashion_mqvae"]):
+        gpu_train.train(pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=TOY, results=tmp_path)
+    rows = json.loads((tmp_path / "train.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["simple_mqvae", "pack", "fashion_mqvae"]
+    page = next(tmp_path.glob("*.md")).read_text()
+    assert page.count("simple_mqvae") == page.count("fashion_mqvae") == page.count("## train") == 1
 
 
 def test_stage_2_learns_the_codes_of_the_weights_that_come_back(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from PIL import Image
 
 from mvqlab.config import Config, load_config
 from mvqlab.models.mqvae import MQVAE
-from mvqlab.training import load_stage1, load_stage2
+from mvqlab.training import load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.device_data import (
     Drawings,
@@ -227,25 +228,54 @@ def test_stage_1_learns_and_its_run_loads_like_any_other(tmp_path: Path) -> None
     ramp = torch.linspace(0, 255, 16).to(torch.uint8).expand(8, 3, 16, 16).contiguous()
     said: list[str] = []
     model = train_stage1_on_device(
-        config, StoredImages(ramp), ramp, tmp_path, 4.0, n_steps=150, say=said.append
-    )
+        config, StoredImages(ramp), ramp, tmp_path, 4.0, n_steps=60, say=said.append
+    ).model
     assert isinstance(model, MQVAE)
     loaded = load_stage1(tmp_path)
     curves = pd.read_csv(tmp_path / "curves.csv")
     assert psnr_of(loaded, ramp, 0.5) == pytest.approx(psnr_of(model, ramp, 0.5), abs=1e-3)
     assert curves["psnr_50"].dropna().iloc[-1] > 15.0  # grey alone is 10.8 dB
-    assert loaded.config.stage1.steps == curves["step"].max() == 150
+    assert loaded.config.stage1.steps == curves["step"].max() == 60
     assert "steps" in said[-1]
+
+
+def test_preparation_is_not_taken_from_the_seconds_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The steps before quantising are slow here: with one clock for all, none would be left."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(on_device, "time", SimpleNamespace(perf_counter=lambda: Clock.now))
+    monkeypatch.setattr(on_device, "CALIBRATION", 1)
+    step = on_device._Stage1.step
+
+    def slow_step(self: on_device._Stage1, shape: int) -> None:
+        Clock.now += 10.0 if self.model.quantizer.codebook.is_waiting else 1.0
+        step(self, shape)
+
+    monkeypatch.setattr(on_device._Stage1, "step", slow_step)
+    config, images = toy("quantizer.start_step=3"), pictures(8)
+
+    def steps_of(seconds: float, within: float | None) -> int:
+        done = on_device.train_stage1_on_device(
+            config, StoredImages(images), images, tmp_path, seconds, within=within, say=silent
+        )
+        return done.n_steps
+
+    assert steps_of(6.0, None) == 3 + 6
+    assert steps_of(6.0, 34.0) == 3 + 4, "`within` holds for all of it"
 
 
 def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> None:
     config = toy("transformer.condition=class", "transformer.dropout=0.0")
     pixels = torch.stack([torch.full((3, 16, 16), shade, dtype=torch.uint8) for shade in (0, 90, 170, 255)])
     source = StoredImages(pixels, torch.arange(4))
-    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 3.0, n_steps=60, say=silent).model
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 3.0, n_steps=40, say=silent).model
     held_out = DrawnImages(pixels, torch.arange(4))
     train_stage2_on_device(
-        config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=150, n_classes=4, say=silent
+        config, stage1, source, held_out, tmp_path / "2", 4.0, n_steps=100, n_classes=4, say=silent
     )
     load_stage2(tmp_path / "2", stage1)
     curves = pd.read_csv(tmp_path / "2" / "curves.csv")
@@ -258,9 +288,9 @@ def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) ->
     config = toy("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
     pixels = pictures(8)
     source = StoredImages(pixels)
-    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 1.0, n_steps=30, say=silent).model
+    stage1 = train_stage1_on_device(config, source, pixels, tmp_path / "1", 1.0, n_steps=12, say=silent).model
     held_out = DrawnImages(pixels, None)
-    train_stage2_on_device(config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=30, say=silent)
+    train_stage2_on_device(config, stage1, source, held_out, tmp_path / "2", 1.0, n_steps=12, say=silent)
     load_stage2(tmp_path / "2", load_stage1(tmp_path / "1"))
 
 

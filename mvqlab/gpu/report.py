@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -48,11 +48,22 @@ class Row:
 
 
 class Report:
-    """The rows of one stage, in `folder`/<stage>.json and .csv, and its section in `folder`/<card>.md."""
+    """The rows of one stage, in `folder`/<stage>.json and .csv, and its section in `folder`/<card>.md.
 
-    def __init__(self, folder: Path | str, stage: str, device: torch.device | None = None) -> None:
+    keeps_others: rows of an earlier process for the same stage and card stay, but for those found anew.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        stage: str,
+        device: torch.device | None = None,
+        *,
+        keeps_others: bool = False,
+    ) -> None:
         self.folder, self.stage = Path(folder), stage
         self.facts = card_facts(device)
+        self.earlier = self._read_earlier() if keeps_others else []
         self.page = self.folder / f"{self.facts['slug']}.md"
         self.rows: list[Row] = []
         self._began = self._last = time.perf_counter()
@@ -109,14 +120,41 @@ class Report:
         facts = ", ".join(f"{name} {value}" for name, value in self.facts.items() if name != "slug")
         table = ["| what | outcome | value | note |", "| --- | --- | --- | --- |"]
         lines = [f"## {self.stage}", "", facts + ".", "", *table]
-        for row in self.rows:
+        for row in self.all_rows():
             value = "" if row.value is None else f"{row.value:.4g} {row.unit}".rstrip()
             cells = (row.name, row.outcome, value, row.note)
             lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
         return "\n".join(lines)
 
+    def all_rows(self) -> list[Row]:
+        """Those of earlier processes, then those of this one; of a name the newest that was not skipped."""
+        done = {row.name for row in self.rows if row.outcome != "skipped"}
+        earlier = [row for row in self.earlier if row.name not in done]
+        kept = {row.name for row in earlier}
+        return earlier + [row for row in self.rows if row.name not in kept]
+
+    def _read_earlier(self) -> list[Row]:
+        """The rows on disk; where other versions found them, their notes say so."""
+        path = self.folder / f"{self.stage}.json"
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"facts": {}, "rows": []}
+        if record["facts"].get("slug") != self.facts["slug"]:
+            return []
+        others = [
+            f"{name} {value}" for name, value in record["facts"].items() if value != self.facts.get(name)
+        ]
+        rows = [Row(**row) for row in record["rows"]]
+        if not others:
+            return rows
+        found_by = f"found with {', '.join(others)}"
+        return [
+            row
+            if "found with" in row.note
+            else replace(row, note="; ".join(filter(None, (row.note, found_by))))
+            for row in rows
+        ]
+
     def _write(self) -> None:
-        rows = [asdict(row) for row in self.rows]
+        rows = [asdict(row) for row in self.all_rows()]
         record = {"stage": self.stage, "facts": self.facts, "rows": rows}
         write_text_whole(self.folder / f"{self.stage}.json", json.dumps(record, indent=1))
         with (

@@ -1,9 +1,10 @@
 """Train the models that ship on real images, one after another, to the best that the seconds given allow.
 
-Each model is a line of `PLAN`: a preset, what is changed in it, and its share of the time. What a model that
-failed leaves over goes to those after it. Runs lie in FOLDER/NAME as any training leaves them; `bundle` packs
-them, with weights in half precision, into a few tar files that are written anew whenever a model is saved, so
-that what was learned comes back whole even if the machine is taken away.
+Each model is a line of `PLAN`: a preset, what is changed in it, and its share of the time that is left when
+all are prepared (`preparations`: steps before quantising, cuDNN's search, captures, compilation). What a
+model that failed leaves over goes to those after it. Runs lie in FOLDER/NAME as any training leaves them;
+`bundle` packs them, with weights in half precision, into a few tar files that are written anew whenever a
+model is saved, so that what was learned comes back whole even if the machine is taken away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,8 @@ from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_de
 
 @dataclass(frozen=True)
 class Planned:
-    """A model to train. stage1: the planned stage 1 that a transformer belongs to. seconds: its share."""
+    """A model to train. stage1: the planned stage 1 that a transformer belongs to. seconds: of training once
+    it is prepared, to be stretched or shortened as all others are."""
 
     name: str
     group: str  # the bundle that it comes back in
@@ -55,6 +57,13 @@ class Planned:
     stage1: str | None = None
 
 
+class Trained(NamedTuple):
+    """A stage 1 as it ships, and what is to be said about it: nothing, if it was trained long enough."""
+
+    model: TokenModel
+    remark: str
+
+
 class DeviceData(NamedTuple):
     """A data set on the device: what is drawn in training, and the held-out pixels with their conditions."""
 
@@ -63,6 +72,12 @@ class DeviceData(NamedTuple):
     n_classes: int = 0
     tokenizer: CaptionTokenizer | None = None
 
+
+# Seconds that preparing a model takes before its captured steps begin, by stage, and what its blocks add if
+# they are the first that are compiled: as it was on an H100 (results/gpu), with 300 steps before quantising.
+PREPARING = {1: 14.0, 2: 1.0}
+COMPILING = {1: 32.0, 2: 7.0}
+LEAST_QUANTISED = 10  # times `quantizer.start_step`: with fewer steps, the codes have hardly been learned
 
 LARGE_BATCH = ("stage1.batch_size=256", "stage1.learning_rate=1.5e-3", "stage1.warmup_steps=200")
 LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "stage1.gradient_clip=1.0")
@@ -127,11 +142,13 @@ def train(
     overrides: Iterable[str] = (),
     bundles: Path | None = None,
     compile_blocks: bool = False,
+    results: Path | None = None,
 ) -> int:
     """Train the plan from the file `pack`, with a row a model in the report of stage "train".
 
-    seconds: in all, the reading of the pack included. only: names of `PLAN`. Returns an exit code, 1 if a
-    model failed. Raises PlanError.
+    seconds: in all, the reading of the pack included. only: names of `PLAN`. results: where the report goes,
+    by default to the `bundles` or, without them, to `folder`; rows of other models that are there already
+    stay. Returns an exit code, 1 if a model failed. Raises PlanError.
     """
     began = time.perf_counter()
     unknown = sorted(set(only or ()) - {planned.name for planned in PLAN})
@@ -142,7 +159,7 @@ def train(
         raise PlanError(f"there is no {pack}: make it on any machine, with `mvqlab gpu pack {pack}`")
     on = best_device(device)
     arrays = read_pack(pack)
-    report = Report(bundles or folder, "train", on)
+    report = Report(results or bundles or folder, "train", on, keeps_others=True)
     report.add("pack", value=sum(array.nbytes for array in arrays.values()) / 2**20, unit="MiB")
     left = seconds - (time.perf_counter() - began)
     train_plan(
@@ -173,16 +190,25 @@ def train_plan(
 ) -> None:
     """Train every model of `plan` into `folder`/NAME within `seconds`, a row of `report` each.
 
+    Those at the end of the plan are left out if preparing them leaves less than half of the time to train.
+
     arrays: from `gpu.pack.read_pack`. overrides: of every model, after its own. bundles: where tar files go.
     """
     deadline = time.perf_counter() + seconds
-    waiting = list(plan)
-    trained: dict[str, TokenModel] = {}
+    plan = list(plan)
+    waiting = that_fit(plan, seconds, device, compile_blocks)
+    for planned in plan[len(waiting) :]:
+        report.add(
+            planned.name, "skipped", note=f"preparing all up to it takes more than half of {seconds:.0f} s"
+        )
+    preparing = preparations(waiting, device, compile_blocks)
+    trained: dict[str, Trained] = {}
     while waiting:
-        share = waiting[0].seconds / sum(planned.seconds for planned in waiting)
+        left = deadline - time.perf_counter()
+        mine = training_seconds(waiting, left, preparing)
         planned = waiting.pop(0)
-        mine = share * (deadline - time.perf_counter())
-        print(f"{planned.name}: {mine:.0f} of {deadline - time.perf_counter():.0f} s left", flush=True)
+        within = left - sum(preparing[later.name] for later in waiting)
+        print(f"{planned.name}: {mine:.0f} of {left:.0f} s left, and its preparation", flush=True)
         if planned.stage1 is not None and planned.stage1 not in trained:
             report.add(planned.name, "skipped", note=f"{planned.stage1} was not trained")
             continue
@@ -190,41 +216,84 @@ def train_plan(
         if bundles is not None:
             how["on_save"] = partial(bundle, folder, bundles, planned.group)
         try:
-            end = time.perf_counter() + mine
-            held_out = _train(planned, arrays, folder, end, device, overrides, trained, how)
+            end = time.perf_counter() + within
+            held_out, remark = _train(planned, arrays, folder, mine, end, device, overrides, trained, how)
             name, value = next(iter(held_out.items()))
-            report.add(
-                planned.name, value=value, unit="dB" if "psnr" in name else "nats", note=words(held_out)
-            )
+            note = "; ".join(filter(None, (words(held_out), remark)))
+            report.add(planned.name, value=value, unit="dB" if "psnr" in name else "nats", note=note)
         except Exception as error:  # the other models go on
             report.failed(planned.name, error)
         release_memory()
+
+
+def preparations(plan: Iterable[Planned], device: torch.device, compile_blocks: bool) -> dict[str, float]:
+    """Seconds that preparing each model of `plan` takes, by name, roughly; 0 where nothing is captured."""
+    seconds: dict[str, float] = {}
+    compiled: set[int] = set()
+    for planned in plan:
+        stage = 1 if planned.stage1 is None else 2
+        is_first = compile_blocks and stage not in compiled
+        compiled.add(stage)
+        seconds[planned.name] = (
+            PREPARING[stage] + is_first * COMPILING[stage] if device.type == "cuda" else 0.0
+        )
+    return seconds
+
+
+def that_fit(
+    plan: Iterable[Planned], seconds: float, device: torch.device, compile_blocks: bool
+) -> list[Planned]:
+    """As many models of `plan`, from its first, as can be prepared in half of `seconds`."""
+    fitting = list(plan)
+    while sum(preparations(fitting, device, compile_blocks).values()) > seconds / 2.0:
+        fitting.pop()
+    return fitting
+
+
+def training_seconds(waiting: Sequence[Planned], left: float, preparing: dict[str, float]) -> float:
+    """Seconds that the first of `waiting` trains: its share of those `left` when all of them are prepared."""
+    for_training = left - sum(preparing[planned.name] for planned in waiting)
+    return max(0.0, for_training) * waiting[0].seconds / sum(planned.seconds for planned in waiting)
 
 
 def _train(
     planned: Planned,
     arrays: Arrays,
     folder: Path,
+    seconds: float,
     deadline: float,
     device: torch.device,
     overrides: Iterable[str],
-    trained: dict[str, TokenModel],
+    trained: dict[str, Trained],
     how: dict[str, Any],
-) -> dict[str, float]:
-    """Train one model until `deadline`, by `time.perf_counter`; returns its last held-out measures."""
+) -> tuple[dict[str, float], str]:
+    """Train one model for `seconds` once it is prepared, at most until `deadline` by `time.perf_counter`.
+
+    Returns its last held-out measures, and a remark if its codes, or those it learns from, are too young.
+    """
     config = load_config(planned.preset, [*planned.overrides, *overrides])
     data = DATA[planned.data](arrays, config, device)
-    seconds = deadline - time.perf_counter()
+    how = {**how, "within": deadline - time.perf_counter()}
     run = folder / planned.name
     if planned.stage1 is None:
         done = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
         # as it ships: what stage 2 learns are the codes of the weights in half precision
-        trained[planned.name] = done.model.half().float()
+        remark = of_few_steps(done.n_steps, config.quantizer.start_step)
+        trained[planned.name] = Trained(done.model.half().float(), remark)
     else:
         more = {"n_classes": data.n_classes, "tokenizer": data.tokenizer, **how}
-        stage1 = trained[planned.stage1]
+        stage1, of_stage1 = trained[planned.stage1]
+        remark = of_stage1 and f"codes of {planned.stage1}, which is {of_stage1}"
         done = train_stage2_on_device(config, stage1, data.source, data.held_out, run, seconds, **more)
-    return {**done.held_out, "steps": done.n_steps}
+    return {**done.held_out, "steps": done.n_steps}, remark
+
+
+def of_few_steps(n_steps: int, start_step: int) -> str:
+    """What is to be said of a stage 1 after `n_steps`, if few of them quantised; else nothing."""
+    quantised = n_steps - start_step
+    if quantised >= LEAST_QUANTISED * start_step:
+        return ""
+    return f"too short: {quantised} steps with codes, fewer than {LEAST_QUANTISED} x start_step {start_step}"
 
 
 def _emoji(arrays: Arrays, config: Config, device: torch.device) -> DeviceData:

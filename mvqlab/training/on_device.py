@@ -38,7 +38,7 @@ from mvqlab.training.tokens import order_pairs
 
 Say = Callable[[str], None]
 OnSave = Callable[[], object]
-SHAPES = 12  # kept regions that a range of mask ratios is served at, evenly spaced
+SHAPES = 8  # kept regions that a range of mask ratios is served at, evenly spaced; each is captured
 CALIBRATION = 20  # steps that are timed to know how many fit
 SAVE_EVERY = 30.0  # seconds
 READ_EVERY = 2.0  # seconds between two waits for the device
@@ -115,8 +115,10 @@ class _Run(ABC):
         self.optimiser.zero_grad(set_to_none=True)
         self.step(shape)
 
-    def train(self, seconds: float, n_steps: int | None, say: Say, on_save: OnSave) -> None:
-        """Train for `seconds` from now, all preparation included, or for `n_steps` if they are given."""
+    def train(
+        self, seconds: float, within: float | None, n_steps: int | None, say: Say, on_save: OnSave
+    ) -> None:
+        """Train for `seconds` once all is prepared, at most until `within` from now, or for `n_steps`."""
         began = time.perf_counter()
         torch.backends.cudnn.benchmark = True  # shapes stay: the quickest convolution is looked for once
         self.model.train()
@@ -124,15 +126,16 @@ class _Run(ABC):
         steps = CapturedSteps(self.step_and_forget, self.shapes(), self.device, self.config.seed)
         self.n_steps += steps.capture(lambda: self.optimiser.zero_grad(set_to_none=True))
         prepared = time.perf_counter() - began
+        end = prepared + seconds if within is None else min(prepared + seconds, within)
         step_seconds = self._calibrate(steps)
-        left = seconds - (time.perf_counter() - began)
+        left = end - (time.perf_counter() - began)
         total = n_steps or self.n_steps + max(1, int(left / step_seconds))
         self.schedule.total.fill_(float(total))
         say(f"  prepared in {prepared:.1f} s, {1e3 * step_seconds:.2f} ms a step, {total} steps in all")
         saved = said = time.perf_counter()
         chunk = max(1, round(READ_EVERY / step_seconds))
         restart_at = int(AVERAGE_FROM * total)
-        while self.n_steps < total and (n_steps or time.perf_counter() - began < seconds):
+        while self.n_steps < total and (n_steps or time.perf_counter() - began < end):
             n = min(chunk, total - self.n_steps)
             for _ in range(n):
                 steps()
@@ -203,6 +206,7 @@ class _Stage1(_Run):
         model = build_stage1(config)
         if start is not None:
             load_weights(model, start)
+        # as the models of results/gpu were trained; channels first has not been tried on these small ones
         model.to(device, memory_format=torch.channels_last)
         super().__init__(model, config, config.stage1, folder, device, compile_blocks)
         self.source, self.held_out_images, self.is_begun = source, held_out, start is not None
@@ -371,6 +375,7 @@ def train_stage1_on_device(
     folder: Path,
     seconds: float,
     *,
+    within: float | None = None,
     n_steps: int | None = None,
     start: Path | None = None,
     compile_blocks: bool = False,
@@ -380,14 +385,14 @@ def train_stage1_on_device(
     """Train the stage 1 that `config` describes for `seconds`; what is kept is the average of its weights.
 
     source: on the device that is to train. held_out (M, 3, H, W) uint8, there too. `folder` receives
-    config.yaml (with the steps done), weights.safetensors and curves.csv. n_steps: as many are done instead,
-    however long they take. start: weights (of the same model) to go on from, with a schedule of their own.
-    compile_blocks: the residual and
-    attention blocks go through torch.compile first. say: told how it goes. on_save: called after every save.
-    Raises FloatingPointError.
+    config.yaml (with the steps done), weights.safetensors and curves.csv. seconds: after the preparation,
+    to which the steps before quantising belong. within: in all, the preparation included; None: without a
+    limit. n_steps: as many are done instead, however long they take. start: weights (of the same model) to
+    go on from, with a schedule of their own. compile_blocks: the residual and attention blocks go through
+    torch.compile first. say: told how it goes. on_save: called after every save. Raises FloatingPointError.
     """
     run = _Stage1(config, source, held_out, folder, held_out.device, compile_blocks, start)
-    run.train(seconds, n_steps, say, on_save)
+    run.train(seconds, within, n_steps, say, on_save)
     return Done(run.average.model(), run.n_steps, run.held_out)
 
 
@@ -399,6 +404,7 @@ def train_stage2_on_device(
     folder: Path,
     seconds: float,
     *,
+    within: float | None = None,
     n_steps: int | None = None,
     n_classes: int = 0,
     tokenizer: CaptionTokenizer | None = None,
@@ -412,7 +418,7 @@ def train_stage2_on_device(
     """
     device = held_out.images.device
     run = _Stage2(config, stage1, source, held_out, n_classes, tokenizer, folder, device, compile_blocks)
-    run.train(seconds, n_steps, say, on_save)
+    run.train(seconds, within, n_steps, say, on_save)
     return Done(run.average.model(), run.n_steps, run.held_out)
 
 
@@ -448,6 +454,7 @@ def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) 
     return sums / len(pixels)
 
 
-def words(values: dict[str, Any]) -> str:
-    """Numbers with their names, for a line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+def words(values: dict[str, float]) -> str:
+    """Numbers with their names, for a line: counts whole, all else with four digits."""
+    shown = {name: value if isinstance(value, int) else f"{value:.4g}" for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
