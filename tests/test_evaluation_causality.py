@@ -67,3 +67,15 @@ def test_a_raster_model_has_no_logits_of_positions() -> None:
 def test_one_image_is_asked_for() -> None:
     with pytest.raises(ValueError, match="one image, not of 3"):
         logit_changes(small(), Pairs(torch.zeros(3, N).long(), torch.arange(N).expand(3, N), SIDE), "code")
+
+
+def test_a_model_of_classes_is_told_the_class_of_the_image() -> None:
+    config = TransformerConfig(width=16, heads=2, code_layers=2, position_layers=2, condition="class")
+    torch.manual_seed(0)
+    model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=N, n_classes=3).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    moved = [logit_changes(model, some_pairs(), "code", torch.tensor([label])).codes for label in (0, 1)]
+    assert torch.equal(moved[0] > 0, later()) and torch.equal(moved[1] > 0, later())
+    assert not torch.equal(*moved)

@@ -22,12 +22,15 @@ class LogitChanges(NamedTuple):
 
 
 @torch.no_grad()
-def logit_changes(model: PairModel, pairs: Pairs, part: Part) -> LogitChanges:
+def logit_changes(
+    model: PairModel, pairs: Pairs, part: Part, conditions: Tensor | None = None
+) -> LogitChanges:
     """What moves in the logits for the `pairs` (1, N) of one image if `part` of one pair becomes another.
 
     Pair after pair is changed, each alone: its code to the next one of the codebook, or its position to
-    the next place, after the last the first. The model must be without classes and in evaluation mode
-    (dropout would change everything). Raises ValueError for more than one image.
+    the next place, after the last the first. `conditions` are those of the image, if the model takes them.
+    The model must be in evaluation mode (dropout would change everything). Raises ValueError for more than
+    one image.
     """
     if len(pairs) != 1:
         raise ValueError(f"give the pairs of one image, not of {len(pairs)}")
@@ -36,8 +39,9 @@ def logit_changes(model: PairModel, pairs: Pairs, part: Part) -> LogitChanges:
     changed, n_values = (codes, model.codebook_size) if part == "code" else (positions, pairs.side**2)
     changed.diagonal().add_(1).remainder_(n_values)
     # the unchanged rows go through in a batch of the same size: other sizes may round otherwise
-    before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side))
-    after = model(Pairs(codes, positions, pairs.side))
+    told = None if conditions is None else conditions.expand(n, *conditions.shape[1:])
+    before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side), told)
+    after = model(Pairs(codes, positions, pairs.side), told)
     moved = [
         None if old is None else (new - old).abs().amax(dim=-1)
         for old, new in zip(before, after, strict=True)

@@ -34,7 +34,8 @@ def pair_orders(
         axis.imshow(hide_dropped(image, is_kept.reshape(side, side)), **place)
         for number, position in enumerate(positions, start=1):
             row, column = divmod(int(position), side)
-            axis.text(column, row, str(number), ha="center", va="center", fontsize=8, path_effects=RIM)
+            size = 8 if side <= 8 else 5
+            axis.text(column, row, str(number), ha="center", va="center", fontsize=size, path_effects=RIM)
         axis.set_title(name, fontsize=9)
     for axis in panels:
         axis.set(xticks=[], yticks=[])
