@@ -79,9 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     presets.set_defaults(command=_presets)
     doctor = commands.add_parser("doctor", help="check the installation and the weights it can use")
     doctor.set_defaults(command=_doctor)
-    bench = commands.add_parser("bench", help="measure speed against the slow ways")
-    bench.add_argument("suites", nargs="*", help="which suites; all by default")
-    bench.set_defaults(command=_bench)
+    _add_bench(commands.add_parser("bench", help="measure speed, or seconds until pictures are good"))
     add_gpu(commands.add_parser("gpu", help="on a machine with a GPU: check, measure and train there"))
     return parser
 
@@ -95,6 +93,19 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="train anew over the run in the folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suites", nargs="*", help="which suites; default: all but quality")
+    quality = parser.add_argument_group("quality: seconds of training until pictures are good")
+    quality.add_argument("--data", nargs="+", metavar="PRESET", help="default: fashion32 simple32")
+    quality.add_argument("--seconds", type=float, help="of training, for each way at most; default: 900")
+    quality.add_argument(
+        "--set", action="append", dest="changes", metavar="key=value", help="change the recipe; may repeat"
+    )
+    quality.add_argument("--only", nargs="+", metavar="WAY", help="some of recipe, shapes32, peer")
+    quality.add_argument("--out", type=Path, dest="folder", help="default: results/bench")
+    parser.set_defaults(command=_bench)
 
 
 def _add_explore(parser: argparse.ArgumentParser) -> None:
@@ -189,9 +200,20 @@ def _doctor(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from mvqlab import bench
 
+    names = ("data", "seconds", "changes", "only", "folder")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.suites == ["quality"]:
+        from mvqlab.bench import quality
+
+        words = {"data": "presets", "changes": "overrides"}
+        quality.main(**{words.get(name, name): value for name, value in given.items()})
+        return 0
+    if given:
+        raise UsageError("--data, --seconds, --set, --only and --out belong to `mvqlab bench quality` alone")
     unknown = sorted(set(options.suites) - set(bench.SUITES))
     if unknown:
-        raise UsageError(f"no suite '{', '.join(unknown)}'; there are {', '.join(bench.SUITES)}")
+        there = ", ".join(bench.SUITES)
+        raise UsageError(f"no suite '{', '.join(unknown)}'; there are {there}, and quality by itself")
     bench.main(options.suites)
     return 0
 

@@ -64,6 +64,7 @@ OPTIONAL_PACKAGES = {
     "tensorboard": "tensorboard",
     "torch-fidelity": "torch_fidelity",
     "transformers": "transformers",
+    "vector-quantize-pytorch": "vector_quantize_pytorch",
 }
 EXTRAS = {
     "sphinx": "book",
@@ -74,6 +75,7 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "torch-fidelity": "inception",
     "transformers": "bench",
+    "vector-quantize-pytorch": "bench",
 }  # which extra brings which
 
 

@@ -10,7 +10,8 @@
     explore     the mask explorer: from a slider's new value to new pictures
     grid        what a point of a grid costs beside its notebook's own work
 
-Results go to `results/bench/<machine>.csv`, with a figure beside it.
+`mvqlab bench quality` is another matter, and takes an hour: seconds of training until pictures are good, see
+`bench.quality`. Results go to `results/bench/<machine>.csv`, with a figure beside it.
 """
 
 from __future__ import annotations

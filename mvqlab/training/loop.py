@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mvqlab.config import OptimiserConfig
 from mvqlab.progress import Progress
@@ -15,6 +15,7 @@ from mvqlab.training.curves import Curves
 
 Losses = dict[str, Tensor]
 OnStep = Callable[[int, dict[str, float]], None]
+OnModel = Callable[[int, nn.Module], None]
 
 
 def run_steps(
@@ -54,6 +55,22 @@ def run_steps(
             if is_due(done, options.checkpoint_every, options.steps):
                 save(done)
             progress.advance(**{name: values[name] for name in ("loss",) if name in values})
+
+
+def with_model(
+    on_step: OnStep | None, on_model: OnModel | None, kept: nn.Module, trained: nn.Module
+) -> OnStep | None:
+    """`on_step`, and after it `on_model` with the model that is `kept`; then what is `trained` goes on."""
+    if on_model is None:
+        return on_step
+
+    def on_both(step: int, values: dict[str, float]) -> None:
+        if on_step is not None:
+            on_step(step, values)
+        on_model(step, kept.eval())
+        trained.train()
+
+    return on_both
 
 
 def is_due(step: int, every: int, last: int) -> bool:

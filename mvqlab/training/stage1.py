@@ -41,7 +41,7 @@ from mvqlab.training.checkpoint import (
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
-from mvqlab.training.loop import Losses, OnStep, run_steps
+from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.schedule import learning_rate, set_learning_rate
 
 if TYPE_CHECKING:
@@ -54,13 +54,16 @@ def train_stage1(
     *,
     resume: bool = False,
     on_step: OnStep | None = None,
+    on_model: OnModel | None = None,
     splits: Splits | None = None,
 ) -> TokenModel:
     """Train the stage-1 model that `config` describes; returns it in evaluation mode.
 
     `folder` receives settings, weights, training state and curves (see `training.checkpoint`). With
     `resume` the run in it goes on where its state was last written. `on_step(step, values)` is called
-    whenever losses are logged. Several processes (`torchrun`) each train on their share of every batch.
+    whenever losses are logged, and `on_model(step, model)` with the model as it would be kept then, in
+    evaluation mode; what these raise ends the training. Several processes (`torchrun`) each train on their
+    share of every batch.
 
     Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
     finite. Warns (CodebookWarning) where quantising would begin after the last step.
@@ -75,7 +78,7 @@ def train_stage1(
         run.load()
     else:
         run.start()
-    run.train(on_step)
+    run.train(with_model(on_step, on_model, run.average.model, run.bare))
     return run.average.model.eval()
 
 

@@ -37,7 +37,7 @@ from mvqlab.training.checkpoint import (
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
-from mvqlab.training.loop import Losses, OnStep, run_steps
+from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.schedule import learning_rate, set_learning_rate
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
@@ -64,11 +64,12 @@ def train_stage2(
     *,
     resume: bool = False,
     on_step: OnStep | None = None,
+    on_model: OnModel | None = None,
     splits: Splits | None = None,
 ) -> PairModel:
     """Train the transformer that `config` describes on the pairs of `stage1`; returns it in evaluation mode.
 
-    The data set is encoded once, before the first step. `folder`, `resume`, `on_step`: as in
+    The data set is encoded once, before the first step. `folder`, `resume`, `on_step`, `on_model`: as in
     `train_stage1`.
 
     Raises CheckpointError if there is nothing to resume, ConfigError if `config` describes another stage 1
@@ -91,7 +92,7 @@ def train_stage2(
         run.load()
     else:
         run.start()
-    run.train(on_step)
+    run.train(with_model(on_step, on_model, run.average.model, run.bare))
     return run.average.model.eval()
 
 
