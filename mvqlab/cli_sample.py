@@ -24,11 +24,15 @@ FILTERS = {
 def add_sample(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mvqlab sample`` to `parser`, and the function that runs it as `command`."""
     parser.add_argument("-n", type=int, default=16, help="images; default: 16")
-    parser.add_argument("--model", default="stackformer", help="a shipped transformer, or a run of stage 2")
+    parser.add_argument(
+        "--model",
+        default="fashion_stackformer",
+        help="a shipped transformer, or a run of stage 2; default: fashion_stackformer",
+    )
     parser.add_argument("--stage1", type=Path, help="for a run of stage 2: the run of its stage 1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first image; default: 0")
-    parser.add_argument("--class", dest="class_name", help="name or number; default: each in turn")
+    parser.add_argument("--class", dest="class_name", help="name or number (sneaker); default: each in turn")
     parser.add_argument("--caption", help="what to draw, for a model of captions")
     parser.add_argument("--complete", type=Path, metavar="IMAGE", help="draw anew what lies outside --keep")
     parser.add_argument("--keep", metavar="TOP,LEFT,BOTTOM,RIGHT", help="in regions, ends left out: 0,0,8,4")

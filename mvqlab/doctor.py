@@ -65,6 +65,7 @@ OPTIONAL_PACKAGES = {
     "torch-fidelity": "torch_fidelity",
     "transformers": "transformers",
     "vector-quantize-pytorch": "vector_quantize_pytorch",
+    "playwright": "playwright",
 }
 EXTRAS = {
     "sphinx": "book",
@@ -76,6 +77,7 @@ EXTRAS = {
     "torch-fidelity": "inception",
     "transformers": "bench",
     "vector-quantize-pytorch": "bench",
+    "playwright": "browser",
 }  # which extra brings which
 
 

@@ -1,7 +1,7 @@
 """Draw images with a trained model, by its name: `mvqlab.sample(...)` and ``mvqlab sample``.
 
-    drawn = mvqlab.sample(16, "stackformer_classes", class_name="ring", seed=3, guidance=2.0)
-    drawn.save("results/rings")
+    drawn = mvqlab.sample(16, "fashion_stackformer", class_name="sneaker", seed=3, guidance=2.0)
+    drawn.save("results/sneakers")
 
 Image number i is the same to the bit whatever else is drawn with it, on one machine with one number of
 threads. A convolution rounds otherwise in a batch of another size, so images are drawn in blocks of a fixed
@@ -21,7 +21,7 @@ from torch import Tensor
 from mvqlab.captions import CaptionWarning, load_caption_tokenizer
 from mvqlab.completion import KeptPart, box, complete_pairs, part_of
 from mvqlab.config import SamplingConfig, config_from_dict
-from mvqlab.data import build_splits
+from mvqlab.data import class_names
 from mvqlab.data.images import read_square
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import seed_of
@@ -31,6 +31,7 @@ from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.progress import Progress
 from mvqlab.sampling import sample_pairs
+from mvqlab.shipped import shipped_told
 from mvqlab.trained import Trained, load_trained
 from mvqlab.training.tokens import order_pairs
 
@@ -39,7 +40,7 @@ BLOCK = 16  # images
 
 def sample(
     n: int = 16,
-    model: str | Path = "stackformer",
+    model: str | Path = "fashion_stackformer",
     *,
     stage1: Path | str | None = None,
     seed: int = 0,
@@ -107,9 +108,9 @@ def _conditions(
     """What images of given numbers are drawn from, what of it was asked for, and remarks on it."""
     start, name = trained.model.start, trained.folder.name
     if class_name is not None and not isinstance(start, ClassStart):
-        raise SampleError(f"{name} takes no class; stackformer_classes does")
+        raise SampleError(f"{name} takes no class; {_those_told('class')}")
     if caption is not None and not isinstance(start, CaptionStart):
-        raise SampleError(f"{name} takes no caption; stackformer_captions does")
+        raise SampleError(f"{name} takes no caption; {_those_told('caption')}")
     if isinstance(start, CaptionStart):
         tokenizer = load_caption_tokenizer(trained.folder)
         tokens = tokenizer.encode([caption or ""])
@@ -123,12 +124,17 @@ def _conditions(
     return lambda numbers: torch.full((len(numbers),), number), {"class_name": class_name}, []
 
 
+def _those_told(condition: str) -> str:
+    names = shipped_told(condition)
+    return f"{', '.join(names) or 'no shipped model'} {'do' if len(names) > 1 else 'does'}"
+
+
 def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> int:
     if isinstance(class_name, int) or class_name.isdecimal():
         if 0 <= int(class_name) < n_classes:
             return int(class_name)
         raise SampleError(f"there is no class {class_name}: they go from 0 to {n_classes - 1}")
-    names = build_splits(trained.config.data).class_names
+    names = class_names(trained.config.data)
     if class_name not in names:
         raise SampleError(f"there is no class '{class_name}': there are {', '.join(names)}")
     return names.index(class_name)

@@ -1,7 +1,7 @@
 """The small trained models that come with mvqlab, so that pictures are good from the first minute.
 
-    mqvae = load_shipped_stage1("mqvae")
-    stackformer = load_shipped_stage2("stackformer")    # predicts the pairs of that MQ-VAE
+    mqvae = load_shipped_stage1("fashion_mqvae")
+    stackformer = load_shipped_stage2("fashion_stackformer")    # predicts the pairs of that MQ-VAE
 
 Each lies in `mvqlab/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
 half precision, and `card.yaml`: what it was trained on, how long, at which commit, and how good it is.
@@ -10,6 +10,7 @@ half precision, and `card.yaml`: what it was trained on, how long, at which comm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
 
 
+def those_shipped(choices: Mapping[str, str]) -> dict[str, str]:
+    """Of words and the models that they stand for, those whose models come with this mvqlab."""
+    return {words: name for words, name in choices.items() if name in shipped_names()}
+
+
+def shipped_told(condition: str) -> list[str]:
+    """Names of the shipped transformers that are told a "class", or a "caption"."""
+    of_stage2 = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
+    return [name for name in of_stage2 if shipped_config(name).transformer.condition == condition]
+
+
 def shipped_card(name: str) -> dict[str, Any]:
     """What is known about a shipped model: purpose, stage, stage1, data, steps, commit, metrics.
 
@@ -58,13 +70,13 @@ def shipped_config(name: str) -> Config:
     return load_settings(shipped_folder(name))
 
 
-def load_shipped_stage1(name: str = "mqvae") -> TokenModel:
+def load_shipped_stage1(name: str = "fashion_mqvae") -> TokenModel:
     """A shipped stage-1 model, in evaluation mode on the CPU. Raises ShippedError."""
     _require_stage(name, 1)
     return load_stage1(FOLDER / name)
 
 
-def load_shipped_stage2(name: str = "stackformer") -> PairModel:
+def load_shipped_stage2(name: str = "fashion_stackformer") -> PairModel:
     """A shipped transformer, in evaluation mode on the CPU, for the pairs of the stage 1 on its card.
 
     Raises ShippedError.

@@ -1,83 +1,25 @@
-"""A headless Chromium for tests, and servers whose pages it opens; without one the tests are skipped."""
+"""A headless Chromium for tests; without one the tests are skipped."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",  # which needs rights that containers do not have
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+from mvqlab.widgets import browser
+from mvqlab.widgets.browser import serve
+
+__all__ = ["open_browser", "serve"]
 
 
 @contextmanager
 def open_browser() -> Iterator[Any]:
     """A Chromium of this machine. Skips the test where there is none, or nothing to drive it."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'mvqlab[dev]'")
-    path = next((found for found in map(shutil.which, NAMES) if found), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with ExitStack() as stack:
         try:
-            yield browser
-        finally:
-            browser.close()
-
-
-@contextmanager
-def serve(command: list[str], folder: Path) -> Iterator[str]:
-    """Run a server in `folder`; gives the address, token and all, that it prints. Stopped as by Ctrl-C."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
-    reader.start()
-    try:
-        yield _address(process, lines)
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        reader.join(10)
-        process.stdout.close()
-
-
-def _address(process: subprocess.Popen[str], lines: list[str]) -> str:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        for line in list(lines):
-            found = re.search(r"http://127\.0\.0\.1:\d+\S*token=\w+", line)
-            if found:
-                return found.group(0)
-        time.sleep(0.1)
-    raise AssertionError("the server did not start:\n" + "".join(lines))
+            chromium = stack.enter_context(browser.open_browser())
+        except browser.NoBrowserError as error:
+            pytest.skip(str(error))
+        yield chromium

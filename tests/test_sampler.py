@@ -21,10 +21,12 @@ import mvqlab
 from mvqlab.captions import CaptionWarning
 from mvqlab.cli import main
 from mvqlab.config import ConfigError
+from mvqlab.data import fashion
 from mvqlab.data.samples import DataError
 from mvqlab.drawn import MOST_ON_SHEET, Drawn, SampleError
 from mvqlab.models.pairs import Pairs
 from mvqlab.one_thread import one_thread
+from mvqlab.shipped import shipped_config
 from mvqlab.trained import load_trained
 from mvqlab.training.tokens import order_pairs
 
@@ -181,17 +183,19 @@ def test_captions_are_heard_and_what_they_cannot_say_is_told(runs: dict[str, dic
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"model": "stackfromer"}, "no shipped model 'stackfromer'; there are raster, stackf"),
-        ({"model": "mqvae"}, "'mqvae' is a stage 1, which draws nothing by itself"),
-        ({"stage1": "results/mine"}, "comes with its own stage 1, mqvae: give no other"),
+        (
+            {"model": "stackfromer"},
+            "no shipped model 'stackfromer'; there are .*fashion_raster, fashion_stack",
+        ),
+        ({"model": "fashion_mqvae"}, "'fashion_mqvae' is a stage 1, which draws nothing by itself"),
+        ({"stage1": "results/mine"}, "comes with its own stage 1, fashion_mqvae: give no other"),
         ({"n": 0}, "n must be at least 1"),
-        ({"class_name": "ring"}, "stackformer takes no class; stackformer_classes does"),
-        ({"caption": "a ring"}, "stackformer takes no caption; stackformer_captions does"),
-        ({"guidance": 2.0}, "stackformer cannot be guided: this model is unconditional"),
-        ({"model": "stackformer_classes", "class_name": "moon"}, "no class 'moon': there are disc, square"),
-        ({"model": "stackformer_classes", "class_name": ""}, "no class '': there are disc, square"),
-        ({"model": "stackformer_classes", "class_name": "8"}, "no class 8: they go from 0 to 7"),
-        ({"model": "stackformer_classes", "class_name": -1}, "no class -1: they go from 0 to 7"),
+        ({"caption": "a boot"}, "fashion_stackformer takes no caption; .*captions does"),
+        ({"class_name": "moon"}, "no class 'moon': there are t-shirt, trouser"),
+        ({"model": "emoji_stackformer", "class_name": "sneaker"}, "no class 'sneaker': there are Smileys"),
+        ({"class_name": ""}, "no class '': there are t-shirt, trouser"),
+        ({"class_name": "10"}, "no class 10: they go from 0 to 9"),
+        ({"class_name": -1}, "no class -1: they go from 0 to 9"),
         ({"keep": (0, 0, 8, 4)}, "needs both an image to complete and the region"),
         ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9, 4)}, "reaches beyond the 8 x 8 regions"),
         ({"complete": torch.zeros(3, 32, 32), "keep": (0, 0, 9)}, r"keep takes a box \(top, left"),
@@ -209,10 +213,33 @@ def test_what_cannot_be_drawn_is_said(asked: dict, words: str) -> None:
 def test_runs_that_do_not_fit_are_said(runs: dict[str, dict[str, Path]]) -> None:
     with pytest.raises(SampleError, match="stage2 cannot be guided: this model never saw"):
         mvqlab.sample(guidance=2.0, **runs["told_always"])
+    with pytest.raises(SampleError, match="stage2 cannot be guided: this model is unconditional"):
+        mvqlab.sample(guidance=2.0, **runs["code_first"])
+    with pytest.raises(SampleError, match=r"stage2 takes no class; .*fashion_stackformer.* do$"):
+        mvqlab.sample(class_name="ring", **runs["code_first"])
     with pytest.raises(SampleError, match="give the folder of the stage 1"):
         mvqlab.sample(model=runs["classes"]["model"])
     with pytest.raises(ConfigError, match=r"describe another stage 1 than the one given.*mask\.kind=none"):
         mvqlab.sample(model=runs["code_first"]["model"], stage1=runs["raster"]["stage1"])
+
+
+def test_names_of_garments_need_no_garments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sneaker is drawn, by the model's own settings, on a machine that never had Fashion-MNIST."""
+
+    def nowhere(*_: object) -> None:
+        raise DataError("no garments here")
+
+    monkeypatch.setattr(fashion, "provide", nowhere)
+    drawn = mvqlab.sample(1, class_name="sneaker")
+    assert same(drawn, mvqlab.sample(1, class_name=7))
+    own = shipped_config("fashion_stackformer").sampling.model_dump(mode="json")
+    assert own.items() <= drawn.asked.items()
+    assert (own["code_top_k"], own["code_top_p"], own["position_top_k"], own["position_top_p"]) == (
+        0,
+        1,
+        0,
+        1,
+    )
 
 
 def test_settings_and_files_are_checked_before_anything_is_drawn() -> None:
@@ -309,16 +336,26 @@ def test_the_command_writes_all_and_replaces_nothing_unasked(
 
 @pytest.mark.slow
 def test_the_command_draws_with_a_shipped_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A ring again and again, then around the left half of the first: its pairs are there in each."""
-    rings = ["sample", "-n", "4", "--model", "stackformer_classes", "--class", "ring", "--guidance", "2"]
-    assert main([*rings, "--out", str(tmp_path / "rings")]) == 0
-    given = tmp_path / "rings" / "image_0000.png"
+    """A boot again and again, then around the left half of the first: its pairs are there in each."""
+    boots = [
+        "sample",
+        "-n",
+        "4",
+        "--model",
+        "fashion_stackformer",
+        "--class",
+        "ankle boot",
+        "--guidance",
+        "2",
+    ]
+    assert main([*boots, "--out", str(tmp_path / "boots")]) == 0
+    given = tmp_path / "boots" / "image_0000.png"
     around = ["--complete", str(given), "--keep", "0,0,8,4", "--out", str(tmp_path / "around")]
-    assert main([*rings, *around]) == 0
+    assert main([*boots, *around]) == 0
     assert str(tmp_path / "around" / "contact_sheet.png") in capsys.readouterr().out
     assert np.array_equal(picture_in(tmp_path / "around" / "given.png"), picture_in(given))
     assert picture_in(tmp_path / "around" / "contact_sheet.png").shape == (2 * 34 + 2, 3 * 34 + 2, 3)
-    trained = load_trained("stackformer_classes")
+    trained = load_trained("fashion_stackformer")
     image = torch.tensor(picture_in(given)).permute(2, 0, 1).float().div(127.5).sub(1.0)
     kept = pairs_of(trained.stage1.encode(image[None]).pairs, 0)
     kept = {place: code for place, code in kept.items() if place % 8 < 4}

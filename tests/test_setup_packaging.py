@@ -134,7 +134,12 @@ def test_what_the_package_imports_is_declared() -> None:
     providers = packages_distributions()
     declared = set(RUNTIME) | set(
         requirements_of(
-            EXTRAS["tensorboard"], EXTRAS["inception"], EXTRAS["bench"], EXTRAS["slurm"], EXTRAS["book"]
+            EXTRAS["tensorboard"],
+            EXTRAS["inception"],
+            EXTRAS["bench"],
+            EXTRAS["slurm"],
+            EXTRAS["book"],
+            EXTRAS["browser"],
         )
     )
     for path in sorted((ROOT / "mvqlab").rglob("*.py")):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import ipywidgets
 import pytest
 import torch
+from PIL import Image
 
 from mvqlab.config import load_config
+from mvqlab.data import DataError, emoji
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.stage2 import build_stage2
+from mvqlab.shipped import shipped_config
+from mvqlab.widgets import mask_explorer
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.codebook_atlas import CodebookAtlas
 from mvqlab.widgets.coded_images import code_images
 from mvqlab.widgets.elements import Message
 from mvqlab.widgets.generation_player import Drawer, GenerationPlayer, Stage
 from mvqlab.widgets.kept_regions import KeptRegions
-from mvqlab.widgets.mask_explorer import PAINTED, MaskExplorer
+from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, PAINTED, MaskExplorer
 from mvqlab.widgets.picture_bytes import error_map, heat_map
 from mvqlab.widgets.recording import record
 
@@ -32,7 +37,7 @@ def tiny(*overrides: str) -> MQVAE:
 
 @pytest.fixture
 def explorer() -> MaskExplorer:
-    return MaskExplorer({"tiny": tiny()}, lpips="none")
+    return MaskExplorer({"tiny": tiny(), "large": tiny("data.resolution=32")}, lpips="none")
 
 
 def numbers(explorer: MaskExplorer) -> str:
@@ -119,6 +124,82 @@ def test_a_broken_picture_is_told_and_the_last_one_stays(explorer: MaskExplorer)
     assert explorer.message.value == "" and explorer.original.value != before
 
 
+def upload(explorer: MaskExplorer, number: int = 1) -> None:
+    """A picture comes, as from the browser."""
+    picture = io.BytesIO()
+    Image.new("RGB", (30, 20), (200, 30, 30)).save(picture, "PNG")
+    explorer.file.content = picture.getvalue()
+    explorer.file.chosen = {"name": "holiday.png", "size": len(picture.getvalue()), "number": number}
+
+
+def test_an_own_picture_is_shown_by_the_model_of_anything() -> None:
+    """It takes over when a picture comes, and says so; a person may then choose another."""
+    explorer = MaskExplorer({"small": tiny(), ANYTHING: tiny("data.resolution=32")}, lpips="none")
+    upload(explorer)
+    assert explorer.message.value == "" and explorer.model.value == ANYTHING
+    assert "model of anything" in explorer.remark.value
+    assert "of 64 codes" in numbers(explorer)
+    explorer.model.value = "small"
+    assert explorer.remark.value == "" and "of 16 codes" in numbers(explorer)
+    own = explorer.original.value
+    upload(explorer, 2)
+    assert explorer.model.value == "small", "a choice that was made by hand stays"
+    assert explorer.original.value == own
+    explorer.stop.value = explorer.stop.options[2][1]
+    assert explorer.original.value != own and explorer.number.value == explorer.stop.value
+
+
+def test_a_stop_and_a_number_show_the_same_image(explorer: MaskExplorer) -> None:
+    explorer.stop.value = 5
+    shown = explorer.original.value
+    assert explorer.number.value == 5
+    explorer.number.value = 6
+    assert explorer.stop.value == 6 and explorer.original.value != shown
+    explorer.number.value = 5
+    assert explorer.original.value == shown
+
+
+@pytest.mark.slow
+def test_the_explorer_begins_with_emoji_and_names_who_drew_them() -> None:
+    explorer = MaskExplorer(lpips="none")
+    assert explorer.model.value == EMOJI and explorer.message.value == ""
+    assert emoji.CREDIT in explorer.credit.value
+    assert numbers(explorer).startswith("64 of 256 codes")
+    assert explorer.first.mask_ratio.max == 0.95
+    for words in explorer.models:
+        explorer.model.value = words
+        assert explorer.message.value == ""
+        for _, number in explorer.stop.options:
+            explorer.stop.value = number
+            assert explorer.message.value == ""
+
+
+def test_images_that_are_not_here_are_told_and_the_last_ones_stay(
+    explorer: MaskExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = explorer.original.value
+
+    def nowhere(_: object) -> None:
+        raise DataError("no garments: mvqlab data get fashion")
+
+    monkeypatch.setattr(mask_explorer, "build_splits", nowhere)
+    explorer.model.value = "large"
+    assert "mvqlab data get fashion" in explorer.message.value and explorer.original.value == before
+    explorer.number.value = 5
+    assert "mvqlab data get fashion" in explorer.message.value
+    explorer.compares.value = True
+    explorer.first.mask_ratio.value = 0.75
+    assert explorer.message.value == "" and numbers(explorer).startswith("4 of 16 codes")
+
+
+def test_a_model_begins_at_the_ratio_that_it_is_judged_at() -> None:
+    models = {"half": tiny(), "most": tiny("mask.mask_ratio=[0.0, 0.9]", "mask.evaluation_ratio=0.75")}
+    explorer = MaskExplorer(models, lpips="none")
+    explorer.first.mask_ratio.value = 0.25
+    explorer.model.value = "most"
+    assert numbers(explorer).startswith("4 of 16 codes") and explorer.second.mask_ratio.value == 0.75
+
+
 def test_bytes_arrive_as_a_browser_sends_them(explorer: MaskExplorer) -> None:
     """In a message they are a memoryview, which a Bytes trait refuses, in a log that nobody sees."""
     explorer.file.set_state({"content": memoryview(b"no picture"), "chosen": dict(CHOSEN)})
@@ -143,13 +224,25 @@ def test_the_player_shows_every_step_to_the_end() -> None:
     assert (recording.seconds.diff() > 0).all() and recording.seconds[0] == 0
     assert torch.equal(recording.images[-1], again.images[-1])
     stage = Stage("s")
-    stage.play(Drawer(model, stage1, code_images(stage1, 4)), recording, "tiny")
+    stage.play(Drawer(model, stage1, code_images(stage1, 4), stage1.config.sampling), recording, "tiny")
     shown = []
     for step in range(12):
         stage.show(step)
         shown.append((stage.clock.value, stage.pictures.value))
     assert len(set(shown)) == 9  # it stands still after its last pair
     assert "8 of 8 pairs" in stage.clock.value and "drawn" in stage.codes.value
+
+
+def test_codes_without_images_are_words() -> None:
+    """Where the held-out images are not there, the player plays all the same."""
+    stage1 = tiny()
+    sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
+    model = build_stage2(stage1.config.transformer, **sizes).eval()
+    stage = Stage("s")
+    recording = record(model, stage1, stage1.config.sampling, seed=4)
+    stage.play(Drawer(model, stage1, None, stage1.config.sampling), recording, "tiny")
+    stage.show(3)
+    assert "drawn" in stage.codes.value and "<img" not in stage.codes.value
 
 
 def test_a_plain_model_is_uncovered_region_by_region() -> None:
@@ -205,14 +298,25 @@ def test_the_player_plays_all_models_that_come_along() -> None:
     for name in dict(player.model.options).values():
         player.model.value = name
         assert player.message.value == ""
-        assert player.class_name.disabled == (name != "stackformer_classes")
+        assert not player.class_name.disabled and not player.guidance.disabled
+        assert player.settings() == shipped_config(name).sampling, "it begins with the model's own settings"
         player.step.value = player.step.max
-        assert "32 of 32 pairs" in player.stages["stackformer"].clock.value
-        assert "64 of 64 codes" in player.stages["raster"].clock.value
+        n_pairs = player.drawer(name).model.n_pairs
+        assert f"{n_pairs} of {n_pairs} pairs" in player.stages["stackformer"].clock.value
+        has_raster = player.stages["raster"].layout.display == ""
+        assert has_raster == (name != "emoji_stackformer")
+        if has_raster:
+            assert "64 of 64 codes" in player.stages["raster"].clock.value
+        assert ("OpenMoji" in player.credit.value) == name.startswith("emoji")
+    player.model.value = "fashion_stackformer"
     before = player.stages["stackformer"].pictures.value
     player.class_name.value = 5
     assert player.stages["stackformer"].pictures.value != before
-    player.filters["temperature"].value = 0.0
+    plain = player.stages["stackformer"].recording.trace.pairs.codes
+    player.guidance.value = 5.0
+    assert (player.settings().code_guidance, player.settings().position_guidance) == (5.0, 5.0)
+    assert not torch.equal(player.stages["stackformer"].recording.trace.pairs.codes, plain)
+    player.temperature.value = 0.0
     drawn = player.stages["stackformer"].recording.trace.pairs.codes
     player.seed.value = 9
     assert torch.equal(player.stages["stackformer"].recording.trace.pairs.codes, drawn)

@@ -17,7 +17,7 @@ WORK = "mask explorer: a new mask ratio at 64 x 64 pixels, four pictures and all
 
 def explore_cases(device: torch.device) -> list[Case]:
     """The explorer's way, and the plain one: the encoder too at every move. On the CPU, as the widget is."""
-    model = require_scores(load_shipped_stage1("mqvae_all_ratios"))
+    model = require_scores(load_shipped_stage1("emoji_mqvae"))
     perceptual = PerceptualLoss("random")
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     setting = MaskSetting("bench")

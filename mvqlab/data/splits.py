@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mvqlab.config import DataConfig
-from mvqlab.data.emoji import emoji_splits
-from mvqlab.data.fashion import fashion_splits
+from mvqlab.data.emoji import emoji_splits, group_names
+from mvqlab.data.fashion import CLASS_NAMES, fashion_splits
 from mvqlab.data.folder import folder_splits
 from mvqlab.data.mixture import mixture_splits
 from mvqlab.data.photos import photos_splits
 from mvqlab.data.samples import Splits
-from mvqlab.data.shapes import shapes_splits
+from mvqlab.data.shapes import SHAPE_NAMES, shapes_splits
 from mvqlab.data.torchvision_data import torchvision_splits
 
 SOURCES = {
@@ -31,3 +31,17 @@ def build_splits(config: DataConfig) -> Splits:
     if config.name == "mixture":
         return mixture_splits(config, build_splits)
     return SOURCES[config.name](config)
+
+
+def class_names(config: DataConfig) -> list[str]:
+    """What labels mean, by number; of shapes, emoji and garments this is known without the data.
+
+    Raises DataError where the data have to be looked at, and cannot be.
+    """
+    if config.name == "shapes":
+        return list(SHAPE_NAMES)
+    if config.name == "emoji":
+        return group_names()
+    if config.name == "fashion":
+        return list(CLASS_NAMES)
+    return build_splits(config).class_names

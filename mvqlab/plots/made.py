@@ -191,6 +191,19 @@ def reconstruction_rows(
     return rows
 
 
+def _widget(name: str, asked: Asked) -> list[Path]:
+    """A widget as it looks in a browser. Raises PictureError for models that are not its own."""
+    from mvqlab.widgets import screenshot
+
+    if asked.model != MADE[name].model:
+        raise PictureError(f"{name} shows {MADE[name].model}, the widget's own, not {asked.model}")
+    cell = {"mask_explorer": screenshot.EXPLORER, "generation_player": screenshot.PLAYER}[name]
+    try:
+        return [screenshot.take(cell, asked.folder / f"{name}.png")]
+    except RuntimeError as error:  # no browser here, or no server of pages
+        raise PictureError(f"{name}: {error}") from None
+
+
 def load_model(model: str) -> TokenModel:
     """A shipped stage 1 by its name, or the one in a run's folder. Raises ShippedError, CheckpointError."""
     from mvqlab.shipped import load_shipped_stage1
@@ -241,6 +254,13 @@ MADE = {
             ("sample_sheet_simple", 8, "simple_stackformer"),
             ("sample_sheet_fashion", 7, "fashion_stackformer"),
             ("sample_sheet_emoji", 7, "emoji_stackformer"),
+        )
+    },
+    **{
+        name: Made(f"{what}, as a browser shows it: needs Chromium", model, partial(_widget, name))
+        for name, what, model in (
+            ("mask_explorer", "the mask explorer, learned scores beside a random mask", "emoji_mqvae"),
+            ("generation_player", "the generation player after 27 pairs", "fashion_stackformer"),
         )
     },
 }

@@ -6,16 +6,22 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 
+from mvqlab.data import DataError, build_splits
 from mvqlab.evaluation.codebook import NEAR_SHARE, codebook_redundancy, codebook_usage
 from mvqlab.evaluation.codebook_plane import principal_plane
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.shipped import load_shipped_stage1
+from mvqlab.shipped import load_shipped_stage1, those_shipped
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.coded_images import CodedImages, code_images
 from mvqlab.widgets.elements import Message, figure, note, reading, row, style
 
 PATCH = 64  # pixels of a patch on the screen
-MODELS = {"plain VQ": "plain_vq", "MQ-VAE, half of the regions dropped": "mqvae"}
+WIDTH = 390  # pixels of a map: three stand side by side in 1280
+MODELS = {
+    "Emoji, MQ-VAE, three quarters of the regions dropped": "emoji_mqvae",
+    "Garments, MQ-VAE, half of the regions dropped": "fashion_mqvae",
+    "Garments, plain VQ": "fashion_plain_vq",
+}
 
 
 class CodeMap(widgets.VBox):
@@ -26,7 +32,7 @@ class CodeMap(widgets.VBox):
         self.counts = coded.counts
         self.message = Message()
         plane = principal_plane(coded.model.codebook, coded.features, self.counts)
-        self.points = CodePoints(label=name)
+        self.points = CodePoints(label=name, width=WIDTH)
         self.points.place(plane.codes, self.counts)
         self.code = widgets.BoundedIntText(
             0, 0, coded.model.codebook_size - 1, description="code", layout=widgets.Layout(width="160px")
@@ -53,6 +59,7 @@ class CodeMap(widgets.VBox):
             ]
         )
         self.add_class("mvqlab-panel")
+        self.layout.width = f"{WIDTH + 10}px"
         self.code.value = int(self.counts.argmax())
         self.show()
 
@@ -88,18 +95,30 @@ class CodeMap(widgets.VBox):
 
 
 class CodebookAtlas(widgets.VBox):
-    """Codebooks side by side: plain VQ against MQ-VAE, or the `models` given by name."""
+    """Codebooks side by side: emoji, and garments in MQ-VAE and plain VQ; or the `models` given by name.
+
+    A model whose held-out images are not on this machine is left out, and the message says how to get them.
+    """
 
     def __init__(self, models: Mapping[str, TokenModel] | None = None) -> None:
-        models = models or {words: load_shipped_stage1(name) for words, name in MODELS.items()}
-        self.maps = [
-            CodeMap(name, code_images(model), str(number))
-            for number, (name, model) in enumerate(models.items())
-        ]
+        if models is None:
+            models = {words: load_shipped_stage1(name) for words, name in those_shipped(MODELS).items()}
+        self.message = Message()
+        self.maps: list[CodeMap] = []
+        credits: list[str] = []
+        for number, (name, model) in enumerate(models.items()):
+            try:
+                self.maps.append(CodeMap(name, code_images(model), str(number)))
+            except DataError as error:
+                self.message.tell(f"{name}: {error}")
+            else:
+                credits.append(build_splits(model.config.data).credit)
         super().__init__(
             [
                 style(),
+                self.message,
                 row(*self.maps),
+                note(". ".join(dict.fromkeys(filter(None, credits)))),
                 note(
                     "Codes on their two principal components, as large as they are taken often over 256 "
                     "held-out images; crosses are not in use. Distances are shares of the mean distance "

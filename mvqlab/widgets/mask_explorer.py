@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import ipywidgets as widgets
 from torch import Tensor
 
-from mvqlab.data import build_splits
+from mvqlab.data import PictureDataset, build_splits
 from mvqlab.evaluation.choice import Rank, at_random, by_score, upside_down
 from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage, require_scores
 from mvqlab.losses import PerceptualLoss
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.pretrained import MissingWeightsError
-from mvqlab.shipped import load_shipped_stage1
+from mvqlab.shipped import load_shipped_stage1, those_shipped
 from mvqlab.widgets.elements import Message, column, figure, note, reading, row, style
 from mvqlab.widgets.kept_regions import KeptRegions
 from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
 from mvqlab.widgets.picture_file import PictureFile
 
 SIZE, SMALL_SIZE = 216, 160  # pixels of a picture on the screen; two settings side by side are smaller
-FIRST_IMAGE = 4  # of the held-out ones: three shapes that can be told apart
 RANKS: dict[str, Rank] = {"adaptive": by_score, "random": at_random, "inverted": upside_down}
 PAINTED = "painted"
 HINTS = {
@@ -30,10 +31,24 @@ HINTS = {
     "inverted": "keeps the regions that score lowest: drops the important ones",
     PAINTED: "keeps what you paint: click or drag over the regions, or use arrow keys and space bar",
 }
+EMOJI = "emoji, 64 × 64 pixels, trained for all mask ratios"
+ANYTHING = "anything, 64 × 64 pixels, trained for all mask ratios"
 MODELS = {
-    "64 × 64 pixels, trained for all mask ratios": "mqvae_all_ratios",
-    "32 × 32 pixels, trained to keep half": "mqvae",
+    EMOJI: "emoji_mqvae",
+    ANYTHING: "anything_mqvae",
+    "garments, 32 × 32 pixels, trained to keep half": "fashion_mqvae",
+    "simple scenes, 32 × 32 pixels, trained to keep half": "simple_mqvae",
 }
+STOPS = {  # held-out images to begin with, by number; the first is shown first
+    EMOJI: [31, 46, 15, 39, 16, 41, 44, 18, 54, 65],
+    ANYTHING: [31, 5, 21, 7, 35, 45, 12, 40],
+    "garments, 32 × 32 pixels, trained to keep half": [3, 6, 18, 15, 26, 30, 7, 9],
+    "simple scenes, 32 × 32 pixels, trained to keep half": [0, 1, 2, 3, 4, 5, 6, 7],
+}
+FOREIGN = (
+    "Your own picture is shown by the model of anything, which has learned from emoji, photographs and "
+    "simple scenes. Choose another model to see what one makes of a picture that is foreign to it."
+)
 
 
 class MaskSetting(widgets.VBox):
@@ -157,16 +172,20 @@ class MaskExplorer(widgets.VBox):
     """Pick an image, move the mask ratio, compare two settings.
 
     models: names of the choice and the models behind them, with learned scores each; default: those that
-    come with mvqlab. lpips: the network of the LPIPS number (vgg, alex, squeeze, random, none); one whose
-    weights are not on this machine is replaced by the untrained one, and named so.
+    come with mvqlab, of which the one for anything takes over when a picture of one's own comes. lpips: the
+    network of the LPIPS number (vgg, alex, squeeze, random, none); one whose weights are not on this machine
+    is replaced by the untrained one, and named so.
     """
 
     def __init__(self, models: Mapping[str, TokenModel] | None = None, lpips: str = "alex") -> None:
-        models = models or {words: load_shipped_stage1(name) for words, name in MODELS.items()}
+        if models is None:
+            models = {words: load_shipped_stage1(name) for words, name in those_shipped(MODELS).items()}
         self.models = {words: require_scores(model) for words, model in models.items()}
         self.perceptual = _perceptual(lpips)
         self.shows_own = False
+        self.is_switching = False  # while one control moves others, these stand still
         self.encoded: EncodedImage | None = None
+        self.dataset: PictureDataset | None = None
         self.model = widgets.Dropdown(
             options=list(self.models),
             description="model",
@@ -180,59 +199,127 @@ class MaskExplorer(widgets.VBox):
             layout=widgets.Layout(width="210px"),
             style={"description_width": "110px"},
         )
+        self.stop = widgets.Dropdown(
+            description="or one of", layout=widgets.Layout(width="250px"), style={"description_width": "60px"}
+        )
         self.file = PictureFile()
+        self.remark = widgets.HTML()
+        self.credit = widgets.HTML()
         self.compares = widgets.Checkbox(
             value=False, description="compare with a second setting", indent=False
         )
         self.message = Message()
         self.original = widgets.HTML()
+        self.chosen = self.models[self.model.value]
         self.first = MaskSetting("a")
         self.second = MaskSetting("b", mask="random")
         self.second.layout.display = "none"
-        self._read_model()
-        self.number.value = FIRST_IMAGE
         self.model.observe(self.message.guard(self._change_model), "value")
         self.number.observe(self.message.guard(self._take_held_out), "value")
+        self.stop.observe(self.message.guard(self._take_stop), "value")
         self.file.observe(self.message.guard(self._take_own), "chosen")
         self.compares.observe(self.message.guard(self._show_second), "value")
         super().__init__(
             [
                 style(),
-                row(self.model, self.number, self.file),
+                row(self.model, self.number, self.stop),
+                row(self.compares, self.file),
                 self.message,
-                self.compares,
+                self.remark,
                 row(self.original, self.first, self.second),
+                self.credit,
                 note(
                     "Dropped regions are inferred from the kept ones. Bits: N log2 K for the codes and "
-                    "log2 C(L, N) for their places, nothing learned. The models were trained on drawn "
-                    "shapes; a photograph is foreign to them."
+                    "log2 C(L, N) for their places, nothing learned. No held-out image was trained on."
                 ),
             ]
         )
-        self._encode(self._held_out())
-
-    def _read_model(self) -> None:
-        self.chosen = self.models[self.model.value]
-        self.dataset = build_splits(self.chosen.config.data).validation
-        self.number.max = len(self.dataset) - 1
-
-    def _held_out(self) -> Tensor:
-        return self.dataset[self.number.value]["image"]
+        self.message.guard(self._change_model)()
 
     def _change_model(self) -> None:
-        self._read_model()
-        self._encode(self._own() if self.shows_own else self._held_out())
+        """Show the chosen model's own held-out images, or once more the picture of one's own."""
+        if self.is_switching:
+            return
+        self.remark.value = ""
+        self.chosen = self.models[self.model.value]
+        if self.shows_own:
+            self._begin(self._own())
+        self._offer_held_out()
+        if not self.shows_own:
+            self._begin(self._held_out())
+
+    def _begin(self, image: Tensor) -> None:
+        """Show an image by another model than before, at the mask ratio that this one is judged at."""
+        for setting in (self.first, self.second):
+            setting.encoded = None  # of the model before: the new ratio is not for it
+            setting.mask_ratio.value = self.chosen.config.mask.ratio_in_use
+        self._encode(image)
+
+    def _offer_held_out(self) -> None:
+        """Let the controls choose among the images of the chosen model's data. Raises DataError."""
+        self.credit.value = ""
+        self.dataset = None
+        splits = build_splits(self.chosen.config.data)
+        self.dataset = splits.validation
+        offered = STOPS.get(self.model.value, range(10))
+        stops = {
+            f"{number}: {self.dataset.caption(number) or 'a photograph'}": number
+            for number in offered
+            if number < len(self.dataset)
+        }
+        with self._switching():
+            self.stop.options = list(stops.items())
+            self.number.max = len(self.dataset) - 1
+            self.number.value = next(iter(stops.values()))
+            self.stop.value = None if self.shows_own else self.number.value
+        self.credit.value = f'<div class="mvqlab-note">{html.escape(splits.credit)}</div>'
+
+    @contextmanager
+    def _switching(self) -> Iterator[None]:
+        self.is_switching = True
+        try:
+            yield
+        finally:
+            self.is_switching = False
+
+    def _held_out(self) -> Tensor:
+        if self.dataset is None:
+            self._offer_held_out()
+        return self.dataset[self.number.value]["image"]
 
     def _own(self) -> Tensor:
         return self.file.image(self.chosen.config.data.resolution)
 
+    def _take_stop(self) -> None:
+        if not self.is_switching and self.stop.value is not None:
+            with self._switching():
+                self.number.value = self.stop.value
+            self._take_held_out()
+
     def _take_held_out(self) -> None:
+        if self.is_switching:
+            return
+        with self._switching():
+            known = [number for _, number in self.stop.options]
+            self.stop.value = self.number.value if self.number.value in known else None
         self._encode(self._held_out())
         self.shows_own = False
+        self.remark.value = ""
 
     def _take_own(self) -> None:
-        self._encode(self._own())
+        self._own()  # what is no picture changes nothing
+        switches = not self.shows_own and ANYTHING in self.models
         self.shows_own = True
+        with self._switching():
+            self.stop.value = None
+            self.model.value = ANYTHING if switches else self.model.value
+        if not switches:
+            self._encode(self._own())
+        else:
+            self.chosen = self.models[ANYTHING]
+            self._begin(self._own())
+            self._offer_held_out()
+        self.remark.value = f'<div class="mvqlab-note" role="status">{FOREIGN}</div>' if switches else ""
 
     def _show_second(self) -> None:
         self.second.layout.display = "" if self.compares.value else "none"
@@ -245,7 +332,8 @@ class MaskExplorer(widgets.VBox):
 
     def _show(self) -> None:
         size = SMALL_SIZE if self.compares.value else SIZE
-        scores = self.encoded.scores.view(self.chosen.side, self.chosen.side)
+        side = self.encoded.model.side
+        scores = self.encoded.scores.view(side, side)
         pictures = [
             figure(pixels_of(self.encoded.image), "original", size),
             figure(

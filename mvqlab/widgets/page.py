@@ -59,19 +59,33 @@ def explore(port: int = 8866, opens_browser: bool = True, has_token: bool = True
     from voila.app import Voila
 
     with TemporaryDirectory(prefix="mvqlab-") as folder:
-        notebook = Path(folder) / "explore.ipynb"
-        nbformat.write(_notebook(), notebook)
-        Voila.launch_instance(
-            argv=[
-                str(notebook),
-                "--Voila.ip=127.0.0.1",
-                f"--port={port}",
-                *(["--token"] if has_token else []),
-                *([] if opens_browser else ["--no-browser"]),
-                "--VoilaConfiguration.strip_sources=True",
-                f"--VoilaConfiguration.kernel_spec_manager_class={__name__}.ThisPythonOnly",
-            ]
-        )
+        notebook = write_notebook(Path(folder), CELL)
+        Voila.launch_instance(argv=voila_arguments(notebook, port, opens_browser, has_token))
+
+
+def voila_arguments(
+    notebook: Path, port: int, opens_browser: bool = True, has_token: bool = True
+) -> list[str]:
+    """What Voila is told, to show `notebook` to this machine alone; see `explore`."""
+    return [
+        str(notebook),
+        "--Voila.ip=127.0.0.1",
+        f"--port={port}",
+        *(["--token"] if has_token else []),
+        *([] if opens_browser else ["--no-browser"]),
+        "--VoilaConfiguration.strip_sources=True",
+        f"--VoilaConfiguration.kernel_spec_manager_class={__name__}.ThisPythonOnly",
+    ]
+
+
+def write_notebook(folder: Path, cell: str, title: str = TITLE) -> Path:
+    """A notebook of a title and one cell, whose last line is a widget."""
+    cells = [nbformat.v4.new_markdown_cell(title)] if title else []
+    cells.append(nbformat.v4.new_code_cell(cell))
+    kernel = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
+    notebook = folder / "explore.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebook)
+    return notebook
 
 
 class ThisPythonOnly(KernelSpecManager):
@@ -89,9 +103,3 @@ class ThisPythonOnly(KernelSpecManager):
     def get_all_specs(self) -> dict[str, Any]:
         """The same, as plain settings."""
         return {KERNEL: {"resource_dir": "", "spec": self.get_kernel_spec(KERNEL).to_dict()}}
-
-
-def _notebook() -> nbformat.NotebookNode:
-    cells = [nbformat.v4.new_markdown_cell(TITLE), nbformat.v4.new_code_cell(CELL)]
-    kernel = {"name": KERNEL, "display_name": "Python 3", "language": "python"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})

@@ -1,0 +1,92 @@
+"""A Chromium of this machine, driven without a screen, and servers whose pages it opens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = [
+    "--no-sandbox",  # which needs rights that containers do not have
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE = 120  # seconds for a server to start: the machine may be busy
+
+
+class NoBrowserError(RuntimeError):
+    """There is no Chromium on this machine, or nothing to drive it. The message says how to get it."""
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """A Chromium, as Playwright drives it. Raises NoBrowserError."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise NoBrowserError("no playwright: pip install 'mvqlab[browser]'") from None
+    path = next((found for found in map(shutil.which, NAMES) if found), None)
+    if path is None:
+        raise NoBrowserError("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def serve(command: list[str], folder: Path) -> Iterator[str]:
+    """Run a server, ``python -m`` the command, in `folder`; gives the address, token and all, that it prints.
+
+    It is stopped as by Ctrl-C. Raises RuntimeError with its last words where it does not start.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
+    reader.start()
+    try:
+        yield _address(process, lines)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        reader.join(10)
+        process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str], lines: list[str]) -> str:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in list(lines):
+            found = re.search(r"http://127\.0\.0\.1:\d+\S*token=\w+", line)
+            if found:
+                return found.group(0)
+        time.sleep(0.1)
+    raise RuntimeError("the server did not start:\n" + "".join(lines))
