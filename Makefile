@@ -11,10 +11,12 @@ NOTEBOOK_NOISE := metadata.papermill cell.metadata.papermill cell.metadata.execu
 
 # A Python that is named is taken as it is for what runs on a GPU: such machines bring their own torch.
 GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),$(BIN)/python,$(PYTHON))
+SECONDS := 240
+PACK := results/gpu/data.pack.zip
 GPU_NEEDS := $(if $(filter file,$(origin PYTHON)),$(VENV)/.installed-dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench book checkpoints gpu gpu-check gpu-bench clean
+.PHONY: help demo test lint format bench book checkpoints gpu gpu-pack gpu-check gpu-bench gpu-train clean
 
 help: ## list what can be made
 	@echo "make TARGET, where TARGET is one of:"
@@ -66,14 +68,24 @@ checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, 
 
 # What a machine with a GPU is asked for, in stages of a few minutes. Where mvqlab is installed already:
 # make gpu-check PYTHON=/path/to/its/python
-gpu: ## on a machine with a GPU: all stages that follow, into results/gpu
-	@$(MAKE) --no-print-directory --keep-going gpu-check gpu-bench
+gpu: ## on a machine with a GPU: all stages that follow, in that order, into results/gpu
+	@for stage in gpu-pack gpu-check gpu-bench gpu-train; do $(MAKE) --no-print-directory $$stage || failed=yes; done; test -z "$$failed"
+
+# Rendering takes minutes and no GPU: made before, elsewhere, and carried along, the file is taken as it is.
+gpu-pack: $(PACK) ## render what gpu-train learns from into one file, on any machine: no GPU is needed
+	@echo "packed: $(PACK)"
+
+$(PACK): | $(GPU_NEEDS)
+	@$(GPU_PYTHON) -m mvqlab.cli gpu pack $(PACK)
 
 gpu-check: $(GPU_NEEDS) ## does the GPU compute what the CPU does? (under 3 minutes)
 	@$(GPU_PYTHON) -m mvqlab.cli gpu check
 
 gpu-bench: $(GPU_NEEDS) ## how quick is the GPU beside its limits? (under 3 minutes)
 	@$(GPU_PYTHON) -m mvqlab.cli gpu bench
+
+gpu-train: $(GPU_NEEDS) $(PACK) ## train the models that ship, as well as SECONDS=240 allow
+	@$(GPU_PYTHON) -m mvqlab.cli gpu train $(SECONDS) --pack $(PACK)
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"

@@ -294,9 +294,9 @@ class OptimiserConfig(Section):
     cosine: bool = True  # then cosine decay to 0
     gradient_clip: Weight = 0.0  # largest gradient norm; 0 is off
     accumulate: Count = 1  # batches whose gradients are summed before a step
-    precision: Precision = "32-true"
+    precision: Precision = "32-true"  # on a GPU 32-true and bf16-mixed have run, 16-mixed not yet
     weight_average: Ratio = 0.0  # decay of the moving average of weights, which is what is kept; 0 is off
-    compile: bool = False  # torch.compile: minutes at the start, faster steps after
+    compile: bool = False  # torch.compile: minutes at the start, faster steps after; no run on a GPU yet
     log_every: Count = 10  # steps between two rows of the curves
     validate_every: NonNegative = 0  # steps between two held-out losses; 0: only at the end
     checkpoint_every: NonNegative = 0  # steps between two training states on disk; 0: only at the end
@@ -362,8 +362,8 @@ class SamplingConfig(Section):
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
     position_guidance: Weight = 1.0  # the same of positions
-    cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one; not yet run on one
-    kernels: Literal["plain", "compiled", "fused"] = "plain"  # of `cuda_graph`: see mvqlab/quick_steps.py
+    cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one (results/gpu)
+    kernels: Literal["plain", "compiled", "fused"] = "plain"  # of `cuda_graph`: see quick_steps.py
 
     @property
     def is_guided(self) -> bool:

@@ -4,7 +4,8 @@
     fused       hand-written kernels (see `fused_kernels`); for few rows, whose steps only read weights
 
 What a student reads is `models.transformer`; inside `quick_steps` its stacks and heads are read another way
-for as long as it lasts, and draw the same.
+for as long as it lasts, and draw the same. On an H100, a pair of one image at the published size takes
+2.27 ms with `cuda_graph` alone, 1.18 ms compiled and 0.80 ms fused (results/gpu).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,11 +23,16 @@ LACKING = ("papermill", "ipywidgets", "lpips", "nbformat", "anywidget", "voila",
 BLOCKED = f"import sys\nfor name in {LACKING}:\n    sys.modules[name] = None\n"
 
 
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # quicker at toy sizes, more so beside other work
+
+
 def run_stage(stage: str, folder: Path) -> list[dict]:
     """The rows of `mvqlab gpu STAGE` on the CPU at toy sizes, without what may be missing."""
     arguments = ["gpu", stage, "--device", "cpu", "--toy", "--seconds", "400", "--out", str(folder)]
     code = f"{BLOCKED}from mvqlab.cli import main\nsys.exit(main({arguments!r}))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ONE_THREAD
+    )
     rows = json.loads((folder / f"{stage}.json").read_text())["rows"]
     failed = [row["trace"] or row["note"] for row in rows if row["outcome"] == "failed"]
     assert not failed, "\n".join(failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mvqlab.gpu.report import Report
 from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan, unbundle
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.stage2 import n_parameters
+from mvqlab.one_thread import one_thread
 from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
 
 CPU = torch.device("cpu")
@@ -37,6 +39,13 @@ TOY = [
     "stage1.precision=32-true",
     "stage2.precision=32-true",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on busy cores make small models ten times as slow."""
+    with one_thread():
+        yield
 
 
 def toy_arrays() -> Arrays:

@@ -41,6 +41,7 @@ def requirements_of(*groups: list[str]) -> dict[str, Requirement]:
 RUNTIME = requirements_of(PROJECT["dependencies"])
 DIRECT = requirements_of(PROJECT["dependencies"], *EXTRAS.values())
 CUDA = ("nvidia-", "cuda-", "triton")  # torch's CUDA builds pin theirs themselves
+WITH_TORCH = {"triton"}  # its builds for GPUs bring it along in the version that they need
 PINNED = {canonicalize_name(pin.partition("==")[0]): pin.partition("==")[2] for pin in PINS}
 
 
@@ -143,9 +144,23 @@ def test_what_the_package_imports_is_declared() -> None:
         )
     )
     for path in sorted((ROOT / "mvqlab").rglob("*.py")):
-        for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab"}:
+        for module in imported_modules(path) - set(sys.stdlib_module_names) - {"mvqlab", *WITH_TORCH}:
             names = {canonicalize_name(name) for name in providers.get(module, [module])}
             assert names & declared, f"{path.relative_to(ROOT)} imports {module}, which pyproject.toml lacks"
+
+
+def test_what_only_some_builds_of_torch_bring_is_asked_for_in_one_place() -> None:
+    """It cannot be declared: where torch's build has none, none may be installed."""
+    importing = {path.name for path in (ROOT / "mvqlab").rglob("*.py") if imported_modules(path) & WITH_TORCH}
+    assert importing == {"fused_kernels.py"}
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "from mvqlab.quick_steps import quick_choice\n"
+        "from mvqlab.filters import choose\n"
+        "assert quick_choice('fused') is choose\n"
+        "import mvqlab.gpu.bench, mvqlab.gpu.check, mvqlab.gpu.train"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -197,8 +212,34 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 @needs_make
 def test_make_lists_its_targets() -> None:
     listed = make().stdout
-    for target in ("demo", "test", "lint", "bench", "clean"):
+    for target in (
+        "demo",
+        "test",
+        "lint",
+        "bench",
+        "gpu",
+        "gpu-pack",
+        "gpu-check",
+        "gpu-bench",
+        "gpu-train",
+        "clean",
+    ):
         assert re.search(rf"^  {target} ", listed, flags=re.MULTILINE), listed
+
+
+@needs_make
+def test_a_machine_with_a_gpu_is_asked_for_all_stages_even_if_one_fails(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $4 $5 >> {tmp_path}/asked\n[ $4 != check ]\n")
+    python.chmod(0o755)
+    pack = tmp_path / "carried.zip"
+    pack.touch()
+    ran = make("gpu", f"PYTHON={python}", f"PACK={pack}", "SECONDS=77")
+    assert ran.returncode != 0, "the check has failed"
+    assert (tmp_path / "asked").read_text().splitlines() == ["check", "bench", "train 77"]
+    pack.unlink()
+    make("gpu-pack", f"PYTHON={python}", f"PACK={pack}")
+    assert (tmp_path / "asked").read_text().splitlines()[-1] == f"pack {pack}"
 
 
 @needs_make

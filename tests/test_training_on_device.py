@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from mvqlab.config import Config, load_config
 from mvqlab.models.mqvae import MQVAE
+from mvqlab.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.device_data import (
@@ -51,6 +53,13 @@ TOY = [
     "stage2.weight_average=0.5",
     "stage2.gradient_clip=1.0",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other on busy cores make small models ten times as slow."""
+    with one_thread():
+        yield
 
 
 def toy(*more: str) -> Config:

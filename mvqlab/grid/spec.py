@@ -29,6 +29,7 @@ class Cost(Part):
     """What one point takes, estimated; a plan goes by the points that are done as soon as there are some."""
 
     minutes_on_two_cores: Annotated[float, Field(gt=0)]
+    # a guess: no grid has run on a GPU yet
     minutes_on_gpu: Annotated[float, Field(gt=0)] | None = None
 
 

@@ -24,6 +24,7 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
 
     One device, the best there is, unless a launcher (`torchrun`, `fabric run`) started several
     processes and says so in the environment; then data-parallel training over all of them.
+    Several GPUs have not been tried yet.
     """
     fabric_package = _fabric_package()
     environments = import_module(f"{fabric_package.__name__}.plugins.environments")

@@ -5,6 +5,8 @@ are for the few minutes on a large GPU: images come from a `device_data.ImageSou
 `training.captured`), how many there are follows from the `seconds` given. A run's folder holds the same files
 (but no state to go on from), so everything that reads a run reads these.
 
+Models that ship come from these loops on one H100 (results/gpu).
+
 The loss of stage 1 is L1, squared error and the quantiser's, without perceptual and adversarial terms.
 """
 
