@@ -24,6 +24,8 @@ from mvqlab.config import Config, DataConfig, save_config
 from mvqlab.data import Splits, batches_in_order, build_splits
 from mvqlab.evaluation import build_extractor, evaluate_generation, evaluate_stage1, stage2_columns
 from mvqlab.evaluation.choice import at_random, by_score, choosing
+from mvqlab.evaluation.class_asked_for import drawing_with
+from mvqlab.evaluation.possible_copies import N_SAMPLES, possible_copies
 from mvqlab.evaluation.reconstruction import collect, image_scores
 from mvqlab.files import whole_file, write_text_whole
 from mvqlab.models.masking import AdaptiveMask, n_kept
@@ -37,6 +39,7 @@ from mvqlab.training.checkpoint import save_weights
 from mvqlab.yaml_files import read_yaml
 
 PLAN = FOLDER / "plan.yaml"
+FEW = 5000  # training images: a transformer can learn so few by heart, so its card says whether it copies
 JUDGED_RATIOS = (0.5, 0.75)  # of a model that serves every mask ratio
 LICENCES = {  # of data that others have made, and what it asks of whoever shows what a model makes of them
     "emoji": "trained on OpenMoji drawings, CC BY-SA 4.0: pictures from it are shared alike, with credit",
@@ -118,6 +121,9 @@ def _judged(
         return evaluate_stage1(model, splits, config, extractor) | psnr_over_ratios(model, splits, config)
     samples = sample_images(model, of_stage1, config)
     metrics = evaluate_generation(samples.images, splits, config, extractor)
+    if len(splits.train) < FEW:
+        drawn = sample_images(model, of_stage1, drawing_with(config, 1.0, N_SAMPLES))
+        metrics |= possible_copies(drawn.images, splits, extractor, config.seed)
     return metrics | stage2_columns(curves, samples)
 
 

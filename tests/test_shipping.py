@@ -18,6 +18,7 @@ from mvqlab.data import build_splits
 from mvqlab.gpu import train as gpu_train
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.shipping import Facts, ShippingError, data_words, licence_of, planned_facts, psnr_over_ratios
+from mvqlab.trained import load_trained
 from mvqlab.training import load_stage1
 
 
@@ -128,3 +129,19 @@ def test_psnr_is_told_at_several_ratios_where_a_model_serves_them(tmp_path: Path
     assert found == psnr_over_ratios(model, splits, config)
     run, _ = write_run(tmp_path, "code_first")
     assert psnr_over_ratios(load_stage1(run), splits, load_config("shapes32", TINY)) == {}
+
+
+def test_a_transformer_of_a_small_set_is_asked_whether_it_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = load_trained(*map(str, reversed(write_run(tmp_path, "classes"))))
+    splits = build_splits(trained.config.data)
+    for name in ("build_extractor", "evaluate_generation", "stage2_columns"):
+        monkeypatch.setattr(shipping, name, lambda *_: {})
+    monkeypatch.setattr(shipping, "N_SAMPLES", 7)
+    looked_at = []
+    monkeypatch.setattr(shipping, "possible_copies", lambda images, *_: looked_at.append(len(images)) or {})
+    for few in (21, 20):  # there are 20 training images
+        monkeypatch.setattr(shipping, "FEW", few)
+        shipping._judged(trained.model, trained.stage1, splits, trained.config, pd.DataFrame())
+    assert looked_at == [7]

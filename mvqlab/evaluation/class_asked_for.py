@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 N_SAMPLES = 1000
+N_RESTORED = 2000  # held-out images that go through stage 1
 BATCH_SIZE = 100
 UNFILTERED = {"code_top_k": 0, "code_top_p": 1.0, "position_top_k": 0, "position_top_p": 1.0}
 
@@ -44,8 +45,8 @@ def class_asked_for(
 
     Columns: measure, which names figure and judge as a results table would (class_right_judge_fashion32);
     guidance; right, asked, share, low, high as in `Share`; of_real: share / real_share; real_share,
-    real_asked: of held-out images as they are; restored_share: of these after stage 1, which a perfect
-    transformer would reach; judge: in words. Every weight draws from `config.seed`.
+    real_asked: of held-out images as they are; restored_share, restored_asked: of the first of these after
+    stage 1, which a perfect transformer would reach; judge: in words. Every weight draws from `config.seed`.
 
     Raises ValueError for a model that takes no class, or that guidance asks for what it never learned.
     """
@@ -95,7 +96,7 @@ def restored_right(stage1: TokenModel, config: Config, judge: ClassJudge) -> Sha
     device = next(stage1.parameters()).device
     generator = torch.Generator().manual_seed(config.seed)
     right = asked = 0
-    for batch in batches_in_order(whole_splits(config.data).validation, BATCH_SIZE):
+    for batch in batches_in_order(whole_splits(config.data).validation, BATCH_SIZE, N_RESTORED):
         importance = None if batch.importance is None else batch.importance.to(device)
         images = stage1(batch.images.to(device), importance, generator).images
         right += int((judge(images) == batch.labels).sum())
@@ -121,4 +122,10 @@ def _table(
             {"measure": measure, "guidance": weight, **share._asdict(), "of_real": share.share / real.share}
             for weight, share in rows
         ]
-    ).assign(real_share=real.share, real_asked=real.asked, restored_share=restored.share, judge=judge)
+    ).assign(
+        real_share=real.share,
+        real_asked=real.asked,
+        restored_share=restored.share,
+        restored_asked=restored.asked,
+        judge=judge,
+    )
