@@ -12,6 +12,7 @@ from PIL import Image
 
 from mvqlab.config import load_config
 from mvqlab.data import DataError, emoji
+from mvqlab.data.catalogue import missing
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.stage2 import build_stage2
 from mvqlab.shipped import shipped_config
@@ -166,7 +167,8 @@ def test_the_explorer_begins_with_emoji_and_names_who_drew_them() -> None:
     assert emoji.CREDIT in explorer.credit.value
     assert numbers(explorer).startswith("64 of 256 codes")
     assert explorer.first.mask_ratio.max == 0.95
-    for words in explorer.models:
+    here = {words: model for words, model in explorer.models.items() if not missing(model.config.data)}
+    for words in here:
         explorer.model.value = words
         assert explorer.message.value == ""
         for _, number in explorer.stop.options:
