@@ -118,7 +118,7 @@ def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(
     monkeypatch.setattr(on_device, "CALIBRATION", 2)
     report = Report(tmp_path / "report", "train", CPU)
     train_plan(
-        toy_arrays(), tmp_path / "runs", 40.0, CPU, overrides=TOY, bundles=tmp_path / "out", report=report
+        toy_arrays(), tmp_path / "runs", 15.0, CPU, overrides=TOY, bundles=tmp_path / "out", report=report
     )
     assert {row.name: row.trace for row in report.rows if row.outcome != "ok"} == {}
     assert unbundle(tmp_path / "out", tmp_path / "back") == sorted(planned.name for planned in PLAN)
