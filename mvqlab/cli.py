@@ -103,6 +103,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     quality.add_argument(
         "--set", action="append", dest="changes", metavar="key=value", help="change the recipe; may repeat"
     )
+    quality.add_argument("--looks", type=int, help="evaluations of each way, at most; default: 30")
     quality.add_argument("--only", nargs="+", metavar="WAY", help="some of recipe, shapes32, peer")
     quality.add_argument("--out", type=Path, dest="folder", help="default: results/bench")
     parser.set_defaults(command=_bench)
@@ -200,7 +201,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from mvqlab import bench
 
-    names = ("data", "seconds", "changes", "only", "folder")
+    names = ("data", "seconds", "looks", "changes", "only", "folder")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.suites == ["quality"]:
         from mvqlab.bench import quality
@@ -209,7 +210,9 @@ def _bench(options: argparse.Namespace) -> int:
         quality.main(**{words.get(name, name): value for name, value in given.items()})
         return 0
     if given:
-        raise UsageError("--data, --seconds, --set, --only and --out belong to `mvqlab bench quality` alone")
+        raise UsageError(
+            "--data, --seconds, --looks, --set, --only and --out belong to `mvqlab bench quality` alone"
+        )
     unknown = sorted(set(options.suites) - set(bench.SUITES))
     if unknown:
         there = ", ".join(bench.SUITES)
