@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -39,6 +40,7 @@ from mvqlab.evaluation.reconstruction import image_scores
 from mvqlab.files import whole_file
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
+from mvqlab.training.launch import make_fabric
 from mvqlab.training.loop import OnModel
 
 PRESETS = ("fashion32", "simple32")
@@ -261,6 +263,7 @@ def main(
     """
     path = Path(folder) / "quality.csv"
     rows: list[dict[str, object]] = []
+    _import_first()
     for preset in presets:
         chosen = _chosen(ways(preset, overrides), only)
         judge = class_judge(chosen[0].config.data)
@@ -285,6 +288,15 @@ def main(
     print(shown.to_string(float_format="%.0f", na_rep="-"))
     print(f"written to {path}")
     return table
+
+
+def _import_first() -> None:
+    """Import what trainings import when they start: tens of seconds on a busy machine, of the first."""
+    make_fabric()
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    for package in ("transformers", "vector_quantize_pytorch"):
+        if find_spec(package) is not None:
+            import_module(package)
 
 
 class QualityError(ValueError):
