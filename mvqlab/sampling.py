@@ -24,6 +24,8 @@ from mvqlab.models.start import ClassStart
 from mvqlab.progress import Progress
 from mvqlab.quick_steps import quick_choice, quick_steps
 
+# what draws where nobody says how; the defaults of `SamplingConfig` are the published filters
+UNFILTERED = SamplingConfig(code_top_k=0, code_top_p=1.0, position_top_k=0, position_top_p=1.0)
 Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
 
 
@@ -149,13 +151,14 @@ def sample_pairs(
     used twice; with `settings.ordered_positions` positions rise where the model was trained so. If its
     sequences have an end, each image has at least one pair, and what comes after its last is padding.
 
-    generator: on the model's device. conditions: classes (B,) or tokens of captions (B, T), if the model
-    takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second sequence, told
+    settings: default: no filter, no guidance (`UNFILTERED`), not the published filters, which delete rare
+    codes. generator: on the model's device. conditions: classes (B,) or tokens of captions (B, T), if the
+    model takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second one, told
     nothing, is read beside each (see `guided`). progress: called after every pair. listen: called before
     every draw with its part and its logits (B, n), in which what is impossible is -inf; see
     `mvqlab.sampling_trace`. The model's training mode is left as it was.
     """
-    settings = settings or SamplingConfig()
+    settings = settings or UNFILTERED
     is_guided = settings.is_guided
     if is_guided:
         conditions = with_null(model, n_images, conditions)
@@ -217,7 +220,7 @@ def sample_pairs_uncached(
     Here to be compared with and tested against; its samples are those of `sample_pairs`, without
     guidance, of which it knows nothing.
     """
-    chooser = _Chooser(model, n_images, settings or SamplingConfig(), _on_device(generator, model))
+    chooser = _Chooser(model, n_images, settings or UNFILTERED, _on_device(generator, model))
     drawn: list[NextPair] = []
     with Evaluating(model):
         for n in range(model.n_pairs):

@@ -22,7 +22,7 @@ from mvqlab.filters import top_k, top_p
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel, Part
 from mvqlab.models.pairs import Pairs
-from mvqlab.sampling import sample_pairs
+from mvqlab.sampling import UNFILTERED, sample_pairs
 
 
 class TopCodes(NamedTuple):
@@ -73,7 +73,7 @@ def trace_sampling(
 
     Arguments and errors are those of `sample_pairs`; for the same generator state the pairs are the same.
     """
-    settings = settings or SamplingConfig()
+    settings = settings or UNFILTERED
     heard: dict[Part, list[Tensor]] = {"code": [], "position": []}
 
     def listen(part: Part, logits: Tensor) -> None:

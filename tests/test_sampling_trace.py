@@ -118,6 +118,13 @@ def test_a_raster_model_has_each_place_in_its_turn() -> None:
     assert torch.equal(trace.position_probabilities, torch.eye(SIDE**2).expand(B, -1, -1))
 
 
+def test_nothing_is_filtered_where_nobody_asks_for_it() -> None:
+    """The published filters delete rare codes, which are the objects of small models."""
+    trace = trace_sampling(small("code_first"), B, generator=seeded())
+    assert (trace.code_probabilities > 0).all()
+    assert ((trace.position_probabilities > 0) == trace.is_allowed).all()
+
+
 def test_the_law_by_hand() -> None:
     logits = torch.tensor([0.1, 0.5, 0.3, 0.1]).log()
     plain = drawing_law(logits, 1.0, 0, 1.0)
