@@ -26,6 +26,8 @@ from mvqlab.plots.mask_moving import (
     save_moving,
 )
 from mvqlab.plots.sheet import GAP, MARGIN, SMALL, Row, enlarged, sheet, width_of
+from mvqlab.widgets import screenshot
+from mvqlab.widgets.browser import NoBrowserError
 
 
 def some_images(n: int = 3, side: int = 16) -> np.ndarray:
@@ -220,3 +222,19 @@ def test_emoji_are_of_different_groups_and_held_out(tmp_path: Path) -> None:
     assert len(images) == made.N_GROUPS
     labels = [next(item["label"] for item in items if torch.equal(item["image"], image)) for image in images]
     assert labels == list(range(made.N_GROUPS))
+
+
+def test_a_widget_is_pictured_as_it_is_or_it_is_said_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of any model, and not on a machine without a browser."""
+    with pytest.raises(made.PictureError, match="shows emoji_mqvae, the widget's own, not fashion_mqvae"):
+        made.make("mask_explorer", tmp_path, "fashion_mqvae")
+
+    def no_browser(*_: object) -> None:
+        raise NoBrowserError("no Chromium on this machine: apt-get install chromium")
+
+    monkeypatch.setattr(screenshot, "open_browser", no_browser)
+    with pytest.raises(made.PictureError, match="generation_player: no Chromium"):
+        made.make("generation_player", tmp_path)
+    assert not list(tmp_path.iterdir())
