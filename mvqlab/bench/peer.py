@@ -127,7 +127,8 @@ class PeerTransformer(nn.Module):
         """Cross-entropy () of codes (B, L), given labels (B,) of which -1 are withheld."""
         first = torch.where(labels < 0, self.no_class, labels + self.n_codes)
         tokens = torch.cat([first[:, None], codes], dim=1)
-        logits = self.gpt2(tokens[:, :-1]).logits[..., : self.n_codes]
+        read = tokens[:, :-1]
+        logits = self.gpt2(read, attention_mask=torch.ones_like(read)).logits[..., : self.n_codes]
         return F.cross_entropy(logits.flatten(0, 1), codes.flatten())
 
     @torch.no_grad()

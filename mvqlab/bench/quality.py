@@ -284,7 +284,7 @@ def main(
     marks = seconds_to_marks(table)
     with whole_file(path.with_name("quality_marks.csv")) as temporary:
         marks.to_csv(temporary, index=False)
-    shown = marks.pivot_table("seconds", ["data", "mark"], "way", dropna=False, sort=False).dropna(how="all")
+    shown = marks.set_index(["data", "mark", "way"])["seconds"].unstack("way", sort=False)
     print(shown.to_string(float_format="%.0f", na_rep="-"))
     print(f"written to {path}")
     return table
@@ -318,7 +318,8 @@ def _noter(
 
     def note(row: dict[str, object]) -> None:
         rows.append({**told, **row})
-        print("    " + ", ".join(_words(key, value) for key, value in row.items()), flush=True)
+        shown = {key: value for key, value in row.items() if not key.endswith(("_low", "_high"))}
+        print("    " + ", ".join(_words(key, value) for key, value in shown.items()), flush=True)
         with whole_file(path) as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False)
 
