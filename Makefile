@@ -57,10 +57,11 @@ book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into 
 
 # Each shipped model's own settings are its recipe.
 checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, into results/shipped (hours on a CPU)
-	@for name in mqvae plain_vq mqvae_all_ratios; do \
+	@for name in emoji_mqvae anything_mqvae fashion_mqvae fashion_plain_vq simple_mqvae simple_plain_vq; do \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
 	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
-	@for pair in mqvae/stackformer mqvae/stackformer_short plain_vq/raster mqvae/stackformer_classes mqvae/stackformer_captions; do \
+	@for pair in emoji_mqvae/emoji_stackformer fashion_mqvae/fashion_stackformer fashion_plain_vq/fashion_raster \
+	  simple_mqvae/simple_stackformer simple_mqvae/simple_captions simple_plain_vq/simple_raster; do \
 	  stage1=$${pair%/*}; name=$${pair#*/}; \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
 	    --stage1 results/shipped/$$stage1 && \

@@ -183,8 +183,8 @@ def test_the_figure_has_a_panel_a_measure_and_a_line_a_model() -> None:
 
 def test_what_is_told_a_class_or_the_caption_of_a_simple_scene_can_be_judged() -> None:
     names = made_asked_for.conditional_models()
-    assert {"fashion_stackformer", "fashion_raster", "stackformer_classes"} <= set(names)
-    assert not {"stackformer", "stackformer_captions", "fashion_mqvae"} & set(names)
+    assert {"fashion_stackformer", "fashion_raster", "simple_stackformer", "simple_captions"} <= set(names)
+    assert not {"fashion_mqvae", "emoji_mqvae"} & set(names)
 
 
 class Pixels(FeatureExtractor):
