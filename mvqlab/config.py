@@ -365,6 +365,11 @@ class SamplingConfig(Section):
     cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one (results/gpu)
     kernels: Literal["plain", "compiled", "fused"] = "plain"  # of `cuda_graph`: see quick_steps.py
 
+    def without_filters(self) -> SamplingConfig:
+        """The same with every filter off."""
+        off = {"code_top_k": 0, "code_top_p": 1.0, "position_top_k": 0, "position_top_p": 1.0}
+        return self.model_copy(update=off)
+
     @property
     def is_guided(self) -> bool:
         """Whether a second sequence, told nothing, is read beside each."""

@@ -25,7 +25,7 @@ from mvqlab.progress import Progress
 from mvqlab.quick_steps import quick_choice, quick_steps
 
 # what draws where nobody says how; the defaults of `SamplingConfig` are the published filters
-UNFILTERED = SamplingConfig(code_top_k=0, code_top_p=1.0, position_top_k=0, position_top_p=1.0)
+UNFILTERED = SamplingConfig().without_filters()
 Listen = Callable[[Part, Tensor], object]  # told what is drawn, and the logits that it is drawn from
 
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
+from mvqlab.evaluation.one_cycle import train_one_cycle
 from mvqlab.one_thread import one_thread
-from mvqlab.progress import Progress
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
 RESOLUTION = 32  # pixels: what it sees of any image
@@ -122,21 +122,18 @@ def train_attribute_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AttributeNetwork().to(device)
-    optimiser = torch.optim.AdamW(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     dataset = ShapesDataset(steps * BATCH_SIZE, RESOLUTION, seed, "attribute detector", scene)
-    with one_thread(), Progress("attribute detector", steps) as progress:
-        for step in range(steps):
-            places = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
-            images, shares, values = drawn([dataset.scene(index) for index in places])
-            truth = {name: of_objects.to(device) for name, of_objects in values.items()}
-            loss = cells_loss(network(images.to(device)), shares.to(device), truth)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            progress.advance(loss=loss.item())
-    return network.eval()
+
+    def loss_of(step: int) -> Tensor:
+        places = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
+        images, shares, values = drawn([dataset.scene(index) for index in places])
+        truth = {name: of_objects.to(device) for name, of_objects in values.items()}
+        return cells_loss(network(images.to(device)), shares.to(device), truth)
+
+    with one_thread():
+        return train_one_cycle(
+            network, loss_of, steps, highest_rate=LEARNING_RATE, title="attribute detector"
+        )
 
 
 def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:

@@ -30,7 +30,6 @@ GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 N_SAMPLES = 1000
 N_RESTORED = 2000  # held-out images that go through stage 1
 BATCH_SIZE = 100
-UNFILTERED = {"code_top_k": 0, "code_top_p": 1.0, "position_top_k": 0, "position_top_p": 1.0}
 
 
 def class_asked_for(
@@ -107,7 +106,7 @@ def restored_right(stage1: TokenModel, config: Config, judge: ClassJudge) -> Sha
 def drawing_with(config: Config, weight: float, n_samples: int) -> Config:
     """`config` with guidance of that weight, no filters, and `n_samples` samples."""
     guided = {"code_guidance": weight, "position_guidance": weight}
-    sampling = SamplingConfig(**{**config.sampling.model_dump(), **UNFILTERED, **guided})
+    sampling = SamplingConfig(**{**config.sampling.without_filters().model_dump(), **guided})
     evaluation = config.evaluation.model_copy(update={"samples": n_samples, "batch_size": BATCH_SIZE})
     return config.model_copy(update={"sampling": sampling, "evaluation": evaluation})
 

@@ -21,8 +21,8 @@ from mvqlab.data import Splits, batches, batches_in_order, build_splits
 from mvqlab.data.samples import DataError
 from mvqlab.evaluation.generation import to_uint8
 from mvqlab.evaluation.network_cache import Trained, trained_once
+from mvqlab.evaluation.one_cycle import train_one_cycle
 from mvqlab.one_thread import one_thread
-from mvqlab.progress import Progress
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
 STEPS = 1400  # three times the 60,000 garments: some three minutes of one thread
@@ -171,19 +171,15 @@ def train_judge_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = JudgeNetwork(splits.n_classes).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     stream = batches(splits.train, BATCH_SIZE, seed=seed)
-    with one_thread(), Progress("judge of classes", steps) as progress:
-        for _ in range(steps):
-            batch = next(stream)
-            loss = F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            progress.advance(loss=loss.item())
-    return network.eval()
+
+    def loss_of(step: int) -> Tensor:
+        batch = next(stream)
+        return F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
+
+    how = {"highest_rate": LEARNING_RATE, "title": "judge of classes", "weight_decay": 0.05}
+    with one_thread():
+        return train_one_cycle(network, loss_of, steps, **how)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.data import Batch, Splits, batches, batches_in_order
-from mvqlab.progress import Progress
+from mvqlab.evaluation.one_cycle import train_one_cycle
 
 RECIPE_VERSION = 1  # raise it when the network, its training or the measure of its accuracy changes
 BATCH_SIZE = 64
@@ -83,19 +83,13 @@ def train_lab_network(
         torch.manual_seed(seed)
         network = LabNetwork(resolution, task.n_answers).to(device)
     turns = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     stream = batches(splits.train, BATCH_SIZE, seed=seed)
-    with Progress("lab extractor", steps) as progress:
-        for _ in range(steps):
-            images, answers = _question(next(stream), task, turns)
-            loss = F.cross_entropy(network(images.to(device)), answers.to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            progress.advance(loss=loss.item())
-    return network.eval()
+
+    def loss_of(step: int) -> Tensor:
+        images, answers = _question(next(stream), task, turns)
+        return F.cross_entropy(network(images.to(device)), answers.to(device))
+
+    return train_one_cycle(network, loss_of, steps, highest_rate=LEARNING_RATE, title="lab extractor")
 
 
 @torch.no_grad()
