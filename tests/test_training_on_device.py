@@ -24,6 +24,7 @@ from mvqlab.training.device_data import (
     DrawnImages,
     Mixture,
     StoredImages,
+    halved,
     light_grounds,
     mirrored,
     photo_windows,
@@ -160,6 +161,15 @@ def test_moved_drawings_stay_within_the_image_of_a_drawing_with_a_margin() -> No
     ink = (drawn < 0.0).all(1).flatten(1).sum(1)  # pixels that are dark
     assert int(ink.min()) >= 8  # 16 pixels at the scale of one
     assert int(ink.max()) <= 30
+
+
+def test_a_halved_drawing_weighs_colours_by_how_much_is_drawn() -> None:
+    rgba = torch.zeros(1, 4, 2, 2, dtype=torch.uint8)
+    rgba[0, :, 0, 0] = torch.tensor([200, 100, 40, 255])
+    rgba[0, :, 0, 1] = torch.tensor([100, 0, 0, 85])
+    rgba[0, :3, 1] = 9  # what is not drawn at all has no say
+    # colours: (200 * 255 + 100 * 85) / 340 = 175, (100 * 255) / 340 = 75, (40 * 255) / 340 = 30; alpha: 340 / 4
+    assert halved(rgba).flatten().tolist() == [175, 75, 30, 85]
 
 
 def test_drawings_of_another_size_are_refused() -> None:
