@@ -168,7 +168,7 @@ def test_a_halved_drawing_weighs_colours_by_how_much_is_drawn() -> None:
     rgba[0, :, 0, 0] = torch.tensor([200, 100, 40, 255])
     rgba[0, :, 0, 1] = torch.tensor([100, 0, 0, 85])
     rgba[0, :3, 1] = 9  # what is not drawn at all has no say
-    # colours: (200 * 255 + 100 * 85) / 340 = 175, (100 * 255) / 340 = 75, (40 * 255) / 340 = 30; alpha: 340 / 4
+    # (200 * 255 + 100 * 85) / 340, (100 * 255) / 340, (40 * 255) / 340; alpha: 340 / 4
     assert halved(rgba).flatten().tolist() == [175, 75, 30, 85]
 
 
