@@ -446,6 +446,21 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _guidance_has_a_condition(self) -> Config:
+        told = self.transformer
+        if self.sampling.is_guided and (told.condition == "none" or told.condition_dropout == 0.0):
+            cause = (
+                "transformer.condition is none"
+                if told.condition == "none"
+                else "no image is shown without its condition (transformer.condition_dropout is 0)"
+            )
+            raise ValueError(
+                f"guidance compares what is drawn with and without its condition, but {cause}: set "
+                "sampling.code_guidance=1 and sampling.position_guidance=1, which turn it off"
+            )
+        return self
+
     @property
     def grid_side(self) -> int:
         """h = w: regions along a side of the feature map."""

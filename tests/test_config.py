@@ -76,6 +76,11 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["backbone.kind=patches"], r"backbone.kind: .*'vqgan' or 'patch'"),
         (["backbone.channel_multipliers=[]"], r"at least 1 item"),
         (["loss.adversarial_weight=1", "discriminator.layers=4"], r"needs images of 48 pixels"),
+        (["sampling.code_guidance=2"], r"guidance .*transformer.condition is none: set"),
+        (
+            ["sampling.position_guidance=2", "transformer.condition=class", "transformer.condition_dropout=0"],
+            r"transformer.condition_dropout is 0",
+        ),
         (["stage1.betas=[0.9, 1.0]"], r"stage1.betas: .*less than 1"),
         (["stage1.learning_rate=.inf"], r"finite number"),
         (["seed=4294967296"], r"seed: .*less than 4294967296"),
