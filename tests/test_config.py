@@ -78,7 +78,11 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["loss.adversarial_weight=1", "discriminator.layers=4"], r"needs images of 48 pixels"),
         (["sampling.code_guidance=2"], r"guidance .*transformer.condition is none: set"),
         (
-            ["sampling.position_guidance=2", "transformer.condition=class", "transformer.condition_dropout=0"],
+            [
+                "sampling.position_guidance=2",
+                "transformer.condition=class",
+                "transformer.condition_dropout=0",
+            ],
             r"transformer.condition_dropout is 0",
         ),
         (["stage1.betas=[0.9, 1.0]"], r"stage1.betas: .*less than 1"),
