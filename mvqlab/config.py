@@ -270,7 +270,7 @@ class LossConfig(Section):
     perceptual_weight: Weight = 1.0
     squared_weight: Weight = 0.0  # of the mean squared error (published: 0); colours are learned sooner
     adversarial_weight: Weight = 0.0  # `disc_weight` of the released code (published: 0.75); 0 is off
-    adversarial_cap: Positive = 1.0  # ceiling of the gradient ratio (published: 1)
+    adversarial_cap: Positive = 1.0  # ceiling of weight times gradient ratio (published: 1)
     adversarial_start: NonNegative = 0  # step at which the discriminator enters (released code: 0)
     adversarial_ramp: NonNegative = 0  # steps over which its weight then grows from 0
 

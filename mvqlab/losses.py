@@ -76,19 +76,24 @@ def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def adaptive_weight(
-    reconstruction_loss: Tensor, generator_loss: Tensor, last_layer_weight: Tensor, cap: float
+    reconstruction_loss: Tensor,
+    generator_loss: Tensor,
+    last_layer_weight: Tensor,
+    cap: float,
+    scale: float = 1.0,
 ) -> Tensor:
     """VQGAN's lambda (): how much larger the reconstruction's gradient is than the discriminator's.
 
-    Both losses are (). The gradients' norms are compared at the decoder's last weight; the ratio is
-    held in [0, cap] and carries no gradient itself. The graphs of both losses stay intact.
+    Both losses are (). The gradients' norms are compared at the decoder's last weight; `scale` times the
+    ratio is held in [0, cap] and carries no gradient itself. The graphs of both losses stay intact.
 
-    Source: VQGAN, equation 7. Raises RuntimeError if a loss does not depend on `last_layer_weight`.
+    Source: VQGAN, equation 7; the released code's loss for `scale` (`disc_weight`), which comes before the
+    cap (`disc_weight_max`). Raises RuntimeError if a loss does not depend on `last_layer_weight`.
     """
     (reconstruction,) = torch.autograd.grad(reconstruction_loss, last_layer_weight, retain_graph=True)
     (adversarial,) = torch.autograd.grad(generator_loss, last_layer_weight, retain_graph=True)
     ratio = reconstruction.float().norm() / (adversarial.float().norm() + 1e-4)
-    return ratio.clamp(0.0, cap).detach()
+    return (scale * ratio).clamp(0.0, cap).detach()
 
 
 def adversarial_ramp(step: int, start: int, ramp: int) -> float:
@@ -173,7 +178,7 @@ def generator_loss(
     adversarial, weight = nothing, nothing
     if judges.discriminator is not None and ramp > 0.0:
         adversarial = hinge_generator_loss(judges.discriminator(made.images))
-        balance = adaptive_weight(reconstruction, adversarial, last_layer, config.adversarial_cap)
-        weight = config.adversarial_weight * ramp * balance
+        cap, scale = config.adversarial_cap, config.adversarial_weight
+        weight = ramp * adaptive_weight(reconstruction, adversarial, last_layer, cap, scale)
     total = reconstruction + weight * adversarial + made.quantizer_loss
     return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight)

@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mvqlab import pretrained
+from mvqlab.config import LossConfig, load_config
 from mvqlab.losses import (
+    Judges,
     PerceptualLoss,
     adaptive_weight,
     adversarial_ramp,
+    generator_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
 )
+from mvqlab.models.mqvae import Reconstruction
 from mvqlab.pretrained import MissingWeightsError
 
 
@@ -182,6 +186,47 @@ def test_adaptive_weight_is_capped() -> None:
     weight = torch.ones(2, requires_grad=True)
     assert adaptive_weight(weight.sum(), 1e-9 * weight.sum(), weight, cap=0.75).item() == 0.75
     assert adaptive_weight(0.0 * weight.sum(), weight.sum(), weight, cap=0.75).item() == 0.0
+
+
+class Praise(nn.Module):
+    """A discriminator whose logits are `strength` times the pixels."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.strength * images
+
+
+def weight_at(ratio: float, config: LossConfig, ramp: float = 1.0) -> float:
+    """The adversarial weight where the reconstruction's gradient is `ratio` times the discriminator's."""
+    last_layer = torch.ones(1, requires_grad=True)
+    made = last_layer.double() * torch.ones(2, 3, 4, 4)  # gradients: 1 of L1 against zeros, strength of praise
+    nothing = torch.zeros((), dtype=made.dtype)
+    judges = Judges(None, Praise(1.0 / ratio - 1e-4))
+    reconstruction = Reconstruction(made, None, None, None, nothing)
+    loss = generator_loss(config, judges, reconstruction, torch.zeros_like(made), last_layer, ramp)
+    torch.testing.assert_close(loss.total, loss.l1 + loss.adversarial_weight * loss.adversarial)
+    return float(loss.adversarial_weight)
+
+
+@pytest.mark.parametrize("preset", ["ffhq256", "imagenet256"])
+@pytest.mark.parametrize(
+    ("ratio", "weight"), [(0.1, 0.075), (1.0, 0.75), (1.2, 0.9), (4 / 3, 1.0), (2.0, 1.0), (500.0, 1.0)]
+)
+def test_published_presets_weigh_the_discriminator_as_the_released_code(
+    preset: str, ratio: float, weight: float
+) -> None:
+    """`disc_weight` times the ratio, then at most `disc_weight_max`; the ramp, if any, comes after both."""
+    published = load_config(preset).loss
+    assert weight_at(ratio, published) == pytest.approx(weight, rel=1e-5)
+    assert weight_at(ratio, published, ramp=0.5) == pytest.approx(0.5 * weight, rel=1e-5)
+
+
+def test_a_cap_holds_whatever_the_weight_is() -> None:
+    assert weight_at(3.0, LossConfig(adversarial_weight=4.0, adversarial_cap=2.5)) == pytest.approx(2.5)
+    assert weight_at(3.0, LossConfig(adversarial_weight=0.1, adversarial_cap=2.5)) == pytest.approx(0.3)
 
 
 def test_adaptive_weight_leaves_the_graph_and_the_gradients_alone() -> None:
