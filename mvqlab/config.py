@@ -290,8 +290,10 @@ class OptimiserConfig(Section):
     learning_rate: Positive
     betas: tuple[Momentum, Momentum]
     weight_decay: Weight = 0.0
-    warmup_steps: NonNegative = 0  # linear, from 0
+    warmup_steps: NonNegative = 0  # linear, from near 0
+    warmup_from_zero: bool = False  # the first step has a rate of 0 (as published)
     cosine: bool = True  # then cosine decay to 0
+    min_learning_rate: Weight = 0.0  # after warm-up the cosine takes the rate no lower (published: 0)
     gradient_clip: Weight = 0.0  # largest gradient norm; 0 is off
     accumulate: Count = 1  # batches whose gradients are summed before a step
     precision: Precision = "32-true"  # on a GPU 32-true and bf16-mixed have run, 16-mixed not yet
@@ -301,6 +303,15 @@ class OptimiserConfig(Section):
     validate_every: NonNegative = 0  # steps between two held-out losses; 0: only at the end
     checkpoint_every: NonNegative = 0  # steps between two training states on disk; 0: only at the end
     tensorboard: bool = False  # write TensorBoard logs beside the CSV (needs the `tensorboard` extra)
+
+    @model_validator(mode="after")
+    def _least_rate_is_less(self) -> OptimiserConfig:
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate ({self.min_learning_rate}) must be at most learning_rate "
+                f"({self.learning_rate})"
+            )
+        return self
 
 
 class Stage1Config(OptimiserConfig):

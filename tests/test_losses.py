@@ -202,7 +202,7 @@ class Praise(nn.Module):
 def weight_at(ratio: float, config: LossConfig, ramp: float = 1.0) -> float:
     """The adversarial weight where the reconstruction's gradient is `ratio` times the discriminator's."""
     last_layer = torch.ones(1, requires_grad=True)
-    made = last_layer.double() * torch.ones(2, 3, 4, 4)  # gradients: 1 of L1 against zeros, strength of praise
+    made = last_layer.double() * torch.ones(2, 3, 4, 4)  # gradients: 1 of L1, `strength` of praise
     nothing = torch.zeros((), dtype=made.dtype)
     judges = Judges(None, Praise(1.0 / ratio - 1e-4))
     reconstruction = Reconstruction(made, None, None, None, nothing)

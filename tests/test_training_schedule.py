@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mvqlab.config import Stage1Config
+from mvqlab.config import ConfigError, Stage1Config, load_config
 from mvqlab.training.checkpoint import (
     CheckpointError,
     load_settings,
@@ -31,6 +31,46 @@ def test_learning_rate_warms_up_then_falls_to_zero() -> None:
     assert learning_rate(60, options) == pytest.approx(1.0)
     assert learning_rate(109, options) == pytest.approx(1.0 + math.cos(math.pi * 0.99))
     assert learning_rate(70, Stage1Config(steps=110, learning_rate=2.0, cosine=False)) == 2.0
+
+
+def released_rates(options: Stage1Config) -> list[float]:
+    """The released schedule from its formulas: step / warm-up, then the cosine, at least the least rate."""
+    rates = []
+    for step in range(options.steps):
+        if step < options.warmup_steps:
+            share = step / options.warmup_steps
+        else:
+            progress = (step - options.warmup_steps) / (options.steps - options.warmup_steps)
+            least = options.min_learning_rate / options.learning_rate
+            share = max(0.5 * (math.cos(math.pi * progress) + 1.0), least)
+        rates.append(options.learning_rate * share)
+    return rates
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3])
+@pytest.mark.parametrize("warm_up", [0, 1, 10])
+def test_learning_rates_can_be_those_of_the_released_code(least: float, warm_up: int) -> None:
+    options = Stage1Config(
+        steps=110, learning_rate=2.0, warmup_steps=warm_up, warmup_from_zero=True, min_learning_rate=least
+    )
+    rates = [learning_rate(step, options) for step in range(110)]
+    assert rates == pytest.approx(released_rates(options), abs=1e-12)
+    assert rates[0] == (0.0 if warm_up else 2.0) and rates[-1] >= least
+
+
+@pytest.mark.parametrize("preset", ["ffhq256", "imagenet256"])
+def test_published_presets_have_the_released_learning_rates(preset: str) -> None:
+    options = load_config(preset).stage1
+    first = [learning_rate(step, options) for step in range(3)]
+    assert first == pytest.approx([n * options.learning_rate / options.warmup_steps for n in range(3)])
+    stage2 = load_config(preset).stage2
+    assert learning_rate(0, stage2) == 5e-4  # no warm-up
+    assert learning_rate(stage2.steps // 2, stage2) == pytest.approx(2.5e-4)
+
+
+def test_a_least_rate_above_the_rate_is_refused() -> None:
+    with pytest.raises(ConfigError, match="at most learning_rate"):
+        load_config("shapes32", ["stage2.min_learning_rate=1"])
 
 
 def test_things_are_due_at_their_interval_and_at_the_end() -> None:

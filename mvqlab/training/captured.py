@@ -83,10 +83,14 @@ class Schedule:
     def advance(self) -> None:
         """Set `rate` for the step at hand and count it."""
         warm_up = self.options.warmup_steps
-        share = ((self.step + 1.0) / max(1, warm_up)).clamp(max=1.0)
+        is_warm = self.step >= warm_up
+        warmed = self.step if self.options.warmup_from_zero else self.step + 1.0
+        share = torch.where(is_warm, 1.0, warmed / max(1, warm_up))
         if self.options.cosine:
             progress = ((self.step - warm_up) / (self.total - warm_up).clamp(min=1.0)).clamp(0.0, 1.0)
             share = share * 0.5 * (1.0 + (math.pi * progress).cos())
+            least = self.options.min_learning_rate / self.options.learning_rate
+            share = torch.where(is_warm, share.clamp(min=least), share)
         self.rate.copy_(self.options.learning_rate * share)
         self.step.add_(1.0)
 
