@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvqlab.config import Config, ConfigError, DataConfig, load_config
-from mvqlab.data import PictureDataset, Splits, batches, batches_in_order, build_splits, catalogue, emoji
+from mvqlab.data import (
+    PictureDataset,
+    Splits,
+    batches,
+    batches_in_order,
+    build_splits,
+    catalogue,
+    credit_of,
+    emoji,
+)
 from mvqlab.data.mixture import MixtureDataset, interleaved, mixture_splits
 from mvqlab.data.samples import Picture, collate
 from mvqlab.evaluation import collect
@@ -164,6 +173,14 @@ def test_sources_are_built_with_what_they_need_and_their_credits_are_kept() -> N
     assert all(settings.seed == 5 and settings.download for settings in asked.values())
     assert splits.credit == "by emoji. by fashion. by shapes"
     assert (len(splits.train), len(splits.validation)) == (60, 30)
+
+
+@pytest.mark.parametrize("name", ["shapes", "emoji", "photos", "mixture"])
+def test_who_is_to_be_credited_is_known_without_the_data(name: str) -> None:
+    mixture = {"emoji": 0.5, "simple": 0.2, "photos": 0.3} if name == "mixture" else {}
+    config = DataConfig(name=name, mixture=mixture, resolution=16, train_size=4, validation_size=4)
+    assert credit_of(config) == build_splits(config).credit
+    assert ("OpenMoji" in credit_of(config)) == (name in ("emoji", "mixture"))
 
 
 def test_a_set_too_small_for_a_turn_of_every_source_is_still_a_set() -> None:

@@ -7,7 +7,7 @@ next(batches(splits.train, batch_size=16, seed=0))  # the first training batch
 
 from mvqlab.data.loading import batch_indices, batches, batches_in_order
 from mvqlab.data.samples import Batch, DataError, PictureDataset, Sample, Splits
-from mvqlab.data.splits import build_splits, class_names
+from mvqlab.data.splits import build_splits, class_names, credit_of
 
 __all__ = [
     "Batch",
@@ -20,4 +20,5 @@ __all__ = [
     "batches_in_order",
     "build_splits",
     "class_names",
+    "credit_of",
 ]

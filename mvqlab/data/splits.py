@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mvqlab.config import DataConfig
+from mvqlab.data import emoji, fashion, photos
 from mvqlab.data.emoji import emoji_splits, group_names
 from mvqlab.data.fashion import CLASS_NAMES, fashion_splits
 from mvqlab.data.folder import folder_splits
@@ -20,6 +21,7 @@ SOURCES = {
     "folder": folder_splits,
     "torchvision": torchvision_splits,
 }
+CREDITS = {"emoji": emoji.CREDIT, "fashion": fashion.CREDIT, "photos": photos.CREDIT}
 
 
 def build_splits(config: DataConfig) -> Splits:
@@ -45,3 +47,8 @@ def class_names(config: DataConfig) -> list[str]:
     if config.name == "fashion":
         return list(CLASS_NAMES)
     return build_splits(config).class_names
+
+
+def credit_of(config: DataConfig) -> str:
+    """`Splits.credit`, known without the data: whom pictures of a model of these data are shown with."""
+    return ". ".join(CREDITS[name] for name in config.mixture or (config.name,) if name in CREDITS)

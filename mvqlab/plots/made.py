@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvqlab.config import DataConfig
-from mvqlab.data import build_splits, emoji, photos
+from mvqlab.data import build_splits, class_names, credit_of, emoji, photos
 from mvqlab.data.drawing import Object, draw
 from mvqlab.data.images import centre_square, to_pixels
 from mvqlab.data.shapes import COLOURS
@@ -108,15 +108,15 @@ def _sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     from mvqlab.trained import load_trained
 
     trained = load_trained(asked.model, asked.stage1)
-    splits = build_splits(trained.config.data)
-    n_classes = splits.n_classes
+    names, credit = class_names(trained.config.data), credit_of(trained.config.data)  # known without the data
+    n_classes = len(names)
     drawn = sample(n_rows * n_classes, asked.model, stage1=asked.stage1, seed=0)
     images = [as_pixels(image) for image in drawn.images]
     rows = [Row(images[start : start + n_classes]) for start in range(0, len(images), n_classes)]
     numbers = f"samples 0 to {len(images) - 1}, not selected"
     foot = [f"{Path(asked.model).name}: {numbers}; {settings_of(drawn.asked)}"]
-    foot += [splits.credit] if splits.credit else []
-    picture = sheet(rows, factor_for(trained.stage1), columns=splits.class_names, foot=foot)
+    foot += [credit] if credit else []
+    picture = sheet(rows, factor_for(trained.stage1), columns=names, foot=foot)
     return [save_png(picture, asked.folder / f"{name}.png")]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 
-from mvqlab.data import DataError, build_splits
+from mvqlab.data import DataError, credit_of
 from mvqlab.evaluation.codebook import NEAR_SHARE, codebook_redundancy, codebook_usage
 from mvqlab.evaluation.codebook_plane import principal_plane
 from mvqlab.models.mqvae import TokenModel
@@ -112,7 +112,7 @@ class CodebookAtlas(widgets.VBox):
             except DataError as error:
                 self.message.tell(f"{name}: {error}")
             else:
-                credits.append(build_splits(model.config.data).credit)
+                credits.append(credit_of(model.config.data))
         super().__init__(
             [
                 style(),
