@@ -121,11 +121,13 @@ def load(file: PretrainedFile) -> dict[str, Tensor]:
 
     Raises MissingWeightsError if it is not there or is not a file of weights (cut short, say).
     """
-    import torch
+    from mvqlab.saved_tensors import ProgramFileError, load_tensors
 
     path = require(file)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
+    except ProgramFileError as error:
+        raise MissingWeightsError(f"{error}; or delete it, and fetch {file.url}") from None
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise MissingWeightsError(
             f"{path} is not a readable file of weights ({type(error).__name__}): a download may have "

@@ -6,6 +6,9 @@ import collections
 import json
 import os
 import subprocess
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,7 +133,7 @@ class RunsWhenRead:
         return os.putenv, ("MVQLAB_ATTACKED", "yes")
 
 
-def old_checkpoint(path: Path) -> Path:
+def old_checkpoint(path: Path, **how: bool) -> Path:
     callback = Callback()
     callback.best_score = torch.tensor(0.5)
     content = {
@@ -140,7 +143,7 @@ def old_checkpoint(path: Path) -> Path:
         "hook": some_callable,
         "attack": RunsWhenRead(),
     }
-    torch.save(content, path)
+    torch.save(content, path, **how)
     return path
 
 
@@ -155,6 +158,73 @@ def test_objects_are_refused_by_name_and_stripped_without_running_them(tmp_path:
     attacked = subprocess.run("printenv MVQLAB_ATTACKED", shell=True, check=False).returncode == 0
     assert Callback.unpickled == 0 and not attacked
     load_official_mqvae(tensors, **STAGE1)
+
+
+class Program(torch.nn.Module):
+    """What a hostile TorchScript archive holds: code that writes a file while it is loaded."""
+
+    def __init__(self, victim: str) -> None:
+        super().__init__()
+        self.victim = victim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.victim, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.victim = state[0]
+        self.training = state[1]
+        torch.save(torch.ones(3), state[0])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:'torch.load' received:UserWarning")
+@pytest.mark.parametrize("read", [read_state_dict, strip_checkpoint, load_official_mqvae])
+def test_a_program_is_refused_before_any_of_it_runs(read: Callable[[Path], object], tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    torch.jit.save(torch.jit.script(Program(str(victim))), tmp_path / "program.ckpt")
+    with pytest.raises(OfficialCheckpointError, match=r"program\.ckpt is a TorchScript archive"):
+        read(tmp_path / "program.ckpt")
+    assert not victim.exists()
+
+
+def test_older_programs_are_refused_too(tmp_path: Path) -> None:
+    """Before PyTorch 1.4 an archive had other names inside."""
+    with zipfile.ZipFile(tmp_path / "old.ckpt", "w") as archive:
+        archive.writestr("model/version", "1")
+        archive.writestr("model/model.json", "{}")
+        archive.writestr("model/code/model.py", "")
+    with pytest.raises(OfficialCheckpointError, match="TorchScript"):
+        strip_checkpoint(tmp_path / "old.ckpt")
+
+
+def test_files_of_the_legacy_format_are_read_or_named_as_such(tmp_path: Path) -> None:
+    tensors = tmp_path / "tensors.ckpt"
+    torch.save({"state_dict": {"a": torch.ones(2)}}, tensors, _use_new_zipfile_serialization=False)
+    assert read_state_dict(tensors).keys() == strip_checkpoint(tensors).keys() == {"a"}
+    objects = old_checkpoint(tmp_path / "objects.ckpt", _use_new_zipfile_serialization=False)
+    older = tmp_path / "older.ckpt"  # before 0.1.10 it was an archive of tar
+    with tarfile.open(older, "w") as archive:
+        archive.add(tensors, "storages")
+    for path in (objects, older):
+        for read in (read_state_dict, strip_checkpoint):
+            with pytest.raises(OfficialCheckpointError, match=f"{path.name} .in the legacy format"):
+                read(path)
+
+
+def test_a_stripped_file_changes_nothing_of_torch(tmp_path: Path) -> None:
+    """A pickle can set attributes of whatever it names, of functions too."""
+    torch.save({"a": torch.ones(2)}, tmp_path / "good.ckpt")
+    pickled = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x07\x00\x00\x00changedK\x01sb."
+    with zipfile.ZipFile(tmp_path / "good.ckpt") as good, zipfile.ZipFile(tmp_path / "bad.ckpt", "w") as bad:
+        for name in good.namelist():
+            bad.writestr(name, pickled if name.endswith("data.pkl") else good.read(name))
+    with pytest.raises(OfficialCheckpointError, match="not a checkpoint"):
+        strip_checkpoint(tmp_path / "bad.ckpt")
+    assert not hasattr(torch._utils._rebuild_tensor_v2, "changed")
 
 
 @torch.no_grad()

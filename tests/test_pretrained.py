@@ -90,6 +90,15 @@ def test_a_file_that_carries_code_is_refused(tmp_path: Path, monkeypatch: pytest
     assert not Path("proof-that-code-ran").exists()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_program_in_the_place_of_weights_is_named() -> None:
+    file = pretrained.inception()
+    file.folder.mkdir(parents=True)
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), file.path)
+    with pytest.raises(MissingWeightsError, match=r"TorchScript archive .*fetch https://"):
+        pretrained.load(file)
+
+
 def test_unknown_backbones_are_refused() -> None:
     with pytest.raises(ValueError, match="known: vgg, alex, squeeze"):
         pretrained.lpips_backbone("random")

@@ -176,6 +176,13 @@ def test_an_empty_state_says_what_to_do(tmp_path: Path) -> None:
         load_state(tmp_path / "state.pt", stage=1, last_step=5)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_program_in_the_place_of_a_state_is_named(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match=r"state\.pt is a TorchScript archive"):
+        load_state(tmp_path / "state.pt", stage=1, last_step=5)
+
+
 def test_damaged_curves_cost_a_warning_not_the_run(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.warns(DamagedCurvesWarning, match="go on from step 3"):

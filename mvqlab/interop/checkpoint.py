@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mvqlab.saved_tensors import ProgramFileError, is_legacy, load_tensors, saved_file
+
 Tensors = Mapping[str, Tensor]
 Checkpoint = str | Path | Mapping[str, Any]
+
+LEGACY = "(in the legacy format, of before PyTorch 1.6)"
 
 
 class OfficialCheckpointError(ValueError):
@@ -37,23 +42,43 @@ def read_state_dict(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:
+    with _faults_of(path):
+        content = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
+    return _mapping(content, path)
+
+
+@contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """Turn whatever reading `path` raises into one OfficialCheckpointError that names it."""
     if not path.is_file():
         raise OfficialCheckpointError(f"there is no checkpoint at {path}")
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        yield
+    except ProgramFileError as error:
+        raise OfficialCheckpointError(str(error)) from None
     except pickle.UnpicklingError:
         raise OfficialCheckpointError(_refusal(path)) from None
     except Exception as error:
         # a damaged file surfaces as one of half a dozen exception types, none of which names it
-        raise OfficialCheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from None
+        legacy = f" {LEGACY}" if is_legacy(path) else ""
+        raise OfficialCheckpointError(
+            f"{path}{legacy} cannot be read ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _mapping(content: Any, path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise OfficialCheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint")
     return content
 
 
 def _refusal(path: Path) -> str:
+    if is_legacy(path):
+        return (
+            f"{path} {LEGACY} holds more than tensors, or is damaged: it is not read, and objects are "
+            "stripped from files of today's format only. If you trust whoever wrote it, save it anew: "
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], FILE)"
+        )
     refused = refused_objects(path)
     if not refused:
         return f"{path} is no file of weights, or a damaged one"
@@ -80,14 +105,13 @@ def strip_checkpoint(path: str | Path) -> dict[str, Tensor]:
     it takes any arguments and runs nothing. Raises OfficialCheckpointError.
     """
     path = Path(path)
-    reader = SimpleNamespace(Unpickler=_TensorsOnly, load=_TensorsOnly.load, __name__="tensors only")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
-    except Exception as error:
-        raise OfficialCheckpointError(f"{path} cannot be read ({type(error).__name__}: {error})") from None
-    if not isinstance(content, Mapping):
-        raise OfficialCheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint")
-    return read_state_dict(content)
+    if path.suffix == ".safetensors" or (path.is_file() and is_legacy(path)):
+        # the one holds tensors only; of the other, torch's own reader would write files that objects ask for
+        return read_state_dict(path)
+    reader = SimpleNamespace(Unpickler=_TensorsOnly, __name__="tensors only")
+    with _faults_of(path), saved_file(path) as file:
+        content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=reader)
+    return read_state_dict(_mapping(content, path))
 
 
 class _Inert(dict):
@@ -101,6 +125,19 @@ class _Inert(dict):
 
     __setstate__ = append = extend = add = __call__ = ignore
     __hash__ = object.__hash__
+
+
+class _Called:
+    """One of torch's functions, which a file may call, and whose attributes it cannot set."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        """What a pickle would set, passed over."""
 
 
 class _TensorsOnly(pickle.Unpickler):
@@ -117,6 +154,7 @@ class _TensorsOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if is_dtype or (module, name) in self.needed:
-            return super().find_class(module, name)
-        return _Inert
+        if not is_dtype and (module, name) not in self.needed:
+            return _Inert
+        found = super().find_class(module, name)
+        return _Called(found) if isinstance(found, FunctionType) else found

@@ -25,6 +25,7 @@ from torch import nn
 
 from mvqlab.config import Config, load_config, save_config
 from mvqlab.files import whole_file
+from mvqlab.saved_tensors import ProgramFileError, load_tensors
 
 
 class CheckpointError(RuntimeError):
@@ -180,7 +181,9 @@ def _previous(path: Path) -> Path:
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
+    except ProgramFileError as error:
+        raise CheckpointError(f"this is no training state: {error}") from None
     except Exception as error:
         # a truncated file surfaces as one of half a dozen exception types, none of which names it
         raise CheckpointError(
