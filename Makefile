@@ -64,7 +64,7 @@ checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, 
 	  simple_mqvae/simple_stackformer simple_mqvae/simple_captions simple_plain_vq/simple_raster; do \
 	  stage1=$${pair%/*}; name=$${pair#*/}; \
 	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
-	    --stage1 results/shipped/$$stage1 && \
+	    --stage1 mvqlab/checkpoints/$$stage1 && \
 	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
 
 # What a machine with a GPU is asked for, in stages of a few minutes. Where mvqlab is installed already:
