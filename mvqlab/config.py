@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from mvqlab.yaml_files import YamlFileError, read_yaml
 
@@ -74,6 +82,15 @@ def _mixture(value: Any) -> dict[str, float]:
 
 _KNOWN_MIXED = f"known: {', '.join(MIXED_NAMES)}"
 Mixture = Annotated[dict[str, float], BeforeValidator(_mixture)]
+
+
+def _none_or_two(n_images: int) -> int:
+    if n_images == 1:
+        raise ValueError("FID and KID need at least two images; 0 leaves generation out")
+    return n_images
+
+
+NoneOrTwo = Annotated[NonNegative, AfterValidator(_none_or_two)]
 
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
@@ -368,7 +385,7 @@ class SamplingConfig(Section):
     temperature: Weight = 1.0  # 0 takes the likeliest
     code_top_k: NonNegative = 100  # 0 is off
     code_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    position_top_k: NonNegative = 10
+    position_top_k: NonNegative = 10  # 0 is off
     position_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
@@ -390,8 +407,8 @@ class SamplingConfig(Section):
 class EvaluationConfig(Section):
     """What is measured, on how much, with which networks."""
 
-    images: Count = 512  # held-out images for reconstruction, codebook and importance
-    samples: NonNegative = 256  # generated images for FID and KID; 0 leaves generation out
+    images: Annotated[int, Field(ge=2)] = 512  # held-out images for reconstruction, codebook and importance
+    samples: NoneOrTwo = 256  # generated images for FID and KID; 0 leaves generation out
     batch_size: Count = 64
     bootstrap: NonNegative = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals
     extractor: Literal["lab", "inception"] = "lab"  # features of FID and KID; never mixed in a column

@@ -295,7 +295,8 @@ def sample_images(
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 
     conditions: classes (M,) or tokens of captions (M, T), one an image. A class-conditional model that is
-    given none draws each class in turn, a model of captions draws as without one.
+    given none draws each class in turn, a model of captions draws as without one. Of 0 images come tensors
+    without rows.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(config.seed)
@@ -304,7 +305,7 @@ def sample_images(
         conditions = torch.arange(n_images) % model.start.n_classes
     pairs, images = [], []
     began = time.perf_counter()
-    batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)]
+    batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)] or [range(0)]
     with Progress("sampling", len(batches) * model.n_pairs) as progress:
         for rows in batches:
             mine = None if conditions is None else conditions[rows.start : rows.stop]

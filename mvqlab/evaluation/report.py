@@ -74,7 +74,10 @@ def evaluate_generation(
     The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
     extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.
     That of kid_... is around KID over all images, which the column itself estimates from random subsets.
+    There is no column where nothing was generated.
     """
+    if len(generated_images) == 0:
+        return {}
     evaluation = config.evaluation
     real = reference_features(
         splits.validation,
@@ -100,14 +103,19 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same on the last
     training batch. bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
     position_bits_per_image: its two parts, 0 for positions that are given. n_pairs: of a held-out image,
-    n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included.
-    stage2_seconds_per_step.
+    n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included. Neither is
+    there where nothing was drawn. stage2_seconds_per_step.
     """
     last = curves[curves["split"] == "validation"].iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     train = curves[curves["split"] == "train"].iloc[-1]
     # curves without it are older, of images that have equally many
     n_pairs = float(last.get("pairs", samples.pairs.n_pairs))
+
+    drawn = {}
+    if len(samples.pairs):
+        drawn["n_pairs_drawn"] = samples.pairs.mean_length
+        drawn["samples_per_second"] = len(samples.pairs) / samples.seconds
 
     def bits(nats: float) -> float:
         """Of an image, from those of a pair."""
@@ -120,8 +128,7 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         "code_bits_per_image": bits(losses["code_loss"]),
         "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
         "n_pairs": n_pairs,
-        "n_pairs_drawn": samples.pairs.mean_length,
-        "samples_per_second": len(samples.pairs) / samples.seconds,
+        **drawn,
         "stage2_seconds_per_step": training_speed(curves),
     }
 
