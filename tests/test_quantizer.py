@@ -19,6 +19,7 @@ from mvqlab.models.quantizer import (
     nearest_codes,
     smoothed,
 )
+from mvqlab.shipped import load_shipped_stage1, shipped_card, shipped_names
 
 K, N_Z, B, N = 7, 3, 2, 5
 
@@ -184,3 +185,40 @@ def test_autocast_does_not_change_which_codes_are_chosen() -> None:
     assert torch.equal(out.codes, expected.codes)
     assert torch.equal(out.loss, expected.loss)
     assert torch.equal(other.codebook.codes, quantizer.codebook.codes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_autocast_rounds_no_distance(dtype: torch.dtype) -> None:
+    """The plain function too, which lessons and measures call without a codebook around it."""
+    features = (10.0 + torch.randn(200, N_Z)).to(dtype)
+    codebook = (10.0 + torch.randn(K, N_Z)).to(dtype)
+    expected = torch.cdist(features.double(), codebook.double()).argmin(dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(nearest_codes(features, codebook), expected)
+
+
+STAGE1_NAMES = [name for name in shipped_names() if shipped_card(name)["stage"] == 1]
+
+
+@pytest.mark.parametrize("name", STAGE1_NAMES)
+def test_autocast_chooses_the_codes_of_shipped_models(name: str) -> None:
+    """Distances in bf16 would choose another code for one feature in forty, or in three."""
+    model = load_shipped_stage1(name)
+    side = model.config.data.resolution
+    with torch.no_grad():
+        features = model.select(torch.rand(4, 3, side, side) * 2.0 - 1.0).features
+        expected = model.quantizer(features)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = model.quantizer(features)
+    assert torch.equal(found.codes, expected.codes)
+    assert torch.equal(found.features, expected.features) and torch.equal(found.loss, expected.loss)
+
+
+def test_a_quantiser_in_double_precision_stays_there() -> None:
+    """What compares the model with formulas in float64 meets no float32 on the way."""
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z)).double()
+    features = torch.randn(B, N, N_Z, dtype=torch.float64)
+    quantizer.codebook.initialise(features)
+    out = quantizer(features)
+    assert torch.equal(out.codes, torch.cdist(features, quantizer.codebook.codes[None]).argmin(dim=2))
+    assert out.features.dtype == out.loss.dtype == quantizer.codebook.codes.dtype == torch.float64

@@ -35,11 +35,22 @@ class Quantised(NamedTuple):
     loss: Tensor
 
 
+def in_float32(tensor: Tensor) -> torch.autocast:
+    """Autocast off on the tensor's device: in bf16, a common offset of features drowns their differences."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def nearest_codes(features: Tensor, codebook: Tensor) -> Tensor:
-    """Index (M,) of the row of `codebook` (K, n_z) nearest to each of `features` (M, n_z)."""
-    # |z - e|^2 without |z|^2, which is the same for every code.
-    distances = codebook.square().sum(1) - 2.0 * features @ codebook.T
-    return distances.argmin(dim=1)
+    """Index (M,) of the row of `codebook` (K, n_z) nearest to each of `features` (M, n_z).
+
+    Whatever autocast does around it, distances are computed in float32, or in float64 where one comes in it.
+    """
+    precision = torch.promote_types(torch.promote_types(features.dtype, codebook.dtype), torch.float32)
+    with in_float32(features):
+        features, codebook = features.to(precision), codebook.to(precision)
+        # |z - e|^2 without |z|^2, which is the same for every code.
+        distances = codebook.square().sum(1) - 2.0 * features @ codebook.T
+        return distances.argmin(dim=1)
 
 
 def straight_through(features: Tensor, quantised: Tensor) -> Tensor:
@@ -63,11 +74,6 @@ def draw_features(features: Tensor, n: int) -> Tensor:
         return drawn
     noise = from_first_rank(torch.randn_like(drawn))
     return drawn + 0.01 * features.std() * noise
-
-
-def in_float32(tensor: Tensor) -> torch.autocast:
-    """Autocast off on the tensor's device: in bf16, a common offset of features drowns their differences."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 class RestartRule(nn.Module):
@@ -154,9 +160,8 @@ class Codebook(nn.Module):
 
     def nearest(self, features: Tensor) -> Tensor:
         """Indices (...) of the codes nearest to `features` (..., n_z)."""
-        flat = features.detach().reshape(-1, features.shape[-1]).float()
-        with in_float32(flat):
-            return nearest_codes(flat, self.codes).reshape(features.shape[:-1])
+        flat = features.detach().reshape(-1, features.shape[-1])
+        return nearest_codes(flat, self.codes).reshape(features.shape[:-1])
 
     def look_up(self, codes: Tensor) -> Tensor:
         """Vectors (..., n_z) of the codes with the given indices (...)."""
@@ -165,17 +170,21 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def initialise(self, features: Tensor) -> None:
         """Start codes and averages from `features` (..., n_z), so that the first update is no jump."""
-        everyone = gather_over_ranks(features.reshape(-1, features.shape[-1]).float())
+        everyone = self._of_all_ranks(features)
         with in_float32(everyone):
             self._set(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
 
     @torch.no_grad()
     def update(self, features: Tensor, codes: Tensor) -> None:
         """One moving-average step from `features` (..., n_z) that chose `codes` (...), then restarts."""
-        everyone = gather_over_ranks(features.reshape(-1, features.shape[-1]).float())
+        everyone = self._of_all_ranks(features)
         chosen = gather_over_ranks(codes.reshape(-1))
         with in_float32(everyone):
             self._follow(everyone, chosen)
+
+    def _of_all_ranks(self, features: Tensor) -> Tensor:
+        """Features (M, n_z) of all processes, in the codebook's own precision, from one's own (..., n_z)."""
+        return gather_over_ranks(features.reshape(-1, features.shape[-1]).to(self.codes.dtype))
 
     def _follow(self, features: Tensor, codes: Tensor) -> None:
         """`update` from the features (M, n_z) of all processes, that chose codes (M,)."""
@@ -226,7 +235,7 @@ class VectorQuantizer(nn.Module):
         codes = self.codebook.nearest(features)
         quantised = self.codebook.look_up(codes)
         with in_float32(features):
-            loss = self.commitment_weight * F.mse_loss(features.float(), quantised)
+            loss = self.commitment_weight * F.mse_loss(features.to(quantised.dtype), quantised)
         if self.training:
             self.codebook.update(features, codes)
         return Quantised(straight_through(features, quantised.to(features.dtype)), codes, loss)
