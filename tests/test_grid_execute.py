@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import nbformat
 import pytest
 from grid_files import attempts, read_points
 
-from mvqlab.grid.execute import is_out_of_memory, run_point
+from mvqlab.grid.execute import ThisPython, is_out_of_memory, run_point
 from mvqlab.grid.status import PointBusyError, hold_point, read_status, state_of
 from mvqlab.results import read_json
 
@@ -35,6 +36,24 @@ def test_a_point_that_ends_well_is_done_and_skipped_the_next_time(tmp_path):
 
     assert run(tmp_path, **parameters) == (folder, True)
     assert len(attempts(folder)) == 1
+
+
+def test_a_path_may_hold_whatever_a_path_may_hold(tmp_path):
+    """papermill takes the braces of a path for places of parameters."""
+    project = tmp_path / "{seed} {0} {} 50% $x 'a' \"b\" #1 \\n\n{{é"
+    project.mkdir()
+    folder, is_done = run(project, seed=3)
+
+    assert is_done and folder.parent.parent.parent == project
+    assert (folder / "executed.ipynb").exists() and (folder / "result.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {project.name}
+
+
+def test_braces_in_the_path_of_python_are_no_places_either(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/{prefix}/{connection_file}/python")
+    command = ThisPython(connection_file="/run/kernel.json").format_kernel_cmd()
+    assert command[0] == "/{prefix}/{connection_file}/python"
+    assert "/run/kernel.json" in command
 
 
 def test_a_changed_parameter_runs_in_a_folder_of_its_own(tmp_path):

@@ -56,6 +56,10 @@ class ThisPython(AsyncKernelManager):
         command.append("--IPKernelApp.log_level=ERROR")
         return KernelSpec(argv=command, display_name="mvqlab", language="python", name="python3")
 
+    def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """As inherited, but for braces in the interpreter's own path, which stay as they are."""
+        return [sys.executable, *super().format_kernel_cmd(extra_arguments)[1:]]
+
     async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
         """As inherited; leaves a note that it was called."""
         ThisPython.was_stopped = True
@@ -109,7 +113,7 @@ def _execute(grid: Grid, point: Point, folder: Path) -> None:
     try:
         papermill.execute_notebook(
             nbformat.read(grid.notebook, as_version=4),
-            folder / EXECUTED_FILE,
+            _taken_literally(folder / EXECUTED_FILE),
             parameters={**point.parameters, **{name: ours[name] for name in ours if name in taken}},
             kernel_name="python3",
             language="python",
@@ -132,6 +136,11 @@ def _execute(grid: Grid, point: Point, folder: Path) -> None:
         raise PointError(one_line(f"{type(error).__name__}: {error}")) from error
     if not read_json(folder / RESULT_FILE):
         raise PointError("the notebook ended without a result (mvqlab.results.write_result is its last act)")
+
+
+def _taken_literally(path: Path) -> str:
+    """`path` with its braces doubled: papermill formats an output's path with the notebook's parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def is_out_of_memory(name: str, message: str) -> bool:
