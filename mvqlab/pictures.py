@@ -12,13 +12,17 @@ from torch import Tensor
 from mvqlab.evaluation.generation import to_uint8
 from mvqlab.evaluation.reconstruction import HeldOut
 from mvqlab.files import whole_file
+from mvqlab.finite import check_finite
 
 FILE_NAME = "pictures.npz"
 
 
-def to_display(images: Tensor) -> NDArray[np.uint8]:
-    """Images (B, 3, H, W), uint8 or in [-1, 1], as (B, H, W, 3) bytes; what lies outside is clipped."""
-    return to_uint8(images).cpu().permute(0, 2, 3, 1).numpy()
+def to_display(images: Tensor, what: str = "images") -> NDArray[np.uint8]:
+    """Images (B, 3, H, W), uint8 or in [-1, 1], as (B, H, W, 3) bytes; what lies outside is clipped.
+
+    Raises NonFiniteError, which calls them `what`.
+    """
+    return to_uint8(images, what).cpu().permute(0, 2, 3, 1).numpy()
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,14 @@ class Pictures:
 
 
 def load_pictures(folder: Path) -> Pictures | None:
-    """The pictures that the point in `folder` kept, or None if it kept none."""
+    """The pictures that the point in `folder` kept, or None if it kept none. Raises NonFiniteError."""
     path = Path(folder) / FILE_NAME
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as arrays:
-        return Pictures(**{name: arrays[name] for name in arrays.files})
+        pictures = Pictures(**{name: arrays[name] for name in arrays.files})
+    check_finite(f"scores in {path}", pictures.scores)
+    return pictures
 
 
 def pictures_of(
@@ -55,11 +61,12 @@ def pictures_of(
 ) -> Pictures:
     """The first `n` held-out images as a model saw them, the first `n_samples` of `samples` (M, 3, H, W)."""
     side = held_out.pairs.side
+    check_finite("scores of held-out images", held_out.scores[:n])
     originals = to_display(held_out.images[:n])
     return Pictures(
         originals=originals,
         reconstructions=to_display(held_out.reconstructions[:n]),
         scores=held_out.scores[:n].unflatten(1, (side, side)).numpy(),
         is_kept=held_out.is_kept[:n].unflatten(1, (side, side)).numpy(),
-        samples=originals[:0] if samples is None else to_display(samples[:n_samples]),
+        samples=originals[:0] if samples is None else to_display(samples[:n_samples], "samples"),
     )

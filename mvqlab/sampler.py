@@ -163,7 +163,7 @@ def _pixels(trained: Trained, image: Path | str | Tensor) -> Tensor:
         if image.shape != (3, resolution, resolution):
             shape = tuple(image.shape)
             raise SampleError(f"the image must be (3, {resolution}, {resolution}), not {shape}")
-        return to_uint8(image.cpu())
+        return to_uint8(image.cpu(), "the image to complete")
     if not Path(image).is_file():
         raise DataError(f"there is no image {image}")
     return torch.from_numpy(read_square(Path(image), resolution, trained.config.data.max_megapixels))
@@ -212,6 +212,6 @@ def _draw(
                 else complete_pairs(trained.model, part, BLOCK, sampling, **told)
             )
             wanted = slice(max(0, numbers.start - of_block.start), numbers.stop - of_block.start)
-            images.append(to_uint8(trained.stage1.decode(drawn))[wanted])
+            images.append(to_uint8(trained.stage1.decode(drawn), f"images of {trained.folder.name}")[wanted])
             pairs.append(drawn[wanted])
     return torch.cat(images), concatenate(pairs)

@@ -100,9 +100,18 @@ def test_16_bit_greys_keep_their_shades(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("top", [1.0, 255.0])
 def test_floating_point_greys_run_to_one_or_to_255(tmp_path: Path, top: float) -> None:
-    greys = np.repeat(np.array([0.0, 0.25, np.nan, 1.0], np.float32) * top, 2)[None].repeat(8, 0)
+    greys = np.repeat(np.array([0.0, 0.25, 0.5, 1.0], np.float32) * top, 2)[None].repeat(8, 0)
     pixels = read(saved(Image.fromarray(greys), tmp_path / "depth.tif"))
-    np.testing.assert_allclose(pixels[4, ::2, 0], [0, 64, 0, 255], atol=1)
+    np.testing.assert_allclose(pixels[4, ::2, 0], [0, 64, 128, 255], atol=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pixel_that_is_no_number_is_an_error_that_names_the_file(tmp_path: Path, value: float) -> None:
+    """It was read as black, or as white."""
+    greys = np.full((8, 8), 0.5, np.float32)
+    greys[2, 3] = value
+    with pytest.raises(DataError, match=r"depth\.tif.*1 of 64 pixels"):
+        read(saved(Image.fromarray(greys), tmp_path / "depth.tif"))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

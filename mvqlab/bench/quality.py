@@ -196,7 +196,7 @@ def psnr_of(restore: Callable[[Tensor], Tensor], splits: Splits) -> float:
     """Mean PSNR in dB over the first held-out images, as `restore` gives them back."""
     values = []
     for batch in batches_in_order(splits.validation, 64, N_HELD_OUT):
-        real, made = to_uint8(batch.images), to_uint8(restore(batch.images))
+        real, made = to_uint8(batch.images), to_uint8(restore(batch.images), "reconstructions")
         values.append(image_scores(real, made, None, with_ssim=False)["psnr"].double())
     return float(torch.cat(values).mean())
 

@@ -104,7 +104,8 @@ def _check_pixels(image: Image.Image, name: Path | str, max_megapixels: float, l
 def _to_8_bits(grey: np.ndarray) -> np.ndarray:
     """Greys of more than 8 bits: integers are taken to run to 65535, floating point to 1 (else to 255)."""
     if np.issubdtype(grey.dtype, np.floating):
-        grey = np.nan_to_num(grey)
+        if n_bad := grey.size - int(np.isfinite(grey).sum()):
+            raise ValueError(f"{n_bad} of {grey.size} pixels are NaN or infinite")
         scale = 255.0 if grey.size and grey.max() <= 1.0 else 1.0
     else:
         scale = 255.0 / 65535.0

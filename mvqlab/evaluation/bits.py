@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.finite import check_finite
 from mvqlab.models.pair_model import IGNORED, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
@@ -48,7 +49,7 @@ def pair_bits(
     """Bits that an ideal coder with this `model` spends on each image's codes and on its positions.
 
     Each part is told what the model tells it: the one that comes second in a pair knows the first. The model
-    should be in evaluation mode.
+    should be in evaluation mode. Raises NonFiniteError where a pair is given no probability, or NaN.
     """
     parts = []
     for first in range(0, len(pairs), batch_size):
@@ -59,6 +60,7 @@ def pair_bits(
         positions = torch.zeros_like(codes)
         if logits.position_logits is not None:
             positions = _nats(logits.position_logits, targets.positions)
+        check_finite(f"bits of images {first} and following", codes + positions)
         parts.append(PairBits(codes / math.log(2), positions / math.log(2)))
     return PairBits(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

@@ -42,5 +42,5 @@ def decode_with(model: TokenModel, held_out: HeldOut, codebook: Tensor, batch_si
     parts = []
     for start in range(0, len(held_out), batch_size):
         pairs = held_out.pairs[start : start + batch_size].to(device)
-        parts.append(to_uint8(model.restore(codebook[pairs.codes], pairs.positions)).cpu())
+        parts.append(to_uint8(model.restore(codebook[pairs.codes], pairs.positions), "reconstructions").cpu())
     return replace(held_out, reconstructions=torch.cat(parts))

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mvqlab.finite import check_finite
+
 
 class Neighbours(NamedTuple):
     """The nearest other code in use of each code.
@@ -105,6 +107,7 @@ def _relative_distances(
     """The codes in use (n,), and the distances (n, n) between them over their mean."""
     from scipy.spatial.distance import pdist, squareform
 
+    check_finite("codebook", codebook)
     used = torch.arange(len(codebook))
     if counts is not None:
         used = used[counts.cpu() >= least_count]

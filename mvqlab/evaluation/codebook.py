@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.finite import check_finite
+
 NEAR_SHARE = 0.1  # of the mean distance between codes; a code nearer than that to another is a near-duplicate
 
 
@@ -67,8 +69,9 @@ def codebook_redundancy(
 
     With `counts` (K,), see `code_counts`, only codes that occur are looked at: codes that no region
     takes lie wherever they were left. `weighted` counts each code in the effective rank as often as it
-    occurs. Raises ValueError for `weighted` without `counts`.
+    occurs. Raises ValueError for `weighted` without `counts`, NonFiniteError.
     """
+    check_finite("codebook", codebook)
     if weighted and counts is None:
         raise ValueError("a usage-weighted effective rank needs the codes' counts")
     used = torch.ones(len(codebook), dtype=torch.bool) if counts is None else counts.cpu() > 0

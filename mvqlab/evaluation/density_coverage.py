@@ -14,6 +14,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mvqlab.evaluation.precision_recall import distances, in_balls
+from mvqlab.finite import check_finite
 
 
 class InBalls(NamedTuple):
@@ -28,8 +29,10 @@ def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> InBalls:
 
     Their means are the two figures: density is 1 for images like the real ones and may be more, coverage
     lies between 0 and 1; both depend on n, m and `k` (the authors: 10,000 each and 5). Raises ValueError
-    unless there are more than `k` real rows.
+    unless there are more than `k` real rows, NonFiniteError.
     """
+    check_finite("features of real images", real)
+    check_finite("features of generated images", generated)
     return share_of_balls(in_balls(distances(generated, real), distances(real, real), k), k)
 
 

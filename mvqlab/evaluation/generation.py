@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mvqlab.evaluation.extractors import FeatureExtractor
+from mvqlab.finite import check_finite
 from mvqlab.torchvision_guard import import_torchvision
 
 KID_SUBSETS = 50
@@ -41,10 +42,10 @@ def generation_metrics(
     where images are few (fewer than some ten times the extractor's features): compare only figures from
     equal numbers. KID is unbiased.
 
-    Raises ValueError if a set has fewer than two images.
+    Raises ValueError if a set has fewer than two images, NonFiniteError for images with NaN or infinities.
     """
-    real = features_of(extractor, real_images, batch_size)
-    generated = features_of(extractor, generated_images, batch_size)
+    real = features_of(extractor, real_images, batch_size, "real images")
+    generated = features_of(extractor, generated_images, batch_size, "generated images")
     return feature_metrics(real, generated, extractor, seed)
 
 
@@ -63,22 +64,29 @@ def feature_metrics(
 
 
 @torch.no_grad()
-def features_of(extractor: FeatureExtractor, images: Tensor, batch_size: int = 64) -> Tensor:
-    """Features (n, num_features), float64 on the CPU, of images (n, 3, H, W), uint8 or in [-1, 1]."""
-    chunks = [extractor(to_uint8(chunk).to(extractor.device)) for chunk in images.split(batch_size)]
-    return torch.cat(chunks).cpu().double()
+def features_of(
+    extractor: FeatureExtractor, images: Tensor, batch_size: int = 64, what: str = "images"
+) -> Tensor:
+    """Features (n, num_features), float64 on the CPU, of images (n, 3, H, W), uint8 or in [-1, 1].
+
+    Raises NonFiniteError, which calls the images `what`, where these or their features are not finite.
+    """
+    chunks = [extractor(to_uint8(chunk, what).to(extractor.device)) for chunk in images.split(batch_size)]
+    features = torch.cat(chunks).cpu().double()
+    check_finite(f"features of {what} by {extractor.name}", features)
+    return features
 
 
 def frechet_distance(real: Tensor, generated: Tensor) -> float:
     """FID between features (n, F) and (m, F): ||mu - mu'||^2 + Tr(C + C' - 2 (C C')^(1/2)).
 
     Where n <= F the covariance is singular; the trace of the root is then still defined, and rounding
-    below 0 is cut off. Raises ValueError if a set has fewer than two rows.
+    below 0 is cut off. Raises ValueError if a set has fewer than two rows, NonFiniteError.
     """
     import_torchvision()
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    _check_enough(real, generated)
+    _check_sets(real, generated)
     metric = FrechetInceptionDistance(feature=_Given(real.shape[1]))
     metric.update(real, real=True)
     metric.update(generated, real=False)
@@ -91,7 +99,7 @@ def frechet_distance_of_few(real: Tensor, generated: Tensor) -> float:
     With centred rows X and Y, divided by the roots of n - 1 and m - 1, the trace of (C C')^(1/2) is the sum
     of the singular values of X Y^T, which is (n, m) instead of (F, F).
     """
-    _check_enough(real, generated)
+    _check_sets(real, generated)
     x, y = ((rows - rows.mean(dim=0)) / (len(rows) - 1) ** 0.5 for rows in (real, generated))
     between_means = (real.mean(dim=0) - generated.mean(dim=0)).square().sum()
     shared = torch.linalg.svdvals(x @ y.T).sum()
@@ -106,7 +114,7 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDis
     import_torchvision()
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    _check_enough(real, generated)
+    _check_sets(real, generated)
     size = min(KID_SUBSET_SIZE, len(real), len(generated))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save")
@@ -126,15 +134,19 @@ def unbiased_kernel_distance(real: Tensor, generated: Tensor) -> float:
     import_torchvision()
     from torchmetrics.image.kid import poly_kernel
 
-    _check_enough(real, generated)
+    _check_sets(real, generated)
     within = [_mean_off_diagonal(poly_kernel(rows, rows)) for rows in (real, generated)]
     return float(sum(within) - 2.0 * poly_kernel(real, generated).mean())
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as 8 bits a channel, rounded; uint8 images as they are."""
+def to_uint8(images: Tensor, what: str = "images") -> Tensor:
+    """Images in [-1, 1] as 8 bits a channel, rounded; uint8 images as they are.
+
+    Raises NonFiniteError, which calls them `what`: a byte cannot say that there was none.
+    """
     if images.dtype == torch.uint8:
         return images
+    check_finite(what, images)
     return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
@@ -151,9 +163,11 @@ class _Given(nn.Identity):
         self.num_features = num_features
 
 
-def _check_enough(real: Tensor, generated: Tensor) -> None:
+def _check_sets(real: Tensor, generated: Tensor) -> None:
     if len(real) < 2 or len(generated) < 2:
         raise ValueError(
             f"FID and KID need at least two images on each side, got {len(real)} real and "
             f"{len(generated)} generated"
         )
+    check_finite("features of real images", real)
+    check_finite("features of generated images", generated)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mvqlab.finite import check_finite
 from mvqlab.models.masking import region_coverage
 
 OBJECT_SHARE = 0.5  # share of a region's pixels on an object from which it is important
@@ -41,8 +42,10 @@ def importance_agreement(
 ) -> ImportanceAgreement:
     """Hold scores (n, L) and kept regions (n, L) against object masks (n, H, W), or None if unknown.
 
-    AUC is taken within each image, since regions compete within an image, then averaged.
+    AUC is taken within each image, since regions compete within an image, then averaged. Raises
+    NonFiniteError.
     """
+    check_finite("scores of regions", scores)
     if importance is None:
         return NOTHING_KNOWN
     important = important_regions(importance, side=round(scores.shape[1] ** 0.5), object_share=object_share)

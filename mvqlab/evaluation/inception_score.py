@@ -7,6 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from mvqlab.finite import check_finite
 from mvqlab.torchvision_guard import import_torchvision
 
 
@@ -14,8 +15,9 @@ def inception_score(logits: Tensor) -> float:
     """exp of the mean divergence of p(y|x) from p(y), from a classifier's logits (m, C) of m images.
 
     1 if all images are answered alike, C if every answer is sure and all come equally often. It looks at
-    no real image. Figures of two classifiers do not compare.
+    no real image. Figures of two classifiers do not compare. Raises NonFiniteError.
     """
+    check_finite("logits of a classifier on generated images", logits)
     import_torchvision()
     from torchmetrics.image.inception import InceptionScore
 

@@ -83,7 +83,7 @@ class EncodedImage:
         kept = model.mask.keep(self.features, self.scores, positions.unsqueeze(0))
         codes = model.quantizer.codebook.nearest(kept.features)
         restored = model.restore(model.quantizer.codebook.look_up(codes), kept.positions)
-        image = to_uint8(restored)
+        image = to_uint8(restored, "reconstruction")
         scores = image_scores(self.image.unsqueeze(0), image, self.perceptual, with_ssim=False)
         lpips = None if self.perceptual is None else float(scores[f"lpips_{self.perceptual.net}"])
         n = len(positions)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mvqlab.evaluation.intervals import Interval, bootstrap_interval
 from mvqlab.evaluation.precision_recall import distances
+from mvqlab.finite import check_finite
 
 USUAL = 0.01  # share of held-out images that lie nearer to a training image than what is suspected
 
@@ -65,7 +66,7 @@ def _nearest_of_block(rows: Tensor, among: Tensor, batch_size: int) -> Nearest:
 def memorisation(generated: Tensor, training: Tensor, held_out: Tensor) -> Memorisation:
     """Hold features of generated images (m, F) against those of training (n, F) and held-out ones (h, F).
 
-    Raises ValueError if one of the sets is empty.
+    Raises ValueError if one of the sets is empty, NonFiniteError.
     """
     sets = {"generated": generated, "training": training, "held-out": held_out}
     empty = [name for name, rows in sets.items() if not len(rows)]
@@ -73,6 +74,8 @@ def memorisation(generated: Tensor, training: Tensor, held_out: Tensor) -> Memor
         raise ValueError(
             f"memorisation needs images of all three kinds, got no {' and no '.join(empty)} ones"
         )
+    for name, rows in sets.items():
+        check_finite(f"features of {name} images", rows)
     nearest = nearest_rows(generated, training)
     usual = nearest_rows(held_out, training).distance.sort().values
     return Memorisation(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mvqlab.files import cache_folder, whole_file, writable_folder
+from mvqlab.finite import check_finite
 
 Judge = TypeVar("Judge", bound=nn.Module)
 
@@ -65,6 +66,8 @@ def _read(path: Path, empty: nn.Module, finish: Callable[[nn.Module, dict[str, s
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for key, values in weights.items():
+            check_finite(key, values)
         network.load_state_dict(weights, assign=True)
         return finish(network, about)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -80,5 +83,7 @@ def _write(path: Path, trained: Trained) -> None:
     from safetensors.torch import save_file
 
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
+    for name, values in tensors.items():
+        check_finite(f"{name} of the network to be kept in {path}", values)
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=trained.about)

@@ -28,9 +28,9 @@ def possible_copies(
     if splits.train.flip:
         training = torch.cat([training, training.flip(-1)])
     found = memorisation(
-        features_of(extractor, generated),
-        features_of(extractor, training),
-        features_of(extractor, _images(splits.validation)),
+        features_of(extractor, generated, what="generated images"),
+        features_of(extractor, training, what="training images"),
+        features_of(extractor, _images(splits.validation), what="held-out images"),
     )
     interval = suspected_interval(found, RESAMPLES, seed)
     name = f"suspected_{extractor.column}"

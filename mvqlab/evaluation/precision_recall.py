@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mvqlab.finite import check_finite
+
 
 class PrecisionRecall(NamedTuple):
     """Both are shares, 0 to 1, higher is better."""
@@ -28,8 +30,10 @@ def precision_recall(real: Tensor, generated: Tensor, k: int = 3) -> PrecisionRe
 
     Both depend on how many features there are and on `k` (the authors: 50,000 and 3): compare only
     figures from the same n, m, k and extractor. Two sets of real images do not reach 1 either.
-    Raises ValueError unless both sets have more than `k` rows.
+    Raises ValueError unless both sets have more than `k` rows, NonFiniteError.
     """
+    check_finite("features of real images", real)
+    check_finite("features of generated images", generated)
     return PrecisionRecall(
         precision=float(lies_within(generated, real, k).double().mean()),
         recall=float(lies_within(real, generated, k).double().mean()),
@@ -60,8 +64,11 @@ def in_balls(to: Tensor, within: Tensor, k: int) -> Tensor:
 def distances(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean distances (m, n) between the rows of (m, F) and (n, F).
 
-    Not by the matrix product, which rounds small distances between long vectors to anything.
+    Not by the matrix product, which rounds small distances between long vectors to anything. Raises
+    NonFiniteError: nothing is nearer than NaN, so that neighbours would be any rows.
     """
+    check_finite("features", first)
+    check_finite("features", second)
     return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from mvqlab.data import Batch
 from mvqlab.evaluation.extractors import FeatureExtractor
 from mvqlab.evaluation.generation import features_of, frechet_distance, to_uint8
+from mvqlab.finite import check_finite
 from mvqlab.losses import PerceptualLoss
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
@@ -50,7 +51,7 @@ def collect(model: TokenModel, batches: Iterable[Batch], seed: int = 0) -> HeldO
     """Run `model` in evaluation mode once over `batches`, on the device where it is.
 
     `seed` is what random masks are drawn from. The model's training mode is restored afterwards.
-    Raises ValueError if there are no batches.
+    Raises ValueError if there are no batches, NonFiniteError if the model makes NaN or infinities.
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
@@ -89,8 +90,8 @@ def reconstruction_quality(
     quality = {name: float(values.mean()) for name, values in by_image.items()}
     quality["pooled_psnr"] = pooled_psnr(by_image["psnr"])
     if extractor is not None:
-        real = features_of(extractor, held_out.images, batch_size)
-        restored = features_of(extractor, held_out.reconstructions, batch_size)
+        real = features_of(extractor, held_out.images, batch_size, "held-out images")
+        restored = features_of(extractor, held_out.reconstructions, batch_size, "reconstructions")
         quality[f"rfid_{extractor.column}"] = frechet_distance(real, restored)
     return {**quality, "held_out_images": len(held_out)}
 
@@ -125,9 +126,10 @@ def perceptual_network(net: str, device: torch.device | str = "cpu") -> Perceptu
 
 def _reconstruct(model: TokenModel, batch: Batch, generator: torch.Generator) -> HeldOut:
     made = model(batch.images, batch.importance, generator)
+    check_finite("scores of held-out images", made.scores)
     return HeldOut(
-        images=to_uint8(batch.images).cpu(),
-        reconstructions=to_uint8(made.images).cpu(),
+        images=to_uint8(batch.images, "held-out images").cpu(),
+        reconstructions=to_uint8(made.images, "reconstructions of held-out images").cpu(),
         pairs=made.pairs.to("cpu"),
         scores=made.scores.float().cpu(),
         is_kept=made.is_kept.cpu(),
@@ -173,6 +175,7 @@ def image_scores(
         scores[f"lpips_{perceptual.net}"] = perceptual(
             (restored * 2.0 - 1.0).to(device), (truth * 2.0 - 1.0).to(device)
         )
+        check_finite(f"LPIPS by {perceptual.label}", scores[f"lpips_{perceptual.net}"])
     return scores
 
 

@@ -63,7 +63,7 @@ def _compute(dataset: Dataset, extractor: FeatureExtractor, n: int, batch_size: 
     rows = []
     with Progress("features of real images", -(-n // batch_size)) as progress:
         for batch in batches_in_order(dataset, batch_size, n):
-            rows.append(features_of(extractor, batch.images, batch_size))
+            rows.append(features_of(extractor, batch.images, batch_size, "real images"))
             progress.advance()
     return torch.cat(rows).contiguous()
 
@@ -80,6 +80,7 @@ def _keep(features: Tensor, path: Path) -> None:
 
 def _read(path: Path) -> Tensor | None:
     try:
-        return load_file(path)["features"]
+        features = load_file(path)["features"]
     except (FileNotFoundError, SafetensorError, OSError, KeyError):
         return None
+    return features if features.isfinite().all() else None

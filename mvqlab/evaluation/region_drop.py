@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.finite import check_finite
 from mvqlab.models.mqvae import TokenModel
 
 Guess = Callable[[Tensor], Tensor]  # quantised regions (B, L, n_z) to a stand-in for each of them (B, L, n_z)
@@ -91,4 +92,5 @@ def rank_correlations(first: Tensor, second: Tensor) -> Tensor:
 
 def _squared_errors(restored: Tensor, images: Tensor) -> Tensor:
     """Mean squared error (B,) of images in [-1, 1], on the scale of pixels in [0, 1]."""
+    check_finite("reconstructions", restored)
     return (restored.clamp(-1.0, 1.0) - images).square().mean(dim=(1, 2, 3)) / 4.0

@@ -87,7 +87,7 @@ def evaluate_generation(
         evaluation.images,
         batch_size=evaluation.batch_size,
     )
-    generated = features_of(extractor, generated_images, evaluation.batch_size)
+    generated = features_of(extractor, generated_images, evaluation.batch_size, "generated images")
     columns = feature_metrics(real, generated, extractor, config.seed)
     for name, interval in judge_rows(real, generated, extractor, evaluation.bootstrap, config.seed).items():
         column = f"{name}_{extractor.column}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mvqlab.evaluation.density_coverage import share_of_balls
 from mvqlab.evaluation.precision_recall import distances, in_balls
+from mvqlab.finite import check_finite
 
 
 class SetDistances(NamedTuple):
@@ -27,7 +28,9 @@ class SetDistances(NamedTuple):
 
 
 def set_distances(real: Tensor, generated: Tensor) -> SetDistances:
-    """All distances of features (n, F) and (m, F)."""
+    """All distances of features (n, F) and (m, F). Raises NonFiniteError."""
+    check_finite("features of real images", real)
+    check_finite("features of generated images", generated)
     return SetDistances(distances(real, real), distances(generated, generated), distances(generated, real))
 
 

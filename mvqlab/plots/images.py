@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mvqlab.finite import check_finite
 from mvqlab.pictures import Pictures
 
 CELL = 0.95  # inches of an image in a figure
@@ -28,6 +29,7 @@ def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Figure
 
 def masks(pictures: Pictures, title: str = "", n_images: int = 8) -> Figure:
     """Original, score map, kept regions and reconstruction, column by column."""
+    check_finite(f"scores of {title}", pictures.scores)
     n = min(n_images, len(pictures.originals))
     figure, axes = picture_grid(4, n, title, margin=1.7)
     has_scores = np.ptp(pictures.scores) > 0

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from mvqlab.finite import check_finite
 from mvqlab.plots.images import hide_dropped, name_row, picture_grid
 
 MAP_COLOURS = "cividis"
@@ -68,6 +69,7 @@ def score_map(
     `is_object` (H, W) bool, where it is known, is drawn as a line around the objects.
     """
     scores, is_kept = np.asarray(scores), np.asarray(is_kept)
+    check_finite("scores of regions", scores)
     height, width = scores.shape
     figure = Figure(figsize=(10.2, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)

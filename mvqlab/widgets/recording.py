@@ -77,10 +77,10 @@ def _images_so_far(stage1: TokenModel, trace: SamplingTrace) -> Tensor:
     nothing = torch.full((1, 3, resolution, resolution), 200, dtype=torch.uint8)
     if isinstance(stage1, MQVAE):
         grown = grow(stage1, pairs, range(1, pairs.n_pairs + 1))[:, 0]
-        return torch.cat([nothing, to_uint8(grown)])
+        return torch.cat([nothing, to_uint8(grown, "samples")])
     # the plain model needs a code at every place: its image is uncovered region by region
     with torch.no_grad():
-        whole = to_uint8(stage1.decode(pairs))
+        whole = to_uint8(stage1.decode(pairs), "samples")
     return torch.cat([_uncovered(whole, nothing, trace, n) for n in range(pairs.n_pairs + 1)])
 
 
