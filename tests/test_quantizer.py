@@ -102,6 +102,54 @@ def test_drawn_features_do_not_repeat_unless_they_must() -> None:
     assert ((tiled - tiled.round()).abs() < 0.5).all() and len(tiled.unique()) == 25
 
 
+def released_update(
+    counts: Tensor, sums: Tensor, features: Tensor, codes: Tensor, drawn: Tensor, decay: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts, sums and codes after the released code's update, written out: averages, restarts, division."""
+    chosen = torch.zeros(len(features), K).scatter_(1, codes.unsqueeze(1), 1.0)
+    counts = decay * counts + (1 - decay) * chosen.sum(0)
+    sums = decay * sums + (1 - decay) * chosen.T @ features
+    for k in range(K):
+        if counts[k] < 1.0:
+            counts[k], sums[k] = 1.0, drawn[k]
+    n = counts.sum()
+    return counts, sums, sums / (n * (counts + 1e-5) / (n + K * 1e-5)).unsqueeze(1)
+
+
+@pytest.mark.parametrize("n_features", [5, 40], ids=["tiled", "enough"])
+def test_the_released_rule_against_its_formulas(n_features: int) -> None:
+    """From a fresh codebook on, whose counts start at 0; redrawn codes of tiled features get its noise."""
+    codebook = Codebook(K, N_Z, decay=0.8, restart=ReleasedRestart())
+    assert codebook.ema_counts.tolist() == [0.0] * K
+    counts, sums = codebook.ema_counts.clone(), codebook.ema_sums.clone()
+    for step in range(4):
+        features = 5.0 * torch.randn(n_features, N_Z)
+        codes = codebook.nearest(features)
+        torch.manual_seed(step)
+        order = torch.randperm(n_features * -(-K // n_features))[:K] % n_features
+        drawn = features[order]
+        if n_features < K:
+            drawn = drawn + torch.rand(K, N_Z) * 0.01 / N_Z**0.5
+        counts, sums, expected = released_update(counts, sums, features, codes, drawn, 0.8)
+        torch.manual_seed(step)
+        codebook.update(features, codes)
+        torch.testing.assert_close(codebook.ema_counts, counts)
+        torch.testing.assert_close(codebook.ema_sums, sums)
+        torch.testing.assert_close(codebook.codes, expected)
+
+
+def test_noise_on_tiled_features_is_the_rules_own() -> None:
+    """Features of spread 3 in 16 dimensions: the lab's noise is 0.03, the released one at most 0.0025."""
+    features = 3.0 * torch.randn(50, 16)
+    for rule, spread in ((ReleasedRestart(), 0.0025 / 12**0.5), (NoRestart(), 0.03)):
+        drawn = draw_features(features, 400, rule.noise)
+        nearest = torch.cdist(drawn, features).argmin(dim=1)
+        noise = drawn - features[nearest]
+        assert float(noise.std()) == pytest.approx(spread, rel=0.1)
+        if isinstance(rule, ReleasedRestart):
+            assert noise.min() > -1e-6 and noise.max() < 0.0025 + 1e-6
+
+
 def share_redrawn(rule: torch.nn.Module, n_codes: int, n_features: int, steps: int = 300) -> float:
     """Share of the codebook redrawn per step, once settled, with features spread over all codes."""
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ the restart rule, a small class of its own (see `ScaleFreeRestart` and `Released
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -65,19 +66,38 @@ def shuffled(n: int, device: torch.device) -> Tensor:
     return torch.randperm(n, device=device)
 
 
-def draw_features(features: Tensor, n: int) -> Tensor:
-    """`n` rows drawn from `features` (M, n_z) without repetition; tiled with small noise where M < n."""
+def noise_of_spread(drawn: Tensor, features: Tensor) -> Tensor:
+    """This lab's noise on tiled features `drawn` (n, n_z): normal, a hundredth of how `features` spread."""
+    return 0.01 * features.std() * torch.randn_like(drawn)
+
+
+def released_noise(drawn: Tensor, features: Tensor) -> Tensor:
+    """The released code's noise on tiled features `drawn` (n, n_z): uniform in [0, 0.01 / sqrt(n_z))."""
+    return 0.01 / drawn.shape[1] ** 0.5 * torch.rand_like(drawn)
+
+
+Noise = Callable[[Tensor, Tensor], Tensor]
+
+
+def draw_features(features: Tensor, n: int, noise: Noise = noise_of_spread) -> Tensor:
+    """`n` rows drawn from `features` (M, n_z) without repetition; tiled with small `noise` where M < n."""
     n_tiles = -(-n // len(features))
     order = shuffled(len(features) * n_tiles, features.device)[:n]
     drawn = features[from_first_rank(order) % len(features)]
-    if n_tiles == 1:
-        return drawn
-    noise = from_first_rank(torch.randn_like(drawn))
-    return drawn + 0.01 * features.std() * noise
+    return drawn if n_tiles == 1 else drawn + from_first_rank(noise(drawn, features))
 
 
 class RestartRule(nn.Module):
-    """Says after every update which codes to redraw, and the count that a redrawn code starts with."""
+    """Says after every update which codes to redraw, and the count that a redrawn code starts with.
+
+    noise: what is added to redrawn codes where features are too few for all. first_count: the moving-average
+    counts of a codebook that has seen nothing. comes_first: whether codes are redrawn before counts are
+    smoothed, and sums divided by them, or after.
+    """
+
+    noise: Noise = staticmethod(noise_of_spread)
+    first_count = 1.0
+    comes_first = False
 
     def unused(self, counts: Tensor, expected: float) -> Tensor:
         """Which codes (K,) bool to redraw.
@@ -107,6 +127,10 @@ class ReleasedRestart(RestartRule):
     The count grows with the batch, the threshold does not: 256 kept features and 1024 codes give a
     mean count of 1/4, and nearly the whole codebook is redrawn at every step.
     """
+
+    noise = staticmethod(released_noise)
+    first_count = 0.0
+    comes_first = True
 
     def unused(self, counts: Tensor, expected: float) -> Tensor:
         return counts < 1.0
@@ -149,7 +173,7 @@ class Codebook(nn.Module):
         super().__init__()
         self.decay, self.restart = decay, restart
         self.register_buffer("codes", torch.empty(size, dim).uniform_(-1.0 / size, 1.0 / size))
-        self.register_buffer("ema_counts", torch.ones(size))
+        self.register_buffer("ema_counts", torch.full((size,), restart.first_count))
         self.register_buffer("ema_sums", self.codes.clone())
         self.is_waiting = False  # during a warm-up: see VectorQuantizer.forward
 
@@ -192,13 +216,17 @@ class Codebook(nn.Module):
         sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, features)
         self.ema_counts.lerp_(counts, 1.0 - self.decay)
         self.ema_sums.lerp_(sums, 1.0 - self.decay)
+        which = self.restart.unused(self.ema_counts, len(codes) / self.size)
+        if self.restart.comes_first:
+            self._set(which, features)
         self.codes.copy_(self.ema_sums / smoothed(self.ema_counts).unsqueeze(1))
-        self._set(self.restart.unused(self.ema_counts, len(codes) / self.size), features)
+        if not self.restart.comes_first:
+            self._set(which, features)
 
     def _set(self, which: Tensor, features: Tensor) -> None:
         """Redraw the codes `which` (K,) from `features` (M, n_z)."""
         count = self.restart.fresh_count(len(features) / self.size)
-        drawn = draw_features(features, self.size)
+        drawn = draw_features(features, self.size, self.restart.noise)
         self.codes.copy_(torch.where(which.unsqueeze(1), drawn, self.codes))
         self.ema_counts.masked_fill_(which, count)
         self.ema_sums.copy_(torch.where(which.unsqueeze(1), drawn * count, self.ema_sums))
