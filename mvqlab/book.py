@@ -12,9 +12,11 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from mvqlab.files import whole_file
+from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.grid.execute import ThisPython
 from mvqlab.progress import QUIET_VARIABLE, Progress
+
+MARK = ".made_by_mvqlab"  # in the sources of a book, which the next one may write over
 
 
 class BookError(RuntimeError):
@@ -26,13 +28,20 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
 
     Notebooks without a number are rendered as they are.
     A lesson that has not changed since it was last run for this book is not run again. Executed notebooks
-    stay in ``out/source``, the site is ``out/html``. Raises BookError.
+    stay in ``out/source``, the site is ``out/html``.
+
+    Raises BookError; InTheWayError where something else than a book is in these two.
     """
     _require_sphinx()
     lessons = sorted(notebooks.glob("[0-9]*.ipynb"))
     if not lessons:
         raise BookError(f"{notebooks} holds no lessons: they are called 00_..., 01_... and so on")
     source, html = out / "source", out / "html"
+    if not (source / MARK).exists():
+        for folder in (source, html):
+            check_nothing_in_the_way(folder, "it holds no book of mvqlab; name another folder with --out")
+    source.mkdir(parents=True, exist_ok=True)
+    (source / MARK).touch()
     shutil.copytree(notebooks / "book", source, dirs_exist_ok=True)
     shutil.copy(notebooks / "LECTURER.md", source)
     for notebook in set(notebooks.glob("*.ipynb")) - set(lessons):

@@ -134,11 +134,10 @@ def _train(options: argparse.Namespace) -> int:
     config = load_config(options.preset, options.overrides)
     runs = Path("results") / Path(options.preset).stem
     folder = options.out or runs / f"stage{options.stage}"
-    if (folder / "weights.safetensors").exists() and not (options.resume or options.fresh):
-        raise UsageError(
-            f"{folder} holds a trained model: --resume goes on with it, --fresh trains over it, "
-            "--out FOLDER trains elsewhere"
-        )
+    if options.resume and options.fresh:
+        raise UsageError("--resume goes on with a run, --fresh trains anew over it: give one of them")
+    if not (options.resume or options.fresh):
+        _check_free_for_training(folder, Path(options.preset))
     from mvqlab.pretrained import require_all
     from mvqlab.training import load_stage1, train_stage1, train_stage2
 
@@ -154,6 +153,22 @@ def _train(options: argparse.Namespace) -> int:
         train_stage2(config, stage1, folder, resume=options.resume)
     print(f"trained: {folder}")
     return 0
+
+
+def _check_free_for_training(folder: Path, preset: Path) -> None:
+    what = {"weights.safetensors": "a trained model", "state.pt": "an unfinished run"}
+    what["state.previous.pt"] = what["state.pt"]
+    found = next((name for name in what if (folder / name).exists()), None)
+    if found is not None:
+        raise UsageError(
+            f"{folder} holds {what[found]} ({found}): --resume goes on with it, --fresh trains over it, "
+            "--out FOLDER trains elsewhere"
+        )
+    if preset.resolve() == (folder / "config.yaml").resolve():
+        raise UsageError(
+            f"{preset} is where the run in {folder} writes its own settings: --out FOLDER trains elsewhere, "
+            "--fresh writes over it"
+        )
 
 
 def _explore(options: argparse.Namespace) -> int:

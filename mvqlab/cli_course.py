@@ -13,12 +13,13 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     solve = commands.add_parser("solve", help="write a notebook with its exercises solved")
     solve.add_argument("notebook", type=Path, help="a notebook of the course")
     solve.add_argument("out", type=Path, help="where the solved one is written")
+    solve.add_argument("--fresh", action="store_true", help="replace what is there")
     solve.set_defaults(command=_solve)
 
     grade = commands.add_parser("grade", help="run handed-in notebooks and count what is right")
     grade.add_argument("notebook", type=Path, help="the notebook of the course, as it was handed out")
     grade.add_argument("folder", type=Path, help="a folder of handed-in copies; folders inside are searched")
-    grade.add_argument("--out", type=Path, help="the table, as CSV; default: FOLDER/grades.csv")
+    grade.add_argument("--out", type=Path, help="the table, as CSV; default: FOLDER/grades.csv, or -2 ...")
     grade.add_argument("--minutes", type=float, default=5.0, help="time for one cell; default: 5")
     grade.set_defaults(command=_grade)
 
@@ -32,14 +33,15 @@ def add_course(parser: argparse.ArgumentParser) -> None:
 def _solve(options: argparse.Namespace) -> int:
     from mvqlab.course import solve_file
 
-    print(f"written: {solve_file(options.notebook, options.out)}")
+    print(f"written: {solve_file(options.notebook, options.out, options.fresh)}")
     return 0
 
 
 def _grade(options: argparse.Namespace) -> int:
     from mvqlab.course import grade_folder
+    from mvqlab.files import free_name
 
-    out = options.out or options.folder / "grades.csv"
+    out = options.out or free_name(options.folder / "grades.csv")
     table = grade_folder(options.notebook, options.folder, out, seconds=60.0 * options.minutes)
     print(table.to_markdown(index=False))
     print(f"written: {out}")

@@ -39,6 +39,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundles", type=Path, help="also write the runs here, as a few tar files")
     parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="models; by default all of the plan")
+    parser.add_argument("--fresh", action="store_true", help="train over models that are there already")
     parser.add_argument("--compile", action="store_true", help="hand the blocks to torch.compile first")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings, of every model")
 
@@ -81,5 +82,6 @@ def _train(options: argparse.Namespace) -> int:
         overrides=options.set,
         bundles=options.bundles,
         compile_blocks=options.compile,
+        fresh=options.fresh,
         results=options.results or options.bundles or Path("results/gpu"),
     )

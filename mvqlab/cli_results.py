@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mvqlab.usage import UsageError
+
 KEPT = Path("results/reference")
 
 
@@ -14,9 +16,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
     make = commands.add_parser("make", help="make a kept picture anew")
     make.add_argument("names", nargs="+", metavar="NAME", help="as `mvqlab results list` has them, or all")
-    make.add_argument(
-        "--out", type=Path, default=Path("results/reference"), help="default: results/reference"
-    )
+    make.add_argument("--out", type=Path, help=f"default: {KEPT}; with --model it has to be given")
     make.add_argument("--model", help="another shipped model, or the folder of a run")
     make.add_argument("--stage1", help="of samples from a run's folder: the folder of its stage 1")
     make.set_defaults(command=_make)
@@ -26,10 +26,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _make(options: argparse.Namespace) -> int:
+    if options.out is None and options.model is not None:
+        raise UsageError(f"{KEPT} holds the pictures of their own models: with --model, give --out FOLDER")
     from mvqlab.plots.made import MADE, make
 
     for name in MADE if options.names == ["all"] else options.names:
-        for path in make(name, options.out, options.model, options.stage1):
+        for path in make(name, options.out or KEPT, options.model, options.stage1):
             print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
     return 0
 

@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from mvqlab.files import whole_file
+from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.grid.execute import ThisPython
 from mvqlab.progress import Progress
 from mvqlab.solutions import TAG, exercise_tags, read_solutions, solve
@@ -25,13 +25,18 @@ class CourseError(ValueError):
     """A notebook, its solutions or a folder of handed-in copies is missing or not what was expected."""
 
 
-def solve_file(notebook: Path, out: Path) -> Path:
-    """Write `notebook` to `out`, its exercises solved by ``solutions/`` beside it. Raises CourseError."""
+def solve_file(notebook: Path, out: Path, fresh: bool = False) -> Path:
+    """Write `notebook` to `out`, its exercises solved by ``solutions/`` beside it.
+
+    Raises CourseError; InTheWayError where `out` is there and may not be replaced (`fresh`).
+    """
     path = notebook.parent / "solutions" / f"{notebook.stem}.py"
     if not path.exists():
         raise CourseError(f"{notebook} has no solutions: there is no {path}")
     if out.resolve() == notebook.resolve():
         raise CourseError(f"{out} is the notebook itself: name another file")
+    if not fresh:
+        check_nothing_in_the_way(out, "--fresh (fresh=True) replaces it")
     solved = solve(_read(notebook), read_solutions(path))
     with whole_file(out) as temporary:
         nbformat.write(solved, temporary)
@@ -47,11 +52,12 @@ def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0
     what stands after one that takes longer did not run. What students wrote is run here: do it where it can
     do no harm.
 
-    Raises CourseError before anything runs.
+    Raises CourseError, or InTheWayError where `out` is there already, before anything runs.
     """
     handed_out, copies = _read(notebook), _copies(folder)
     if not exercise_tags(handed_out):
         raise CourseError(f"{notebook} has no exercises to grade")
+    check_nothing_in_the_way(out, "grades are never written over; name another file")
     rows: list[dict[str, object]] = []
     with Progress("grading", len(copies)) as progress:
         for copy in copies:

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 CACHE_VARIABLE = "MVQLAB_CACHE"
@@ -26,6 +27,25 @@ def writable_folder(folder: Path, what: str) -> Path:
     if not os.access(folder, os.W_OK):
         raise OSError(advice)
     return folder
+
+
+class InTheWayError(OSError):
+    """Something stands where a command would write, and is not replaced unasked. Says what to do."""
+
+
+def check_nothing_in_the_way(path: Path | str, advice: str) -> None:
+    """Raise InTheWayError, ending in `advice`, if `path` is a file or a folder with anything in it."""
+    path = Path(path)
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        raise InTheWayError(f"{path} is there already: {advice}")
+
+
+def free_name(path: Path) -> Path:
+    """`path` or, if that is taken, the first of stem-2, stem-3 and so on that is not."""
+    names = chain([path], (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2)))
+    return next(name for name in names if not name.exists())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from mvqlab.book import BookError, build_book
+from mvqlab.files import InTheWayError
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -54,6 +55,16 @@ def test_a_lesson_that_fails_is_named_and_nothing_is_rendered(course, tmp_path):
     with pytest.raises(BookError, match=r"00_lesson.ipynb failed: ZeroDivisionError: division by zero"):
         build_book(course, tmp_path / "book")
     assert not (tmp_path / "book" / "html").exists()
+
+
+@pytest.mark.parametrize("part", ["source", "html"])
+def test_a_book_is_never_written_over_somebody_elses_site(course, tmp_path, part):
+    own = tmp_path / "docs" / part / "index.md"
+    own.parent.mkdir(parents=True)
+    own.write_text("by hand")
+    with pytest.raises(InTheWayError, match="no book of mvqlab"):
+        build_book(course, tmp_path / "docs")
+    assert [path for path in (tmp_path / "docs").rglob("*") if path.is_file()] == [own]
 
 
 def test_a_folder_without_lessons_is_refused(tmp_path):

@@ -109,6 +109,32 @@ def test_train_never_writes_over_a_trained_model_unasked(tmp_path, capsys):
     assert (tmp_path / "weights.safetensors").read_bytes() == b"a day of work"
 
 
+@pytest.mark.parametrize("name", ["state.pt", "state.previous.pt"])
+def test_train_never_writes_over_an_unfinished_run_unasked(tmp_path, capsys, name):
+    (tmp_path / name).write_bytes(b"half a day of work")
+    assert cli.main(["train", "--stage", "1", "--out", str(tmp_path)]) == 2
+    assert "holds an unfinished run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_train_never_writes_over_the_settings_that_it_was_given(tmp_path, capsys):
+    settings = tmp_path / "config.yaml"
+    settings.write_text("seed: 3  # by hand\n")
+    assert cli.main(["train", "--preset", str(settings), "--stage", "1", "--out", str(tmp_path)]) == 2
+    assert "its own settings" in capsys.readouterr().err
+    assert settings.read_text() == "seed: 3  # by hand\n"
+
+
+def test_train_either_goes_on_or_starts_anew(tmp_path, capsys):
+    assert cli.main(["train", "--stage", "1", "--out", str(tmp_path), "--resume", "--fresh"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_pictures_of_another_model_never_go_among_the_kept_ones(capsys):
+    assert cli.main(["results", "make", "reconstructions_emoji", "--model", "simple_mqvae"]) == 2
+    assert "give --out FOLDER" in capsys.readouterr().err
+
+
 def test_settings_may_stand_on_both_sides_of_an_option(monkeypatch, tmp_path):
     said = []
     monkeypatch.setattr(

@@ -60,6 +60,32 @@ def test_a_notebook_is_never_solved_over_itself_nor_without_solutions(handed_out
         solve_file(write_notebook(tmp_path / "other.ipynb"), tmp_path / "out.ipynb")
 
 
+def test_what_was_written_by_hand_is_never_solved_over_unasked(handed_out, tmp_path, capsys):
+    own = write_notebook(tmp_path / "own.ipynb", "answer = 40 + 2  # by hand")
+    before = own.read_bytes()
+    assert main(["course", "solve", str(handed_out), str(own)]) == 2
+    assert "--fresh" in capsys.readouterr().err and own.read_bytes() == before
+    assert main(["course", "solve", str(handed_out), str(own), "--fresh"]) == 0
+    assert own.read_bytes() != before
+
+
+def test_grades_are_never_written_over(handed_out, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mvqlab.course._grade", lambda *_: {"file": "", "exercise-1": "right"})
+    folder = tmp_path / "copies"
+    write_notebook(folder / "anna.ipynb")
+    (folder / "grades.csv").write_text("by hand")
+    grade = ["course", "grade", str(handed_out), str(folder)]
+    assert main(grade) == main(grade) == 0
+    assert (folder / "grades.csv").read_text() == "by hand"
+    assert sorted(path.name for path in folder.glob("*.csv")) == [
+        "grades-2.csv",
+        "grades-3.csv",
+        "grades.csv",
+    ]
+    assert main([*grade, "--out", str(folder / "grades.csv")]) == 2
+    assert (folder / "grades.csv").read_text() == "by hand"
+
+
 @pytest.mark.slow
 def test_grading_runs_the_answers_with_the_checks_as_handed_out(handed_out, tmp_path, capsys):
     folder = tmp_path / "copies"

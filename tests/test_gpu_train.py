@@ -15,6 +15,7 @@ import torch
 
 from mvqlab.cli import main
 from mvqlab.config import load_config
+from mvqlab.files import InTheWayError
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
 from mvqlab.gpu.report import Report
@@ -192,6 +193,8 @@ def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
         gpu_train.train(pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=TOY, results=tmp_path)
     rows = json.loads((tmp_path / "train.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["simple_mqvae", "pack", "fashion_mqvae"]
+    with pytest.raises(InTheWayError, match="--fresh trains over it"):
+        gpu_train.train(pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=TOY, results=tmp_path)
     page = next(tmp_path.glob("*.md")).read_text()
     assert page.count("simple_mqvae") == page.count("fashion_mqvae") == page.count("## train") == 1
 

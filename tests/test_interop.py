@@ -245,6 +245,22 @@ def test_imported_runs_load_like_trained_ones(tmp_path: Path, capsys: pytest.Cap
     torch.testing.assert_close(stage2(pairs, labels).code_logits, theirs(pairs, labels).code_logits)
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_import_never_writes_over_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    torch.save({"state_dict": both_stages()}, tmp_path / "stage2.ckpt")
+    trained = tmp_path / "runs" / stage / "weights.safetensors"
+    trained.parent.mkdir(parents=True)
+    trained.write_bytes(b"a day of work")
+    assert (
+        main(["import-official", str(tmp_path / "stage2.ckpt"), str(tmp_path / "runs"), "--heads", "4"]) == 2
+    )
+    assert "name another folder" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == [trained]
+    assert trained.read_bytes() == b"a day of work"
+
+
 def test_import_writes_nothing_where_one_stage_does_not_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

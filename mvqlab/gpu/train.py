@@ -27,7 +27,7 @@ from mvqlab.captions import FILE_NAME as CAPTIONS
 from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.config import Config, load_config
 from mvqlab.data.shapes import SHAPE_NAMES
-from mvqlab.files import whole_file
+from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.gpu.pack import Arrays, captions_of, read_pack
 from mvqlab.gpu.report import Report, best_device, release_memory
 from mvqlab.models.mqvae import TokenModel
@@ -143,12 +143,14 @@ def train(
     bundles: Path | None = None,
     compile_blocks: bool = False,
     results: Path | None = None,
+    fresh: bool = False,
 ) -> int:
     """Train the plan from the file `pack`, with a row a model in the report of stage "train".
 
     seconds: in all, the reading of the pack included. only: names of `PLAN`. results: where the report goes,
     by default to the `bundles` or, without them, to `folder`; rows of other models that are there already
-    stay. Returns an exit code, 1 if a model failed. Raises PlanError.
+    stay. fresh: models of the plan that are in `folder` already may be trained over. Returns an exit code, 1
+    if a model failed. Raises PlanError, InTheWayError.
     """
     began = time.perf_counter()
     unknown = sorted(set(only or ()) - {planned.name for planned in PLAN})
@@ -157,6 +159,8 @@ def train(
     plan = [planned for planned in PLAN if only is None or planned.name in set(only)]
     if not pack.exists():
         raise PlanError(f"there is no {pack}: make it on any machine, with `mvqlab gpu pack {pack}`")
+    for planned in () if fresh else plan:
+        check_nothing_in_the_way(folder / planned.name, "--fresh trains over it, --out FOLDER elsewhere")
     on = best_device(device)
     arrays = read_pack(pack)
     report = Report(results or bundles or folder, "train", on, keeps_others=True)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from mvqlab.config import Config
+from mvqlab.files import check_nothing_in_the_way
 from mvqlab.interop import (
     holds_stage1,
     holds_stage2,
@@ -25,8 +26,8 @@ def import_official(
 ) -> list[Path]:
     """Write the stages in `tensors` to `folder`/stage1 and /stage2, as training would; returns both.
 
-    Arguments as in the loaders, those of stage 2 by name. Nothing is written unless all of it fits.
-    Raises OfficialCheckpointError.
+    Arguments as in the loaders, those of stage 2 by name. Nothing is written unless all of it fits, nor where
+    a run stands already. Raises OfficialCheckpointError, InTheWayError.
     """
     models: dict[str, tuple[Config, nn.Module]] = {}
     if holds_stage1(tensors):
@@ -36,6 +37,8 @@ def import_official(
         config, _ = models.get("stage1", (Config(preset="official"), None))
         config = config.model_copy(update={"transformer": stage2_settings(tensors, **stage2)})
         models["stage2"] = config, load_official_stackformer(tensors, mask_ratio=mask_ratio, **stage2)
+    for name in models:
+        check_nothing_in_the_way(folder / name, "name another folder for what is imported")
     for name, (config, model) in models.items():
         save_settings(config, folder / name)
         save_weights(model, folder / name / "weights.safetensors", source="official checkpoint")
