@@ -13,6 +13,7 @@ from mvqlab.models.quantizer import (
     Codebook,
     NoRestart,
     ReleasedRestart,
+    RestartRule,
     ScaleFreeRestart,
     VectorQuantizer,
     draw_features,
@@ -148,6 +149,34 @@ def test_noise_on_tiled_features_is_the_rules_own() -> None:
         assert float(noise.std()) == pytest.approx(spread, rel=0.1)
         if isinstance(rule, ReleasedRestart):
             assert noise.min() > -1e-6 and noise.max() < 0.0025 + 1e-6
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf, 1e30])
+@pytest.mark.parametrize("rule", [NoRestart(), ReleasedRestart(), ScaleFreeRestart(K, 0.1, 1)])
+def test_a_feature_that_is_no_number_leaves_the_codebook_as_if_it_were_not_there(
+    rule: RestartRule, bad: float
+) -> None:
+    codebook = Codebook(K, N_Z, decay=0.8, restart=copy.deepcopy(rule))
+    codebook.initialise(torch.randn(20, N_Z))
+    features = torch.randn(30, N_Z)
+    codes = codebook.nearest(features)
+    spoiled = torch.cat([features, torch.tensor([[0.0, bad, 1.0]])])
+    expected = copy.deepcopy(codebook)
+    expected.restart = NoRestart()
+    expected.update(features, codes)
+    codebook.update(spoiled, torch.cat([codes, codebook.nearest(spoiled[-1:])]))
+    assert all(tensor.isfinite().all() for tensor in codebook.state_dict().values())
+    assert codebook.codes.abs().max() < 10.0
+    if isinstance(rule, NoRestart):
+        torch.testing.assert_close(codebook.codes, expected.codes)
+
+
+def test_a_codebook_starts_finite_from_features_some_of_which_are_not() -> None:
+    features = torch.randn(5, N_Z)  # fewer than codes: noise is added to them
+    features[2, 1] = torch.nan
+    codebook = Codebook(K, N_Z, decay=0.8, restart=NoRestart())
+    codebook.initialise(features)
+    assert codebook.codes.isfinite().all()
 
 
 def share_redrawn(rule: torch.nn.Module, n_codes: int, n_features: int, steps: int = 300) -> float:

@@ -54,6 +54,15 @@ def nearest_codes(features: Tensor, codebook: Tensor) -> Tensor:
         return distances.argmin(dim=1)
 
 
+def is_usable(features: Tensor) -> Tensor:
+    """Which of `features` (M, n_z) have a length that is a number: (M,) bool.
+
+    NaN and infinities have none, nor have numbers so large that distances to them overflow. One of them in
+    a moving average would make its code NaN for good, and no number is less than the distance to NaN.
+    """
+    return features.square().sum(dim=1).isfinite()
+
+
 def straight_through(features: Tensor, quantised: Tensor) -> Tensor:
     """`quantised` in the forward pass; its gradient goes to `features` unchanged."""
     return features + (quantised - features).detach()
@@ -68,7 +77,8 @@ def shuffled(n: int, device: torch.device) -> Tensor:
 
 def noise_of_spread(drawn: Tensor, features: Tensor) -> Tensor:
     """This lab's noise on tiled features `drawn` (n, n_z): normal, a hundredth of how `features` spread."""
-    return 0.01 * features.std() * torch.randn_like(drawn)
+    spread = features.where(is_usable(features)[:, None], 0.0).std()
+    return 0.01 * spread * torch.randn_like(drawn)
 
 
 def released_noise(drawn: Tensor, features: Tensor) -> Tensor:
@@ -212,8 +222,9 @@ class Codebook(nn.Module):
 
     def _follow(self, features: Tensor, codes: Tensor) -> None:
         """`update` from the features (M, n_z) of all processes, that chose codes (M,)."""
-        counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, features.new_ones(len(codes)))
-        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, features)
+        usable = is_usable(features)  # the others count as not there: the loss is what says that they were
+        counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, usable.to(features.dtype))
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, features.where(usable[:, None], 0.0))
         self.ema_counts.lerp_(counts, 1.0 - self.decay)
         self.ema_sums.lerp_(sums, 1.0 - self.decay)
         which = self.restart.unused(self.ema_counts, len(codes) / self.size)
@@ -227,6 +238,7 @@ class Codebook(nn.Module):
         """Redraw the codes `which` (K,) from `features` (M, n_z)."""
         count = self.restart.fresh_count(len(features) / self.size)
         drawn = draw_features(features, self.size, self.restart.noise)
+        which = which & is_usable(drawn)
         self.codes.copy_(torch.where(which.unsqueeze(1), drawn, self.codes))
         self.ema_counts.masked_fill_(which, count)
         self.ema_sums.copy_(torch.where(which.unsqueeze(1), drawn * count, self.ema_sums))
