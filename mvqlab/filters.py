@@ -21,6 +21,22 @@ class Likeliest:
     indices: Tensor
 
 
+def at_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """`logits` (..., n), likeliest at 0, over a `temperature` > 0; what is forbidden stays so at any.
+
+    Measured from the likeliest and in single precision at least, or a low temperature makes infinities of all
+    (and 0 of minus infinity over infinity: a forbidden choice that is as likely as the others).
+    """
+    wide = logits.to(at_least_single(logits))
+    below = wide - wide.amax(-1, keepdim=True)
+    return (below / temperature).masked_fill(logits == FORBIDDEN, FORBIDDEN)
+
+
+def at_least_single(logits: Tensor) -> torch.dtype:
+    """The type that probabilities and noise are computed in: in half precision both come out as 0."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
 def top_k(logits: Tensor, k: int) -> Likeliest:
     """The `k` likeliest of `logits` (B, n); all of them where k is 0 or more than n. Exactly k on ties."""
     n = logits.shape[-1]
@@ -32,20 +48,23 @@ def top_p(likeliest: Likeliest, p: float) -> Likeliest:
     """The fewest of the likeliest whose probabilities reach `p` together; at least one."""
     if p >= 1.0:
         return likeliest
-    probabilities = likeliest.logits.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    return Likeliest(likeliest.logits.masked_fill(before >= p, FORBIDDEN), likeliest.indices)
+    probabilities = likeliest.logits.softmax(-1, dtype=at_least_single(likeliest.logits))
+    is_left_out = probabilities.cumsum(-1) - probabilities >= p
+    is_left_out[..., 0] = False
+    return Likeliest(likeliest.logits.masked_fill(is_left_out, FORBIDDEN), likeliest.indices)
 
 
 def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tensor:
-    """One index (B,) a row, by its probability.
+    """One index (B,) a row, by its probability; never a forbidden one, as long as the row has another.
 
     The index with the largest ratio of probability to exponential noise: the same law as a multinomial
-    draw, without a wait for the device.
+    draw, without a wait for the device. Noise of exactly 0, which some devices give, would make 0 / 0 of
+    a forbidden index, and NaN is the largest of all.
     """
-    probabilities = likeliest.logits.softmax(-1)
+    probabilities = likeliest.logits.softmax(-1, dtype=at_least_single(likeliest.logits))
     noise = torch.empty_like(probabilities).exponential_(generator=generator)
-    chosen = (probabilities / noise).argmax(-1, keepdim=True)
+    ratios = probabilities / noise.clamp(min=torch.finfo(noise.dtype).tiny)
+    chosen = ratios.masked_fill(likeliest.logits == FORBIDDEN, -1.0).argmax(-1, keepdim=True)
     return likeliest.indices.gather(-1, chosen).squeeze(-1)
 
 
@@ -55,7 +74,7 @@ def choose(
     """Temperature, top-k, top-p, draw: logits (B, n) to indices (B,). Temperature 0 takes the likeliest."""
     if temperature == 0.0:
         return logits.argmax(-1)
-    return draw(top_p(top_k(logits / temperature, k), p), generator)
+    return draw(top_p(top_k(at_temperature(logits, temperature), k), p), generator)
 
 
 def allowed_positions(is_taken: Tensor, last: Tensor | None, n_to_come: int | Tensor) -> Tensor:

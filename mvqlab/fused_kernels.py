@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from mvqlab.filters import choose
+from mvqlab.filters import at_least_single, choose
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not IS_INTERPRETED:
@@ -25,6 +25,7 @@ TILE = 4096  # numbers of a matrix that a program reads
 FEWEST_PROGRAMS = 512  # of a matrix, so that every multiprocessor has some
 BLOCK_PLACES = 128  # keys that are read at once
 MOST_CHOICES = 2048  # that one program sorts
+TINY = tl.constexpr(1.1754943508222875e-38)  # the least that noise counts as
 
 
 @triton.jit
@@ -109,7 +110,9 @@ def _choose_kernel(
     """chosen (B,): the index with the largest ratio of probability to noise (B, k) among the likeliest."""
     row = tl.program_id(0)
     i = tl.arange(0, BLOCK)
-    logit = tl.load(logits + row * stride + i, mask=i < n, other=float("-inf")).to(tl.float32) / temperature
+    logit = tl.load(logits + row * stride + i, mask=i < n, other=float("-inf")).to(tl.float32)
+    is_forbidden = logit == float("-inf")
+    logit = tl.where(is_forbidden, logit, (logit - tl.max(logit, axis=0)) / temperature)
     # bits that sort as the numbers do, and below them the index: the likeliest first, of equals the lowest
     bits = logit.to(tl.int32, bitcast=True)
     bits = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -122,8 +125,9 @@ def _choose_kernel(
     likelihood = tl.where(i < k, tl.exp(logit - tl.max(logit, axis=0)), 0.0)
     probability = likelihood / tl.sum(likelihood, axis=0)
     before = tl.cumsum(probability, axis=0) - probability
-    drawn = tl.load(noise + row * k + i, mask=i < k, other=1.0).to(tl.float32)
-    ratio = tl.where((i < k) & (before < p), probability / drawn, -1.0)
+    drawn = tl.maximum(tl.load(noise + row * k + i, mask=i < k, other=1.0).to(tl.float32), TINY)
+    is_left = (i < k) & ((before < p) | (i == 0)) & (logit > float("-inf"))
+    ratio = tl.where(is_left, probability / drawn, -1.0)
     best = tl.argmax(ratio, axis=0)
     tl.store(chosen + row, tl.sum(tl.where(i == best, index, 0), axis=0))
 
@@ -136,7 +140,8 @@ def fused_choose(
     if temperature == 0.0 or n > MOST_CHOICES:
         return choose(logits, temperature, k, p, generator)
     k = n if k == 0 else min(k, n)
-    noise = logits.new_empty(len(logits), k).exponential_(generator=generator)
+    noise = logits.new_empty(len(logits), k, dtype=at_least_single(logits))
+    noise = noise.exponential_(generator=generator)
     chosen = torch.empty(len(logits), dtype=torch.long, device=logits.device)
     if logits.stride(1) != 1:
         logits = logits.contiguous()

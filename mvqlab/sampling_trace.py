@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.filters import top_k, top_p
+from mvqlab.filters import at_temperature, top_k, top_p
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel, Part
 from mvqlab.models.pairs import Pairs
@@ -94,8 +94,9 @@ def drawing_law(logits: Tensor, temperature: float, k: int, p: float) -> Tensor:
     """What `mvqlab.sampling.choose` draws from: logits (..., n) to probabilities (..., n)."""
     if temperature == 0.0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    left = top_p(top_k(logits / temperature, k), p)
-    return torch.zeros_like(logits).scatter(-1, left.indices, left.logits.softmax(-1))
+    left = top_p(top_k(at_temperature(logits, temperature), k), p)
+    law = torch.zeros_like(logits, dtype=left.logits.dtype)
+    return law.scatter(-1, left.indices, left.logits.softmax(-1))
 
 
 @torch.no_grad()
