@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from mvqlab.typed_text import typed
 from mvqlab.yaml_files import YamlFileError, read_yaml
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -504,7 +505,7 @@ def load_config(preset: str | Path = "shapes32", overrides: Iterable[str] | Mapp
     """Read a preset, apply overrides, check everything.
 
     `preset` is a preset's name or the path of a YAML file; `overrides` are ``"section.key=value"``
-    strings (values in YAML) or a mapping from dotted keys to values.
+    strings (see `parse_override`; none twice) or a mapping from dotted keys to values.
 
     Raises ConfigError, listing every fault with the nearest known name.
     """
@@ -555,10 +556,23 @@ def _read_preset(preset: str | Path) -> dict[str, Any]:
     return {"preset": path.stem, **settings}
 
 
+def merged(*groups: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Several groups of overrides as one, in which what a later group says goes before an earlier one."""
+    return {key: value for group in groups for key, value in _pairs_of(group)}
+
+
 def _pairs_of(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         return list(overrides.items())
-    return [parse_override(override) for override in overrides]
+    pairs = [parse_override(override) for override in overrides]
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            both = " and ".join(f"{key}={value}" for name, value in pairs if name == key)
+            raise ConfigError(f"{key} is given twice, as {both}: say it once")
+        if section := next((other for other in keys if key.startswith(f"{other}.")), None):
+            raise ConfigError(f"{key} is given twice, by itself and inside {section}: say it once")
+    return pairs
 
 
 SHORT_NAMES = {  # a notebook's parameters, and the settings that they stand for
@@ -578,14 +592,28 @@ def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def parse_override(override: str) -> tuple[str, Any]:
-    """Split ``"mask.mask_ratio=0.5"`` into its key and its YAML value. Raises ConfigError."""
+    """Split ``"mask.mask_ratio=0.5"`` into its key and its value, read as the type of the setting.
+
+    Paths and names are the text as given, numbers decimal; lists and mappings are YAML, as in a preset.
+    Raises ConfigError.
+    """
     key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
-    if not equals or not key.strip():
+    key = key.strip()
+    if not equals or not key:
         raise ConfigError(f"override '{override}' must read key=value, for example mask.mask_ratio=0.5")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"override '{override}': the value is not valid YAML") from None
+        return key, typed(value, annotation_of(key))
+    except YamlFileError as error:
+        raise ConfigError(f"override '{override}': the value is not valid YAML: {error}") from None
+
+
+def annotation_of(key: str) -> Any:
+    """The type of the setting with this dotted name; None where there is no such setting."""
+    kind: Any = Config
+    for name in key.split("."):
+        fields = getattr(kind, "model_fields", {})
+        kind = fields[name].annotation if name in fields else None
+    return kind
 
 
 def _set(settings: dict[str, Any], key: str, value: Any) -> None:

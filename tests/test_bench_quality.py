@@ -13,7 +13,7 @@ from torch import nn
 from mvqlab import cli
 from mvqlab.bench import peer, quality
 from mvqlab.bench.quality import Clock, Watch, class_right, psnr_of, seconds_to_marks
-from mvqlab.config import ConfigError, load_config
+from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import build_splits
 from mvqlab.evaluation import class_judge as judges
 from mvqlab.evaluation.class_judge import ClassJudge, JudgeNetwork, share_of
@@ -131,7 +131,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(quality, "class_judge", lambda data: judges.class_judge(data, steps=2))
     monkeypatch.setattr(peer, "BATCH_SIZE", 4)
     load = quality.load_config
-    monkeypatch.setattr(quality, "load_config", lambda preset, given: load(preset, [*TOY, *given]))
+    monkeypatch.setattr(quality, "load_config", lambda preset, given: load(preset, merged(TOY, given)))
     return tmp_path / "bench"
 
 
@@ -194,7 +194,7 @@ def test_a_peers_codes_come_back_in_their_places() -> None:
 def test_a_peers_transformer_hears_the_class_and_never_draws_one() -> None:
     pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = load_config("simple32", [*TOY, "transformer.dropout=0"])
+    config = load_config("simple32", merged(TOY, ["transformer.dropout=0"]))
     model = peer.PeerTransformer(config, n_codes=6, n_classes=3, length=4).eval()
     codes = torch.randint(6, (5, 4))
     with torch.no_grad():

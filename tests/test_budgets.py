@@ -15,7 +15,15 @@ from tiny_runs import TINY
 from torch import Tensor
 
 from mvqlab.completion import complete_pairs, part_of
-from mvqlab.config import Config, ConfigError, MaskConfig, SamplingConfig, TransformerConfig, load_config
+from mvqlab.config import (
+    Config,
+    ConfigError,
+    MaskConfig,
+    SamplingConfig,
+    TransformerConfig,
+    load_config,
+    merged,
+)
 from mvqlab.data import Splits, build_splits
 from mvqlab.evaluation.bits import pair_bits
 from mvqlab.evaluation.code_patches import code_coverage
@@ -34,8 +42,7 @@ K, SIDE = 6, 3
 L = SIDE**2
 KINDS = {"code_first": {}, "position_first": {"first": "position"}, "score_order": {"order": "score"}}
 ANYTHING = SamplingConfig(code_top_k=0, code_top_p=1.0, position_top_k=0, position_top_p=1.0)
-WITH_BUDGETS = [
-    *TINY,
+BUDGETS = [
     "data.train_size=48",
     "mask.budget=threshold",
     "quantizer.start_step=2",
@@ -50,7 +57,7 @@ WITH_BUDGETS = [
 
 
 def tiny(*overrides: str) -> Config:
-    return load_config("shapes32", [*WITH_BUDGETS, *overrides])
+    return load_config("shapes32", merged(TINY, BUDGETS, overrides))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from mvqlab.config import (
     config_from_dict,
     known_keys,
     load_config,
+    merged,
     parse_override,
     preset_names,
     save_config,
@@ -146,6 +147,54 @@ def test_a_range_of_ratios_is_kept_as_written(tmp_path: Path) -> None:
     assert config.mask.ratio_range == (0.0, 0.9) and config.mask.ratio_in_use == 0.45
     at_a_quarter = load_config("shapes32", ["mask.mask_ratio=[0.0, 0.9]", "mask.evaluation_ratio=0.25"])
     assert at_a_quarter.mask.ratio_in_use == 0.25
+
+
+@pytest.mark.parametrize(
+    "text", ["/x/set #2", "2024", "no", "010", "10:30", "1e3", "'a'", "{b}", "a: b", " c"]
+)
+def test_a_path_or_a_name_is_the_text_as_given(text: str) -> None:
+    config = load_config("shapes32", ["data.name=torchvision", f"data.root={text}", f"data.set={text}"])
+    assert (config.data.root, config.data.set) == (Path(text), text)
+    assert load_config("shapes32", ["data.name=fashion", "data.root=null"]).data.root is None
+
+
+def test_numbers_are_decimal() -> None:
+    config = load_config("shapes32", ["seed=010", "stage1.learning_rate=1e-3", "stage1.betas=[0.5, 1e-1]"])
+    assert (config.seed, config.stage1.learning_rate, config.stage1.betas) == (10, 0.001, (0.5, 0.1))
+    for strange in (
+        "stage1.steps=10:30",
+        "stage1.learning_rate=1:30",
+        "stage1.betas=[0:30, 010]",
+        "seed=0x1F",
+    ):
+        with pytest.raises(ConfigError, match=strange.partition("=")[0]):
+            load_config("shapes32", [strange])
+    flips = [
+        load_config("shapes32", [f"data.flip={word}"]).data.flip for word in ("no", "off", "yes", "True")
+    ]
+    assert flips == [False, False, True, True]
+
+
+def test_a_preset_with_a_number_that_yaml_would_change_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    for number in ("seed: 010", "stage1: {steps: 10:30}"):
+        path.write_text(number)
+        with pytest.raises(ConfigError, match="would be read to the base of 8 or 60"):
+            load_config(path)
+    path.write_text(
+        "seed: 10\nstage1: {steps: 0x1F, learning_rate: 1.5e-3}\ndata: {root: '010', name: fashion}"
+    )
+    config = load_config(path)
+    assert (config.seed, config.stage1.steps, config.data.root) == (10, 31, Path("010"))
+
+
+@pytest.mark.parametrize(
+    "twice", [["seed=1", "seed=2"], ["seed=1", " seed =1"], ["stage1.steps=3", "stage1={steps: 4}"]]
+)
+def test_a_setting_given_twice_is_an_error(twice: list[str]) -> None:
+    with pytest.raises(ConfigError, match="given twice"):
+        load_config("shapes32", twice)
+    assert load_config("shapes32", merged(["seed=1"], ["seed=2"], {"stage1.steps": 4})).seed == 2
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_runs import replaced
 
 from mvqlab.cli import main
-from mvqlab.config import load_config
+from mvqlab.config import load_config, merged
 from mvqlab.files import InTheWayError
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
@@ -97,7 +98,7 @@ def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small
     stage1 = {}
     n_bytes = 0
     for planned in PLAN:
-        config = load_config(planned.preset, list(planned.overrides))
+        config = load_config(planned.preset, merged(*([change] for change in planned.overrides)))
         assert planned.data in gpu_train.DATA
         if planned.stage1 is None:
             stage1[planned.name] = model = build_stage1(config)
@@ -177,7 +178,7 @@ def test_models_that_only_time_to_prepare_is_left_for_are_left_out() -> None:
 def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_path: Path) -> None:
     plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer"}]
     report = Report(tmp_path / "report", "train", CPU)
-    overrides = [*TOY, "quantizer.start_step=3", "stage1.checkpoint_every=1000"]
+    overrides = replaced(TOY, ["quantizer.start_step=3", "stage1.checkpoint_every=1000"])
     slow = [replace(one, seconds=0.01 if one.stage1 is None else 1.0) for one in plan]
     train_plan(toy_arrays(), tmp_path, 2.0, CPU, plan=slow, overrides=overrides, report=report)
     stage1, stage2 = (row.note for row in report.rows)

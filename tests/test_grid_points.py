@@ -78,6 +78,30 @@ def test_settings_reach_the_notebook_as_overrides_and_the_table_by_name(tmp_path
     assert points[1].settings["demask.layers"] == 5
 
 
+def test_a_setting_is_given_once(tmp_path):
+    twice = {"overrides": ["seed=4", "demask.layers=3"]}
+    assert "demask.layers is given twice" in fault(tmp_path, points=[{"demask.layers": 5}], base=twice)
+    assert "'seed' is given twice" in fault(tmp_path, seeds=[0], base=twice)
+
+
+def test_a_path_reaches_the_settings_as_it_is_written(tmp_path):
+    base = {"data.name": "fashion"}
+    paths = ["/x/set #2", "2024", "no", "'a'", "a: {b}", "[c]"]
+    _, points = read_points(tmp_path, base=base, axes={"data.root": paths})
+    assert [point.config["data"]["root"] for point in points] == paths
+    words = fault(tmp_path, base=base, axes={"data.root": [2024, False]})
+    assert "'data.root' is read by YAML as the int 2024: put it in quotes" in words
+    assert "'data.root' is read by YAML as the bool False: put it in quotes" in words
+
+
+def test_a_number_that_yaml_would_change_is_refused(tmp_path):
+    path = write_grid(tmp_path)
+    for number in ("010", "10:30", "-1:20.5"):
+        path.write_text(f"purpose: try\nnotebook: {TOY}\naxes: {{steps: [{number}]}}\n")
+        with pytest.raises(GridError, match=f"'{number}' would be read to the base of"):
+            read_grid(path)
+
+
 def test_a_setting_that_one_point_leaves_alone_is_shown_with_its_preset_value(tmp_path):
     _, points = read_points(tmp_path, points=[{"demask.layers": 7}, {"how": "well"}])
 

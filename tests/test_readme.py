@@ -29,7 +29,9 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     full = mvqlab.config.load_config
     monkeypatch.setattr(
-        mvqlab.config, "load_config", lambda preset, overrides: full(preset, [*overrides, *TINY])
+        mvqlab.config,
+        "load_config",
+        lambda preset, overrides: full(preset, mvqlab.config.merged(overrides, TINY)),
     )
     monkeypatch.chdir(tmp_path)
     names: dict = {}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tiny_runs import KINDS, TINY
 
-from mvqlab.config import Config, ConfigError, Section, load_config
+from mvqlab.config import Config, ConfigError, Section, load_config, merged
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, evaluate_generation, evaluate_held_out, stage2_columns
 from mvqlab.pictures import load_pictures, pictures_of
@@ -38,7 +38,7 @@ def test_a_run_of_both_stages_takes_0_wherever_it_means_something(kind: str, tmp
     told = settings_with_a_meaning_of_0()
     assert {"evaluation.samples", "stage2.checkpoint_every", "sampling.temperature"} <= set(told)
     at_zero = [name for name in told if kind == "classes" or "guidance" not in name]
-    config = load_config("shapes32", [*TINY, *QUICK, *KINDS[kind], *(f"{name}=0" for name in at_zero)])
+    config = load_config("shapes32", merged(TINY, QUICK, KINDS[kind], [f"{name}=0" for name in at_zero]))
     splits = build_splits(config.data)
     stage1 = train_stage1(config, tmp_path / "stage1", splits=splits)
     model = train_stage2(config, stage1, tmp_path / "stage2", splits=splits)

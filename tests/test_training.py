@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny_runs import replaced
 from torch import Tensor, nn
 
-from mvqlab.config import Config, ConfigError, load_config
+from mvqlab.config import Config, ConfigError, load_config, merged
 from mvqlab.data import Splits, build_splits
 from mvqlab.files import CACHE_VARIABLE
 from mvqlab.losses import Judges, generator_loss
@@ -67,7 +68,7 @@ TINY = [
 
 
 def tiny(*overrides: str) -> Config:
-    return load_config("shapes32", [*TINY, *overrides])
+    return load_config("shapes32", merged(TINY, overrides))
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +360,7 @@ def run_train(*arguments: str, processes: int = 1) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL at a random moment of the training, several times; then to the end."""
-    settings = [*TINY, "stage1.steps=60", "stage1.checkpoint_every=2", "loss.adversarial_weight=0.5"]
+    settings = replaced(TINY, ["stage1.steps=60", "stage1.checkpoint_every=2", "loss.adversarial_weight=0.5"])
     for folder in ("whole", "killed"):
         process = run_train("--stage", "1", "--out", str(tmp_path / folder), *settings)
         if folder == "whole":
@@ -385,7 +386,8 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
 def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
     """Gradients are averaged; codebook and restarts are one."""
     exact = ["stage1.steps=6", "quantizer.start_step=2", "quantizer.restart_patience=1", "mask.kind=truth"]
-    process = run_train("--stage", "1", "--out", str(tmp_path / "two" / "stage1"), *TINY, *exact, processes=2)
+    settings = replaced(TINY, exact)
+    process = run_train("--stage", "1", "--out", str(tmp_path / "two" / "stage1"), *settings, processes=2)
     words, _ = process.communicate(timeout=240)
     assert process.returncode == 0, words
     two = load_stage1(tmp_path / "two" / "stage1")
@@ -394,7 +396,7 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) 
         torch.testing.assert_close(tensor, one.state_dict()[name], atol=1e-4, rtol=1e-3, msg=name)
 
     stages = ["--stage1", str(tmp_path / "two" / "stage1"), "--out", str(tmp_path / "two" / "stage2")]
-    process = run_train("--stage", "2", *stages, *TINY, *exact, "transformer.dropout=0", processes=2)
+    process = run_train("--stage", "2", *stages, *settings, "transformer.dropout=0", processes=2)
     words, _ = process.communicate(timeout=240)
     assert process.returncode == 0, words
     config = tiny(*exact, "stage2.batch_size=16", "transformer.dropout=0")
@@ -406,7 +408,7 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) 
 @pytest.mark.slow
 def test_two_processes_agree_where_images_have_budgets(tmp_path: Path) -> None:
     """Each keeps other numbers of regions in a step: no gather waits for rows that do not come."""
-    settings = [*TINY, "mask.budget=threshold", "stage1.steps=12", "quantizer.restart_patience=1"]
+    settings = replaced(TINY, ["mask.budget=threshold", "stage1.steps=12", "quantizer.restart_patience=1"])
     process = run_train("--stage", "1", "--out", str(tmp_path / "stage1"), *settings, processes=2)
     words, _ = process.communicate(timeout=240)
     assert process.returncode == 0, words

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvqlab.config import Config, load_config
+from mvqlab.config import Config, load_config, merged
 from mvqlab.models.mqvae import MQVAE
 from mvqlab.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
@@ -64,7 +64,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def toy(*more: str) -> Config:
-    return load_config("shapes32", [*TOY, *more])
+    return load_config("shapes32", merged(TOY, more))
 
 
 def silent(line: str) -> None:

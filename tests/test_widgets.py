@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvqlab.config import load_config
+from mvqlab.config import load_config, merged
 from mvqlab.data import DataError, emoji
 from mvqlab.data.catalogue import missing
 from mvqlab.models.mqvae import MQVAE, build_stage1
@@ -33,7 +33,7 @@ SETTINGS = ["data.resolution=16", "data.validation_size=8", "transformer.width=1
 
 def tiny(*overrides: str) -> MQVAE:
     torch.manual_seed(0)
-    return build_stage1(load_config("shapes32", [*SETTINGS, *overrides])).eval()
+    return build_stage1(load_config("shapes32", merged(SETTINGS, overrides))).eval()
 
 
 @pytest.fixture

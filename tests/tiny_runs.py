@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from mvqlab.captions import train_caption_tokenizer
-from mvqlab.config import load_config
+from mvqlab.config import load_config, merged
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import build_transformer
 from mvqlab.training.checkpoint import save_settings, save_weights
@@ -44,10 +45,15 @@ CAPTIONS = ["a red disc", "a small green bar", "a red star and a blue ring"]
 SIDE, N_PAIRS, N_CLASSES = 4, 8, 8  # N_PAIRS: but for raster, which has 16, and budgets, which have up to 16
 
 
+def replaced(overrides: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """`overrides`, in which `changes` stand for those of the same settings."""
+    return list({one.partition("=")[0]: one for one in (*overrides, *changes)}.values())
+
+
 def write_run(folder: Path, kind: str) -> tuple[Path, Path]:
     """Folders of stage 1 and stage 2, whose random weights make every image and every class another."""
     torch.manual_seed(0)
-    config = load_config("shapes32", [*TINY, *KINDS[kind]])
+    config = load_config("shapes32", merged(TINY, KINDS[kind]))
     of_stage1, of_stage2 = folder / "stage1", folder / "stage2"
     stage1 = build_stage1(config)
     stage2 = build_transformer(config, stage1, n_classes=N_CLASSES)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from mvqlab.captions import FILE_NAME as CAPTIONS
 from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
-from mvqlab.config import Config, load_config
+from mvqlab.config import Config, load_config, merged
 from mvqlab.data.shapes import SHAPE_NAMES
 from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.gpu.pack import Arrays, captions_of, read_pack
@@ -275,7 +275,8 @@ def _train(
 
     Returns its last held-out measures, and a remark if its codes, or those it learns from, are too young.
     """
-    config = load_config(planned.preset, [*planned.overrides, *overrides])
+    own = ([change] for change in planned.overrides)  # which build on one another: later ones go first
+    config = load_config(planned.preset, merged(*own, overrides))
     data = DATA[planned.data](arrays, config, device)
     how = {**how, "within": deadline - time.perf_counter()}
     run = folder / planned.name

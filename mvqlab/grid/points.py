@@ -15,10 +15,20 @@ from typing import Any, NamedTuple
 import yaml
 
 from mvqlab import __version__
-from mvqlab.config import SHORT_NAMES, ConfigError, DataConfig, config_from_dict, load_config, overrides_of
+from mvqlab.config import (
+    SHORT_NAMES,
+    ConfigError,
+    DataConfig,
+    annotation_of,
+    config_from_dict,
+    load_config,
+    merged,
+    overrides_of,
+)
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 from mvqlab.pretrained import MissingWeightsError, require_all
+from mvqlab.typed_text import is_text
 
 LABEL = "label"
 SET_BY_GRID = {OUTPUT, RESUME}
@@ -221,6 +231,17 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
             faults.append(f"'{name}' {error}")
     dotted = [as_override(name, value) for name, value in settings.items() if "." in name]
     faults += [
+        f"'{name}' is read by YAML as the {type(value).__name__} {value}: put it in quotes"
+        for name, value in settings.items()
+        if is_text(annotation_of(name)) and "." in name and not isinstance(value, str | None)
+    ]
+    listed = [one.partition("=")[0].strip() for one in given.get(OVERRIDES) or [] if isinstance(one, str)]
+    faults += [
+        f"'{short}' is given twice, by itself and as {name} in '{OVERRIDES}'"
+        for short, name in SHORT_NAMES.items()
+        if short in settings and name in listed
+    ]
+    faults += [
         f"'{name}' is the notebook's parameter '{short}': give it by that name"
         for short, name in SHORT_NAMES.items()
         if name in settings and name != short and short in notebook.parameters
@@ -281,12 +302,14 @@ def _config(parameters: Parameters, notebook: Notebook) -> Parameters:
     preset = parameters.get("preset") or "shapes32"
     if Path(preset).suffix in {".yaml", ".yml"}:
         preset = notebook.path.parent / preset
-    config = load_config(preset, [*overrides_of(parameters), *(parameters.get(OVERRIDES) or [])])
+    config = load_config(preset, merged(overrides_of(parameters), parameters.get(OVERRIDES) or []))
     return config.model_dump(mode="json")
 
 
 def as_override(name: str, value: Any) -> str:
     """``name=value``, which `mvqlab.config` reads back to the same value."""
+    if isinstance(value, str) and is_text(annotation_of(name)):
+        return f"{name}={value}"
     # YAML, not JSON: load_config reads the value back with YAML, which takes JSON's 1e-05 for a word
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return f"{name}={text.strip().removesuffix('...').strip()}"
