@@ -119,10 +119,15 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
 def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="a file written by the authors' training script")
     parser.add_argument("out", type=Path, help="receives stage1/ and stage2/, whichever the file holds")
-    parser.add_argument("--mask-ratio", type=float, default=0.75, help="share dropped; default: 0.75")
+    parser.add_argument("--mask-ratio", type=float, help="share dropped, 1 - topk_ratio; default: 0.75")
     parser.add_argument("--resolution", type=int, help="side of the images, pixels; default: told, or 256")
+    parser.add_argument("--mask-init-value", type=float, help="of the de-masker; default: 0.02")
+    parser.add_argument(
+        "--reweight", action=argparse.BooleanOptionalAction, help="of the de-masker; default: no"
+    )
     parser.add_argument("--heads", type=int, help="of stage 2; default: one for each 64 channels")
-    parser.add_argument("--first", choices=("code", "position"), default="code", help="default: code")
+    parser.add_argument("--first", choices=("code", "position"), help="of a pair, in stage 2; default: code")
+    parser.add_argument("--order", choices=("raster", "score"), help="of pairs, in stage 2; default: raster")
     parser.add_argument("--classes", type=int, help="of stage 2; default: told by the stage 1 inside")
     parser.add_argument("--strip", action="store_true", help="pass over objects that could run code")
     parser.set_defaults(command=_import_official)
@@ -181,20 +186,16 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _import_official(options: argparse.Namespace) -> int:
-    from mvqlab.interop import holds_stage2, read_state_dict, strip_checkpoint
+    from mvqlab.interop import read_state_dict, strip_checkpoint
     from mvqlab.training.official import import_official
 
     read = strip_checkpoint if options.strip else read_state_dict
-    tensors = read(options.checkpoint)
-    stage2 = {"heads": options.heads, "first": options.first, "n_classes": options.classes}
-    folders = import_official(
-        tensors,
-        options.out,
-        mask_ratio=options.mask_ratio,
-        resolution=options.resolution,
-        **(stage2 if holds_stage2(tensors) else {}),
-    )
-    print(f"written: {', '.join(map(str, folders))}")
+    names = ("mask_ratio", "resolution", "mask_init_value", "reweight", "heads", "first", "order")
+    settings = {name: getattr(options, name) for name in names}
+    runs = import_official(read(options.checkpoint), options.out, n_classes=options.classes, **settings)
+    for remark in runs.remarks:
+        print(remark)
+    print(f"written: {', '.join(map(str, runs))}")
     return 0
 
 

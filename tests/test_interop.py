@@ -5,14 +5,18 @@ from __future__ import annotations
 import collections
 import json
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from official_names import listed_tensors
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,9 +28,14 @@ from mvqlab.interop import (
     load_official_stackformer,
     read_state_dict,
     refused_objects,
+    stage1_settings,
     stage2_settings,
     strip_checkpoint,
 )
+from mvqlab.interop.sizes import official_n_kept
+from mvqlab.models.masking import n_kept
+from mvqlab.models.mqvae import MQVAE
+from mvqlab.models.pairs import Pairs
 from mvqlab.training import load_stage1, load_stage2
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -158,6 +167,164 @@ def test_objects_are_refused_by_name_and_stripped_without_running_them(tmp_path:
     attacked = subprocess.run("printenv MVQLAB_ATTACKED", shell=True, check=False).returncode == 0
     assert Callback.unpickled == 0 and not attacked
     load_official_mqvae(tensors, **STAGE1)
+
+
+def test_as_many_regions_are_kept_as_in_the_released_code() -> None:
+    """There N is int(topk_ratio * L); rounded, it is another for half of all percentages."""
+    theirs = [int(percent / 100 * 1024) for percent in range(1, 101)]
+    assert [official_n_kept(1.0 - percent / 100, 1024) for percent in range(1, 101)] == theirs
+    rounded = [n_kept(1.0 - percent / 100, 1024) for percent in range(1, 101)]
+    assert theirs[19] == 204 and sum(a != b for a, b in zip(theirs, rounded, strict=True)) == 48
+    assert official_n_kept(1.0 - 205 / 1024, 1024) == 205  # more decimals than anyone would write
+
+
+@pytest.mark.parametrize(("mask_ratio", "n"), [(0.8, 12), (0.79, 13), (None, 16)])
+def test_what_is_kept_is_what_the_settings_say(tmp_path: Path, mask_ratio: float | None, n: int) -> None:
+    """int(0.2 * 64) is 12 and int(0.21 * 64) is 13, in the model, its remarks and the run that is written."""
+    with torch.device("meta"):
+        settings = stage1_settings(both_stages(), mask_ratio)
+        assert MQVAE(settings).n_kept == n
+    model = load_official_stackformer(both_stages(), mask_ratio=mask_ratio, heads=4)
+    assert model.n_pairs == n
+    said = any(f"{n} of 64 regions" in remark for remark in model.remarks)
+    assert said == (mask_ratio is None or n_kept(mask_ratio, 64) != n)
+
+
+def test_every_guess_about_stage1_is_an_argument_and_otherwise_said() -> None:
+    tensors = fixture("mqvae_conv_scorer")
+    silent = load_official_mqvae(tensors, mask_ratio=0.75, resolution=32, mask_init_value=0.05, reweight=True)
+    assert (silent.demask.config.initial_trust, silent.demask.config.renormalise) == (0.05, True)
+    assert [remark.partition(":")[0] for remark in silent.remarks] == ["for training on"]
+    with torch.device("meta"):
+        said = load_official_mqvae({name: tensor.to("meta") for name, tensor in tensors.items()}).remarks
+    for words in ("mask_ratio: .*0.75", "resolution: .*256", "mask_init_value: .*0.02", "reweight: .*off"):
+        assert any(re.match(words, remark) for remark in said), words
+
+
+def test_every_guess_about_stage2_is_an_argument_and_otherwise_said() -> None:
+    model = load_official_stackformer(fixture("stackformer_code_first"), heads=4)
+    names = ["mask_ratio", "first", "order", "n_classes", "n_unmasked", "for training on"]
+    assert [remark.partition(":")[0] for remark in model.remarks] == names
+    assert "makes 24 codes" in model.remarks[3]
+    given = {"mask_ratio": 0.75, "first": "code", "order": "score", "n_classes": 5, "heads": 4}
+    model = load_official_stackformer(both_stages(), **given)
+    assert model.order == "score" and len(model.remarks) == 1
+    with torch.device("meta"):
+        published = load_official_stackformer(listed_tensors("stackformer_state_dict.tsv"))
+    assert any(remark.startswith("heads: taken as 16") for remark in published.remarks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"mask_ratio": 0.5}, r"17 pairs at most \(block_size\), and an image has 32"),
+        ({"mask_ratio": 1.0}, "keeps 0 of 64"),
+        ({"heads": 3}, "3 heads do not divide a width of 32"),
+        ({"heads": 0}, "0 heads do not divide"),
+        ({"n_classes": 6}, "29 rows for 24 codes"),
+        ({"n_classes": -1}, "29 rows for 24 codes"),
+    ],
+)
+def test_arguments_that_do_not_fit_stage2_are_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(OfficialCheckpointError, match=words):
+        load_official_stackformer(both_stages(), **{"heads": 4, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"resolution": 30}, "30 does not fit: .* multiple of 4"),
+        ({"resolution": 0}, "0 does not fit"),
+        ({"resolution": 64}, "grid of 8 x 8 regions, which is 32 pixels"),
+        ({"mask_init_value": 0.0}, "mask_init_value is 0"),
+    ],
+)
+def test_arguments_that_do_not_fit_stage1_are_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(OfficialCheckpointError, match=words):
+        stage1_settings(both_stages(), **arguments)
+
+
+def test_places_that_see_what_comes_after_them_are_refused() -> None:
+    tensors = both_stages()
+    tensors["transformer.value_transformer.0.attn.mask"][..., :3, :3] = 1.0
+    with pytest.raises(OfficialCheckpointError, match="n_unmasked > 0"):
+        stage2_settings(tensors, heads=4)
+
+
+@pytest.mark.parametrize(
+    "theirs", ["embedding.weight", "embed.weight", "_codebook.embed", "codebooks.0.weight"]
+)
+def test_another_quantiser_is_named_as_what_it_is(theirs: str) -> None:
+    tensors = {
+        name: tensor for name, tensor in fixture("mqvae_conv_scorer").items() if "quantize." not in name
+    }
+    with pytest.raises(OfficialCheckpointError, match=f"has another quantiser .quantize.{theirs}"):
+        stage1_settings({**tensors, f"quantize.{theirs}": torch.ones(24, 64)})
+
+
+def test_a_stage2_without_places_is_named_as_what_it_is() -> None:
+    tensors = fixture("stackformer_code_first")
+    del tensors["transformer.pos_emb"]
+    with pytest.raises(OfficialCheckpointError, match="add_absolute_position: false"):
+        stage2_settings(tensors, heads=4)
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    tensors = fixture("mqvae_conv_scorer")
+    tensors["encoder.conv_out.bias"][3] = torch.nan
+    with pytest.raises(OfficialCheckpointError, match=r"not finite: encoder\.conv_out\.bias"):
+        load_official_mqvae(tensors, **STAGE1)
+
+
+CODE_ROWS = ("transformer.value_emb.weight", "transformer.value_head.1.weight")
+
+
+@torch.no_grad()
+def test_spare_rows_of_the_vocabulary_stand_behind_the_codes() -> None:
+    """[5 classes][24 codes][2 spare rows]: the same logits of the codes as without the spare rows."""
+    tensors = both_stages()
+    plain = load_official_stackformer(tensors, heads=4, n_classes=5)
+    for name in CODE_ROWS:
+        tensors[name] = torch.cat([tensors[name], torch.full((2, 32), 7.0)])
+    spare = load_official_stackformer(tensors, heads=4, n_classes=5)
+    assert spare.codebook_size == 24 and any("2 rows of the code table" in said for said in spare.remarks)
+    pairs = Pairs(torch.arange(16).expand(1, -1), torch.arange(16).expand(1, -1), 8)
+    logits = [model(pairs, torch.tensor([4])).code_logits[..., :24] for model in (plain, spare)]
+    torch.testing.assert_close(*logits)
+    guessed = load_official_stackformer(tensors, heads=4)
+    assert any("n_classes: taken as 7" in said for said in guessed.remarks)
+
+
+@torch.no_grad()
+def test_a_single_class_is_a_start_before_the_codes() -> None:
+    """[1 class][24 codes] with the class for a start is [24 codes][start token]."""
+    tensors = fixture("stackformer_code_first")
+    unconditional = load_official_stackformer(tensors, heads=4, n_classes=0)
+    for name in CODE_ROWS:
+        tensors[name] = tensors[name].roll(1, dims=0)
+    one_class = load_official_stackformer(tensors, heads=4, n_classes=1)
+    assert one_class.codebook_size == 24 and one_class.start.classes.num_embeddings == 1
+    pairs = Pairs(torch.arange(16).expand(1, -1), torch.arange(16).expand(1, -1), 8)
+    logits = one_class(pairs, torch.tensor([0])).code_logits, unconditional(pairs).code_logits
+    torch.testing.assert_close(*logits)
+
+
+def test_imported_runs_say_what_was_taken_for_granted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": fixture("stackformer_code_first")}, tmp_path / "stage2.ckpt")
+    ask = ["import-official", str(tmp_path / "stage2.ckpt"), str(tmp_path / "runs"), "--heads", "4"]
+    assert main([*ask, "--mask-init-value", "0.1"]) == 2
+    assert "mask_init_value: of stage 1" in capsys.readouterr().err
+    assert main(ask) == 0
+    assert "stage2: n_classes: taken as 0" in capsys.readouterr().out
+    with safe_open(tmp_path / "runs" / "stage2" / "weights.safetensors", "pt") as file:
+        assert "n_classes: taken as 0" in file.metadata()["remarks"]
+    torch.save({"state_dict": fixture("mqvae_conv_scorer")}, tmp_path / "stage1.ckpt")
+    assert (
+        main(["import-official", str(tmp_path / "stage1.ckpt"), str(tmp_path / "more"), "--heads", "4"]) == 2
+    )
+    assert "heads: of stage 2" in capsys.readouterr().err
 
 
 class Program(torch.nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.interop.checkpoint import OfficialCheckpointError, Tensors
-from mvqlab.interop.sizes import FIRST_STAGE, attended_levels, count, first_stage, scorer
+from mvqlab.interop.sizes import FIRST_STAGE, POSITIONS, attended_levels, count, first_stage, scorer
 
 Rules = Sequence[tuple[str, str]]
 
@@ -55,7 +55,7 @@ STAGE2_RULES: Rules = [
 def stage1_tensors(tensors: Tensors) -> dict[str, Tensor]:
     """Stage 1's tensors in the names and shapes of `MQVAE`. Raises OfficialCheckpointError."""
     tensors = first_stage(tensors)
-    tensors.pop("transformer.value_pos_emb.weight", None)
+    tensors.pop(POSITIONS, None)
     scorer_rules = CONV_SCORER_RULES if scorer(tensors) == "conv" else MLP_SCORER_RULES
     n_levels = count(tensors, r"encoder\.down\.(\d+)\.")
     n_blocks = count(tensors, r"encoder\.down\.0\.block\.(\d+)\.")
@@ -75,8 +75,8 @@ def stage1_tensors(tensors: Tensors) -> dict[str, Tensor]:
     return {name: _as_linear(name, tensor) for name, tensor in ours.items()}
 
 
-def stage2_tensors(tensors: Tensors, codebook_size: int, has_classes: bool) -> dict[str, Tensor]:
-    """Stage 2's tensors in the names and shapes of `Stackformer`; class tokens become its class table.
+def stage2_tensors(tensors: Tensors, n_classes: int) -> dict[str, Tensor]:
+    """Stage 2's tensors in the names and shapes of `Stackformer`; `n_classes` tokens become its class table.
 
     In the authors' class-conditional model classes come first and codes are counted from behind them
     (models/stage2_masked/stackformer_class.py: ``z_indices += self.n_classes``); here codes come first.
@@ -92,10 +92,8 @@ def stage2_tensors(tensors: Tensors, codebook_size: int, has_classes: bool) -> d
     ours = _fused(ours, ("query", "key", "value"))
     if "place_embedding" in ours:
         ours["place_embedding"] = ours["place_embedding"][0]
-    if has_classes:
-        table = ours["code_embedding.weight"]
-        n_classes = len(table) - codebook_size
-        ours["start.classes.weight"] = table[:n_classes]
+    if n_classes:
+        ours["start.classes.weight"] = ours["code_embedding.weight"][:n_classes]
         for name in ("code_embedding.weight", "code_head.1.weight"):
             if name in ours:
                 ours[name] = ours[name].roll(-n_classes, dims=0)
