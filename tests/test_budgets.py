@@ -24,7 +24,7 @@ from mvqlab.config import (
     load_config,
     merged,
 )
-from mvqlab.data import Splits, build_splits
+from mvqlab.data import Batch, Splits, batches_in_order, build_splits
 from mvqlab.evaluation.bits import pair_bits
 from mvqlab.evaluation.code_patches import code_coverage
 from mvqlab.evaluation.report import collect_held_out, evaluate_held_out, stage2_columns
@@ -35,8 +35,10 @@ from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.stage2 import build_stage2
 from mvqlab.sampling import sample_images, sample_pairs, sample_pairs_uncached
 from mvqlab.sampling_trace import trace_sampling
-from mvqlab.training import load_stage2, tokenise, train_stage1, train_stage2
-from mvqlab.training.tokens import cached_tokens
+from mvqlab.training import build_transformer, load_stage2, stage1, tokenise, train_stage1, train_stage2
+from mvqlab.training.launch import make_fabric
+from mvqlab.training.stage2 import Tokens, _Run
+from mvqlab.training.tokens import TokenSet, cached_tokens
 
 K, SIDE = 6, 3
 L = SIDE**2
@@ -429,3 +431,61 @@ def test_score_order_puts_padding_last(mqvae: MQVAE, splits: Splits) -> None:
 
 def test_lowest_kept_is_of_the_whole_batch() -> None:
     assert lowest_kept(torch.tensor([[0.9, 0.8, 0.7], [0.1, 0.6, 0.2]]), 2) == pytest.approx(0.6)
+
+
+def steps_gradients(
+    config: Config, pairs: list[Pairs], folder: Path
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Losses and gradients of one training step that is fed `pairs`, one batch each."""
+    stage1 = build_stage1(config).eval()
+    torch.manual_seed(1)
+    model = build_transformer(config, stage1)
+    batches = [TokenSet(some, torch.full((len(some),), -1)) for some in pairs]
+    run = _Run(config, model, Tokens(batches[0], batches[0]), folder, make_fabric(), "", None)
+    run.bare.train()
+    run.optimiser.zero_grad = lambda **_: None
+    losses = run._take_step(0, iter(batches))
+    return losses, [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("kind", ["code", "position"])
+def test_gradients_of_batches_add_up_to_those_of_all_their_pairs(kind: str, tmp_path: Path) -> None:
+    """Sequences of 2, 14 and 5 pairs: the mean of three means is another number, and another direction."""
+    config = tiny(f"transformer.first={kind}", "transformer.dropout=0.0")
+    accumulated = config.model_copy(update={"stage2": config.stage2.model_copy(update={"accumulate": 3})})
+    generator = torch.Generator().manual_seed(3)
+    each = []
+    for n in (2, 14, 5):
+        places = torch.randperm(16, generator=generator)[:n].sort().values
+        each.append(Pairs(torch.randint(16, (1, n), generator=generator), places[None], 4))
+    expected, expected_gradients = steps_gradients(config, [concatenate(each)], tmp_path)
+    losses, gradients = steps_gradients(accumulated, each, tmp_path)
+    for name, value in expected.items():
+        assert float(losses[name]) == pytest.approx(float(value), abs=1e-6)
+    for gradient, whole in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, whole, atol=1e-6, rtol=1e-5)
+
+
+def test_held_out_losses_do_not_depend_on_the_size_of_batches(tmp_path: Path, splits: Splits) -> None:
+    """Where images have budgets, the quantiser's loss has more features in one batch than another."""
+    losses = []
+    for size in (3, 16):
+        config = tiny(f"evaluation.batch_size={size}")
+        train_stage1(config, tmp_path / str(size), splits=splits)
+        losses.append(
+            pd.read_csv(tmp_path / str(size) / "curves.csv").query("split == 'validation'")["loss"].item()
+        )
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_accumulated_losses_are_logged_of_all_batches(tmp_path: Path, splits: Splits) -> None:
+    """The mean over a step's batches, not the last one's."""
+    config = tiny("stage1.accumulate=2")
+    run = stage1._Run(config, tmp_path, make_fabric(), splits)
+    of_batches = iter([{"loss": torch.tensor(2.0)}, {"loss": torch.tensor(5.0)}])
+    run._backward = lambda batch, ramp, is_last: next(of_batches)
+    assert float(run._take_step(0, iter([splits_batch(splits)] * 2))["loss"]) == 3.5
+
+
+def splits_batch(splits: Splits) -> Batch:
+    return next(batches_in_order(splits.train, 4))

@@ -1,4 +1,4 @@
-"""Gathers over the processes of one training run; the identity where there is only one.
+"""Gathers and sums over the processes of one training run; the identity where there is only one.
 
 The codebook is not trained by gradients, so no wrapper keeps its copies equal: it must see the features
 of all processes itself.
@@ -27,6 +27,15 @@ def gather_over_ranks(rows: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(parts, padded)
     return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
+
+
+def sum_over_ranks(number: Tensor) -> Tensor:
+    """The sum of every process's `number` ()."""
+    if not is_distributed():
+        return number
+    total = number.clone()
+    dist.all_reduce(total)
+    return total
 
 
 def from_first_rank(tensor: Tensor) -> Tensor:

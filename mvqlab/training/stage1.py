@@ -241,7 +241,9 @@ class _Run:
         terms: Losses = {}
         for micro in range(options.accumulate):
             batch = next(stream).to(self.fabric.device)
-            terms = self._backward(batch, ramp, is_last=micro == options.accumulate - 1)
+            of_batch = self._backward(batch, ramp, is_last=micro == options.accumulate - 1)
+            for name, value in of_batch.items():
+                terms[name] = terms.get(name, 0.0) + value / options.accumulate
         self._update(self.judged, self.optimiser)
         self.average.update()
         if self.is_adversarial and ramp > 0.0:
@@ -295,7 +297,7 @@ class _Run:
         generator = torch.Generator().manual_seed(self.config.seed)
         evaluation = self.config.evaluation
         sums: Losses = {}
-        n_images = 0
+        n_images = n_features = 0
         for batch in batches_in_order(self.splits.validation, evaluation.batch_size, evaluation.images):
             batch = batch.to(self.fabric.device)
             with self.fabric.autocast():
@@ -303,8 +305,15 @@ class _Run:
                 terms = generator_loss(
                     self.config.loss, self.judges, made, batch.images, model.decoder.last_layer, 0.0
                 )
-            n_images += len(batch.images)
-            for name, value in (("loss", terms.total), ("l1", terms.l1), ("perceptual", terms.perceptual)):
+            # the quantiser's is a mean over features, of which batches may have more and fewer an image
+            of_batch = made.pairs.lengths.sum()
+            of_images = terms.total - terms.quantizer, terms.l1, terms.perceptual
+            for name, value in zip(("loss", "l1", "perceptual"), of_images, strict=True):
                 sums[name] = sums.get(name, 0.0) + value * len(batch.images)
+            sums["quantizer"] = sums.get("quantizer", 0.0) + terms.quantizer * of_batch
+            n_images += len(batch.images)
+            n_features += of_batch
         self.bare.train()
-        return {name: value / n_images for name, value in sums.items()}
+        quantizer = sums.pop("quantizer") / n_features
+        means = {name: value / n_images for name, value in sums.items()}
+        return means | {"loss": means["loss"] + quantizer}

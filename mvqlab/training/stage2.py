@@ -19,6 +19,7 @@ from mvqlab.config import Config, ConfigError
 from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
 from mvqlab.files import cache_folder
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.ranks import sum_over_ranks
 from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.training.average import WeightAverage
@@ -280,14 +281,18 @@ class _Run:
     def _take_step(self, step: int, stream: Iterator[TokenSet]) -> Losses:
         options = self.config.stage2
         set_learning_rate(self.optimiser, learning_rate(step, options))
+        batches = [next(stream) for _ in range(options.accumulate)]
+        counts = torch.stack([batch.pairs.lengths.sum() for batch in batches])
+        mine, mean = counts.sum(), sum_over_ranks(counts.sum()) / self.fabric.world_size
         losses: Losses = {}
-        for micro in range(options.accumulate):
-            batch = next(stream)
+        for micro, (batch, n_pairs) in enumerate(zip(batches, counts, strict=True)):
             is_last = micro == options.accumulate - 1
             with self.fabric.no_backward_sync(self.model, enabled=not is_last):
                 loss = self.model.loss(batch.pairs, self._conditions(batch, withhold=True))
-                self.fabric.backward(loss.total / options.accumulate)
-            losses = _named(loss)
+                # a loss is a mean over its batch's pairs; of more and fewer, means must not count alike
+                self.fabric.backward(loss.total / (mean / n_pairs))
+            for name, value in _named(loss).items():
+                losses[name] = losses.get(name, 0.0) + value / (mine / n_pairs)
         if options.gradient_clip > 0.0:
             self.fabric.clip_gradients(
                 self.model, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
