@@ -85,14 +85,14 @@ def _grid_run(options: argparse.Namespace) -> int:
 
 def _grid_run_one(options: argparse.Namespace) -> int:
     from mvqlab.grid.execute import run_point
-    from mvqlab.grid.points import build_points, choose
+    from mvqlab.grid.points import build_point
     from mvqlab.grid.process import terminate_like_interrupt
     from mvqlab.grid.runner import BUSY
     from mvqlab.grid.spec import read_grid
     from mvqlab.grid.status import PointBusyError
 
     grid = read_grid(options.file)
-    (point,) = choose(build_points(grid), [options.index], options.expect)
+    point = build_point(grid, options.index, options.expect)
     with terminate_like_interrupt():
         try:
             return 0 if run_point(grid, point, fresh=options.fresh) else 1

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.reconstruction import HeldOut
 from mvqlab.files import whole_file
 from mvqlab.finite import check_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvqlab.evaluation.reconstruction import HeldOut
 
 FILE_NAME = "pictures.npz"
 
@@ -22,6 +25,8 @@ def to_display(images: Tensor, what: str = "images") -> NDArray[np.uint8]:
 
     Raises NonFiniteError, which calls them `what`.
     """
+    from mvqlab.evaluation.generation import to_uint8  # late: who only loads pictures does without torch
+
     return to_uint8(images, what).cpu().permute(0, 2, 3, 1).numpy()
 
 

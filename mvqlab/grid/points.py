@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +34,7 @@ from mvqlab.typed_text import is_text
 
 LABEL = "label"
 SET_BY_GRID = {OUTPUT, RESUME}
+MOST_POINTS = 20_000  # of a grid
 
 
 @dataclass(frozen=True)
@@ -54,50 +57,66 @@ class Point:
 
     def folder(self, results: Path) -> Path:
         """The point's folder under `results`: the one it already has, whatever its label was then."""
-        existing = sorted(results.glob(f"*-{self.id}"))
-        return existing[0] if existing else results / f"{_slug(self.label)}-{self.id}"
+        return folders_of([self], results)[0]
+
+
+def folders_of(points: Sequence[Point], results: Path) -> list[Path]:
+    """The folder of each of `points` under `results`, which is listed once, however many they are."""
+    names = sorted(os.listdir(results), reverse=True) if results.is_dir() else []
+    existing = {name.rpartition("-")[2]: name for name in names}  # the first by name, where there are two
+    return [results / existing.get(point.id, f"{_slug(point.label)}-{point.id}") for point in points]
 
 
 def build_points(grid: Grid) -> list[Point]:
     """All points of `grid`. Raises GridError with every fault of every point."""
-    notebook = read_notebook(grid.notebook)
-    report_faults(grid.path, _faults_of_layout(grid.content))
-    everything = list(_expand(grid.content))
-    wanted = [one for one in everything if not _is_excluded(one.settings, grid.content)]
-    changed = list(dict.fromkeys(name for one in wanted for name in one.settings if "." in name))
+    layout = _lay_out(grid)
     faults: dict[str, list[int]] = defaultdict(list)
     points = []
-    for index, one in enumerate(wanted):
-        checked = _check(one.settings, notebook)
+    for index, one in enumerate(layout.wanted):
+        checked = _check(one.settings, layout.notebook)
         for fault in checked.faults:
             faults[fault].append(index)
-        points.append(_point(index, one, checked, changed, notebook))
+        points.append(_point(index, one, checked, layout))
     report_faults(grid.path, _faults_of_plot(grid.content, points))
     listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
     between = [] if listed else _faults_between(points)
-    report_faults(grid.path, _faults_of_exclude(grid.content, everything) + listed + between)
+    report_faults(grid.path, _faults_of_exclude(grid.content, layout.everything) + listed + between)
     report_faults(grid.path, [] if points else ["exclude: leaves no point"])
     return points
 
 
-def choose(points: Sequence[Point], only: Sequence[int], expected_id: str = "") -> list[Point]:
-    """The points whose index is in `only`, or all.
+def build_point(grid: Grid, index: int, expected_id: str = "") -> Point:
+    """The point at `index`, as `build_points` has it; the others are counted, not checked.
 
-    Raises GridError for an index that there is not, and where a chosen point is not `expected_id`: a grid
-    file, notebook or preset that is edited while its grid runs changes what an index stands for.
+    Raises GridError for an index that there is not, for a fault of this point, and where it is not
+    `expected_id`: a grid file, notebook or preset that is edited while its grid runs changes what an index
+    stands for.
     """
-    missing = sorted(set(only) - {point.index for point in points})
-    if missing:
-        absent = ", ".join(map(str, missing))
-        raise GridError(f"there is no point {absent}: indices go from 0 to {len(points) - 1}")
-    chosen = [point for point in points if not only or point.index in only]
-    for point in chosen:
-        if expected_id not in ("", point.id):
-            raise GridError(
-                f"point {point.index} is not what it was when the grid started: its grid file, notebook, "
-                "preset or mvqlab itself has changed since. Start the grid again"
-            )
-    return chosen
+    layout = _lay_out(grid)
+    _require_indices([index], len(layout.wanted))
+    one = layout.wanted[index]
+    checked = _check(one.settings, layout.notebook)
+    report_faults(grid.path, [f"{fault} (point {index})" for fault in checked.faults])
+    point = _point(index, one, checked, layout)
+    if expected_id not in ("", point.id):
+        raise GridError(
+            f"point {index} is not what it was when the grid started: its grid file, notebook, "
+            "preset or mvqlab itself has changed since. Start the grid again"
+        )
+    return point
+
+
+def choose(points: Sequence[Point], only: Sequence[int]) -> list[Point]:
+    """The points whose index is in `only`, or all. Raises GridError for an index that there is not."""
+    _require_indices(only, len(points))
+    chosen = set(only) or range(len(points))
+    return [point for point in points if point.index in chosen]
+
+
+def _require_indices(indices: Sequence[int], n_points: int) -> None:
+    absent = ", ".join(str(index) for index in sorted(set(indices)) if not 0 <= index < n_points)
+    if absent:
+        raise GridError(f"there is no point {absent}: indices go from 0 to {n_points - 1}")
 
 
 def check_needs(grid: Grid, points: Sequence[Point]) -> None:
@@ -105,8 +124,13 @@ def check_needs(grid: Grid, points: Sequence[Point]) -> None:
 
     Raises GridError, naming all that is missing.
     """
+    # points differ in seeds and sizes; few differ in what these sections ask for
+    asking = ("data", "loss", "evaluation")
+    different = {
+        json.dumps([point.config[part] for part in asking]): point for point in points if point.config
+    }
     faults = []
-    for config in [config_from_dict(point.config) for point in points if point.config]:
+    for config in [config_from_dict(point.config) for point in different.values()]:
         faults += _faults_of_data(config.data, grid.notebook.parent)
         try:
             require_all(config)
@@ -141,6 +165,18 @@ def _faults_of_layout(content: GridFile) -> list[str]:
         faults.append(f"'{name}' is given in two of axes, points and seeds")
     if not (varied or content.points):
         faults.append("there are no points: give axes, points or seeds")
+    n_points = (
+        math.prod(map(len, content.axes.values())) * len(content.points or [{}]) * len(content.seeds or [0])
+    )
+    if n_points > MOST_POINTS:  # multiplied, not counted: a slip of the pen makes millions
+        what = (
+            "axes, points and seeds make"
+            if not content.exclude
+            else "before exclude, axes, points and seeds make"
+        )
+        faults.append(
+            f"{what} {n_points:,} points; a grid has at most {MOST_POINTS:,}: make several grids of it"
+        )
     return faults
 
 
@@ -167,6 +203,25 @@ class _Wanted(NamedTuple):
     label: str
     variant: str
     settings: Parameters
+
+
+class _Layout(NamedTuple):
+    """A grid expanded, before any of its points is checked."""
+
+    notebook: Notebook
+    everything: list[_Wanted]  # what is excluded, too
+    wanted: list[_Wanted]
+    changed: list[str]  # the settings that some point changes, shown for every point
+
+
+def _lay_out(grid: Grid) -> _Layout:
+    """Expand `grid`. Raises GridError for faults that forbid it, and for more points than a grid may have."""
+    notebook = read_notebook(grid.notebook)
+    report_faults(grid.path, _faults_of_layout(grid.content))
+    everything = list(_expand(grid.content))
+    wanted = [one for one in everything if not _is_excluded(one.settings, grid.content)]
+    changed = list(dict.fromkeys(name for one in wanted for name in one.settings if "." in name))
+    return _Layout(notebook, everything, wanted, changed)
 
 
 def _expand(content: GridFile) -> Iterator[_Wanted]:
@@ -261,11 +316,10 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
     return _Checked(given, complete, config, faults)
 
 
-def _point(index: int, one: _Wanted, checked: _Checked, changed: Sequence[str], notebook: Notebook) -> Point:
-    """The point; `changed` are the settings that some point of the grid changes, shown for every point."""
+def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Point:
     shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
-    shown |= {name: _look_up(checked.config, name) for name in changed}
-    identity = [checked.complete, checked.config, notebook.source_hash, __version__]
+    shown |= {name: _look_up(checked.config, name) for name in layout.changed}
+    identity = [checked.complete, checked.config, layout.notebook.source_hash, __version__]
     return Point(index, one.label, one.variant, checked.given, shown, _short_hash(identity), checked.config)
 
 
@@ -329,11 +383,14 @@ def _place(indices: Sequence[int], n_points: int) -> str:
 def _faults_between(points: Sequence[Point]) -> list[str]:
     """Points that are the same, or cannot be told apart in a table."""
     faults = []
-    for first, second in itertools.combinations(points, 2):
-        if first.id == second.id:
-            faults.append(f"points {first.index} and {second.index} are the same")
-        elif first.label == second.label:
-            faults.append(f"points {first.index} and {second.index} are both labelled '{first.label}'")
+    by_id: dict[str, Point] = {}
+    by_label: dict[str, Point] = {}
+    for point in points:
+        same, namesake = by_id.setdefault(point.id, point), by_label.setdefault(point.label, point)
+        if same is not point:
+            faults.append(f"points {same.index} and {point.index} are the same")
+        elif namesake is not point:
+            faults.append(f"points {namesake.index} and {point.index} are both labelled '{point.label}'")
     return faults
 
 

@@ -14,9 +14,9 @@ import pandas as pd
 from mvqlab import results
 from mvqlab.columns import COLUMNS, as_text, heading
 from mvqlab.files import whole_file, write_text_whole
-from mvqlab.grid.points import Point, build_points
+from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.spec import Grid, Plot, read_grid
-from mvqlab.grid.status import EXECUTED_FILE, read_status, state_of
+from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 
 Say = Callable[[str], None]
@@ -39,35 +39,33 @@ def print_plan(path: str | Path, say: Say = print) -> None:
     points = build_points(grid)
     say(f"{grid.path.name}: {grid.content.purpose}")
     say(f"notebook {grid.notebook}\nresults  {grid.results}\n")
-    for point in points:
-        state = state_of(point.folder(grid.results))
+    found = [look(folder) for folder in folders_of(points, grid.results)]
+    for point, (state, _) in zip(points, found, strict=True):
         say(f"{point.index:3d}  {state:<11}  {point.label}")
         say(f"     {_given(point)}")
-    states = [state_of(point.folder(grid.results)) for point in points]
-    n_done = states.count("done")
-    left = len(points) - n_done
-    say(f"\n{len(points)} points: {n_done} done, {left} left{_estimate(grid, points, left)}")
+    done = [status for state, status in found if state == "done" and status]
+    left = len(points) - len(done)
+    say(f"\n{len(points)} points: {len(done)} done, {left} left{_estimate(grid, done, left)}")
 
 
 def print_status(path: str | Path, say: Say = print) -> None:
     """Print how far the points of a grid are, from any shell. Raises GridError."""
     grid = read_grid(path)
     points = build_points(grid)
-    folders = [point.folder(grid.results) for point in points]
-    states = [state_of(folder) for folder in folders]
+    folders = folders_of(points, grid.results)
+    found = [look(folder) for folder in folders]
+    states = [state for state, _ in found]
     say(f"{grid.path.name}: " + ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states)))
-    for point, folder, state in zip(points, folders, states, strict=True):
-        status = read_status(folder)
+    for point, folder, (state, status) in zip(points, folders, found, strict=True):
         if state == "running":
             say(f"{point.index:3d}  {point.label}  {in_words(read_progress(folder))}")
         elif state == "failed" and status is not None:
             say(f"{point.index:3d}  {point.label}  FAILED: {status.why}")
 
 
-def _estimate(grid: Grid, points: Sequence[Point], n_left: int) -> str:
-    """How long one worker will need for the points that are left."""
-    found = [read_status(point.folder(grid.results)) for point in points]
-    seconds = [status.seconds for status in found if status and status.state == "done" and status.seconds]
+def _estimate(grid: Grid, done: Sequence[Status], n_left: int) -> str:
+    """How long one worker will need for the points that are left, by those that are done."""
+    seconds = [status.seconds for status in done if status.seconds]
     if not n_left:
         return ""
     if seconds:
@@ -112,7 +110,10 @@ def collect(path: str | Path) -> Collected:
     grid = read_grid(path)
     points = build_points(grid)
     found = _found(grid)
-    table = pd.DataFrame([_row_of(point, grid, found) for point in points])
+    folders = folders_of(points, grid.results)
+    table = pd.DataFrame(
+        [_row_of(point, folder, found) for point, folder in zip(points, folders, strict=True)]
+    )
     parameters = list(dict.fromkeys(name for point in points for name in point.settings))
     n_older = len(set(found) - {point.id for point in points})
     return Collected(_with_states(table), grid.results, parameters, grid.content.plot, n_older)
@@ -167,11 +168,11 @@ def _found(grid: Grid) -> dict[str, dict[str, object]]:
     return {row["point"]: row for row in rows}
 
 
-def _row_of(point: Point, grid: Grid, found: Mapping[str, dict[str, object]]) -> dict[str, object]:
+def _row_of(point: Point, folder: Path, found: Mapping[str, dict[str, object]]) -> dict[str, object]:
     names = {"label": point.label, "variant": point.variant}
     settings = {name: results.as_cell(value) for name, value in point.settings.items()}
     row = {**names, "status": "waiting", "why": "", **settings, "point": point.id}
-    asked = {**names, **settings, "folder": str(point.folder(grid.results))}
+    asked = {**names, **settings, "folder": str(folder)}
     return {**row, **found.get(point.id, {}), **asked}
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from mvqlab.grid.points import Point, build_points, check_needs, choose
+from mvqlab.grid.points import Point, build_points, check_needs, choose, folders_of
 from mvqlab.grid.process import Slot, exit_in_words, share_out, start_point, stop, terminate_like_interrupt
 from mvqlab.grid.spec import Grid, GridError, read_grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
     LOG_FILE,
     Status,
+    look,
     now,
     read_status,
     state_of,
@@ -95,6 +96,8 @@ class _GridRun:
         slots: Sequence[Slot],
     ) -> None:
         self.grid, self.points, self.board = grid, points, board
+        self.places = {point.id: place for place, point in enumerate(points, 1)}
+        self.folders = dict(zip(self.places, folders_of(points, grid.results), strict=True))
         self.fresh, self.again = fresh, again
         self.free = list(slots)
         self.n_workers = len(slots)
@@ -115,16 +118,17 @@ class _GridRun:
 
     def _announce(self) -> None:
         """Say what will be done, and queue it."""
-        states = {point.index: state_of(self._folder(point)) for point in self.points}
-        done = [point for point in self.points if states[point.index] == "done"]
-        self.seconds = [status.seconds or 0.0 for point in done if (status := self._status(point))]
+        found = [look(self._folder(point)) for point in self.points]
+        self.seconds = [status.seconds or 0.0 for state, status in found if state == "done" and status]
         self.board.say(f"{self.grid.path.name}: {self.grid.content.purpose}")
-        self.board.say(f"{len(self.points)} points, {len(done)} done already, results in {self.grid.results}")
-        for point in self.points:
-            if states[point.index] == "done" and not self.fresh:
+        self.board.say(
+            f"{len(self.points)} points, {len(self.seconds)} done already, results in {self.grid.results}"
+        )
+        for point, (state, status) in zip(self.points, found, strict=True):
+            if state == "done" and not self.fresh:
                 self.board.say(f"{self._name(point)}: done already")
-            elif states[point.index] == "failed" and not self.again:
-                why = (self._status(point) or Status("failed")).why
+            elif state == "failed" and not self.again:
+                why = status.why if status else ""
                 self.board.say(f"{self._name(point)}: failed before ({why}); --retry-failed runs it again")
             else:
                 self.queue.append(point)
@@ -224,20 +228,21 @@ class _GridRun:
         return STOPPED_CODE
 
     def _summary(self) -> int:
-        states = [state_of(self._folder(point)) for point in self.points]
-        failed = [point for point, state in zip(self.points, states, strict=True) if state == "failed"]
-        self.board.say(f"{states.count('done')} of {len(self.points)} points done, {len(failed)} failed")
-        for point in failed:
-            status = self._status(point) or Status("failed")
+        found = [look(self._folder(point)) for point in self.points]
+        n_done = sum(state == "done" for state, _ in found)
+        failed = [
+            (point, status)
+            for point, (state, status) in zip(self.points, found, strict=True)
+            if state == "failed" and status
+        ]
+        self.board.say(f"{n_done} of {len(self.points)} points done, {len(failed)} failed")
+        for point, status in failed:
             self.board.say(f"  {point.index}  {point.label}: {status.why}")
         self.board.say(f"Look at them with: mvqlab grid table {self.grid.path}")
         return 1 if failed else 0
 
     def _name(self, point: Point) -> str:
-        return f"[{self.points.index(point) + 1}/{len(self.points)}] {point.label}"
+        return f"[{self.places[point.id]}/{len(self.points)}] {point.label}"
 
     def _folder(self, point: Point) -> Path:
-        return point.folder(self.grid.results)
-
-    def _status(self, point: Point) -> Status | None:
-        return read_status(self._folder(point))
+        return self.folders[point.id]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pydantic import ValidationError
 
-from mvqlab.grid.points import Point, build_points, choose
+from mvqlab.grid.points import Point, build_points, choose, folders_of
 from mvqlab.grid.process import Slot, point_environment
 from mvqlab.grid.spec import Grid, GridError, Slurm, read_grid
 from mvqlab.grid.status import state_of
@@ -116,7 +116,10 @@ def _resources(grid: Grid, given: dict[str, object]) -> Slurm:
 
 def _to_run(grid: Grid, points: Sequence[Point], fresh: bool, again: bool) -> list[Point]:
     left_alone = {"running"} | (set() if fresh else {"done"}) | (set() if again or fresh else {"failed"})
-    return [point for point in points if state_of(point.folder(grid.results)) not in left_alone]
+    folders = folders_of(points, grid.results)
+    return [
+        point for point, folder in zip(points, folders, strict=True) if state_of(folder) not in left_alone
+    ]
 
 
 def _require_slurm() -> None:

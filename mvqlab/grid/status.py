@@ -55,19 +55,24 @@ def read_status(folder: Path) -> Status | None:
 
 
 def state_of(folder: Path) -> State:
-    """The point's state now.
+    """The point's state now: see `look`."""
+    return look(folder)[0]
+
+
+def look(folder: Path) -> tuple[State, Status | None]:
+    """The point's state now, and what its status.json says: each file is read once.
 
     ``done`` needs a result that can be read. ``stopped`` was stopped on request. ``interrupted`` is a point
     that says it is running while no process holds its lock: it was killed together with its grid.
     """
     status = read_status(folder)
     if status is None:
-        return "waiting"
+        return "waiting", None
     if status.state == "running":
-        return "running" if _is_held(folder) else "interrupted"
+        return "running" if _is_held(folder) else "interrupted", status
     if status.state == "done" and not read_json(folder / RESULT_FILE):
-        return "interrupted"
-    return status.state
+        return "interrupted", status
+    return status.state, status
 
 
 @contextmanager

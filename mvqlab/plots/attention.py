@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def attention_matrices(matrices: Mapping[str, Tensor], is_kept: Tensor, title: str = "") -> Figure:

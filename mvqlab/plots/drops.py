@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mvqlab.plots.redundancy import DASHES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cost_shares(costs: Mapping[str, Tensor], title: str = "") -> Figure:

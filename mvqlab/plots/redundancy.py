@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mvqlab.plots.maps import MAP_COLOURS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def score_histogram(scores: Tensor, important: Tensor, threshold: float | None = None) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.patheffects as effects
 import numpy as np
@@ -10,9 +11,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from mvqlab.plots.images import hide_dropped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAP_COLOURS = "cividis"
 RIM = [effects.withStroke(linewidth=2.5, foreground="white")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,10 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionPatch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
-from torch import Tensor
 
 from mvqlab.plots.images import hide_dropped
 from mvqlab.plots.maps import MAP_COLOURS, fence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def principal_maps(features: Tensor, n: int = 3) -> NDArray[np.float32]:
