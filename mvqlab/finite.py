@@ -6,10 +6,13 @@ number: `max(0.0, nan)` is a perfect FID, and a NaN pixel rounds to black.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NonFiniteError(ValueError):
@@ -18,12 +21,14 @@ class NonFiniteError(ValueError):
 
 def check_finite(what: str, values: Tensor | NDArray[np.generic]) -> None:
     """Raise NonFiniteError, naming `what` they are, if one of `values` (any shape) is NaN or infinite."""
-    values = torch.as_tensor(values)
-    if values.is_floating_point() and not values.isfinite().all():
-        is_bad = ~values.isfinite()
-        first = is_bad.nonzero()[0].tolist()
+    # torch is not imported here: who only loads pictures does without it
+    is_tensor = hasattr(values, "isfinite")
+    is_finite = values.isfinite() if is_tensor else np.isfinite(values)
+    if not is_finite.all():
+        is_bad = ~(is_finite.cpu().numpy() if is_tensor else is_finite)
+        first = np.argwhere(is_bad)[0].tolist()
         raise NonFiniteError(
-            f"{what}: {int(is_bad.sum())} of {values.numel()} numbers are NaN or infinite, the first "
+            f"{what}: {int(is_bad.sum())} of {is_bad.size} numbers are NaN or infinite, the first "
             f"{values[tuple(first)].item()} at {first} of {list(values.shape)}. Whatever made them is at "
             "fault: a training that diverged, damaged weights or a damaged file"
         )
