@@ -18,7 +18,7 @@ from mvqlab.cli_gpu import add_gpu
 from mvqlab.cli_grid import add_grid
 from mvqlab.cli_results import add_results
 from mvqlab.cli_sample import add_sample
-from mvqlab.usage import UsageError
+from mvqlab.usage import UsageError, count, positive
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,11 +99,11 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suites", nargs="*", help="which suites; default: all but quality")
     quality = parser.add_argument_group("quality: seconds of training until pictures are good")
     quality.add_argument("--data", nargs="+", metavar="PRESET", help="default: fashion32 simple32")
-    quality.add_argument("--seconds", type=float, help="of training, for each way at most; default: 900")
+    quality.add_argument("--seconds", type=positive, help="of training, for each way at most; default: 900")
     quality.add_argument(
         "--set", action="append", dest="changes", metavar="key=value", help="change the recipe; may repeat"
     )
-    quality.add_argument("--looks", type=int, help="evaluations of each way, at most; default: 30")
+    quality.add_argument("--looks", type=count, help="evaluations of each way, at most; default: 30")
     quality.add_argument("--only", nargs="+", metavar="WAY", help="some of recipe, shapes32, peer")
     quality.add_argument("--out", type=Path, dest="folder", help="default: results/bench")
     parser.set_defaults(command=_bench)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mvqlab.usage import positive
+
 
 def add_course(parser: argparse.ArgumentParser) -> None:
     """Add the commands of the course to `parser`; each stores the function that runs it as `command`."""
@@ -20,7 +22,7 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     grade.add_argument("notebook", type=Path, help="the notebook of the course, as it was handed out")
     grade.add_argument("folder", type=Path, help="a folder of handed-in copies; folders inside are searched")
     grade.add_argument("--out", type=Path, help="the table, as CSV; default: FOLDER/grades.csv, or -2 ...")
-    grade.add_argument("--minutes", type=float, default=5.0, help="time for one cell; default: 5")
+    grade.add_argument("--minutes", type=positive, default=5.0, help="time for one cell; default: 5")
     grade.set_defaults(command=_grade)
 
     book = commands.add_parser("book", help="run the lessons and render them as a static site")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mvqlab.usage import positive
+
 PACK = Path("results/gpu/data.pack.zip")
 
 
@@ -26,7 +28,7 @@ def add_gpu(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("seconds", type=float, help="in all; at least half of them go to training")
+    parser.add_argument("seconds", type=positive, help="in all; at least half of them go to training")
     parser.add_argument("--pack", type=Path, default=PACK, help=f"from `mvqlab gpu pack`; default: {PACK}")
     parser.add_argument(
         "--out", type=Path, default=Path("results/gpu/runs"), help="default: results/gpu/runs"
@@ -47,7 +49,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_common(parser: argparse.ArgumentParser, seconds: float) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="default: results/gpu")
     parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
-    parser.add_argument("--seconds", type=float, default=seconds, help=f"in all; default: {seconds:.0f}")
+    parser.add_argument("--seconds", type=positive, default=seconds, help=f"in all; default: {seconds:.0f}")
     parser.add_argument("--toy", action="store_true", help="toy sizes, to try it out on a CPU")
 
 

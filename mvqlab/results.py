@@ -24,6 +24,7 @@ from mvqlab.files import whole_file, write_text_whole
 from mvqlab.memory import peak_process_memory
 from mvqlab.progress import PROGRESS_FILE
 from mvqlab.summary import as_paper, compare, published, summarise
+from mvqlab.threads import threads_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,7 @@ def environment() -> dict[str, Any]:
     """Device, threads, memory and versions of this process. torch is looked at only where it is in use."""
     facts: dict[str, Any] = {
         "device": f"cpu ({platform.machine()})",
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "threads": threads_named() or os.cpu_count() or 1,
         "mvqlab": __version__,
         "python": platform.python_version(),
         "git_commit": _git_commit(),

@@ -44,6 +44,24 @@ def test_a_port_that_there_is_not_is_refused_before_anything_starts(capsys) -> N
     assert "--port goes from 1 to 65535" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "0", "-1", "soon"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "quality", "--seconds"],
+        ["bench", "quality", "--looks"],
+        ["course", "grade", "a.ipynb", "folder", "--minutes"],
+        ["gpu", "train"],
+        ["gpu", "check", "--seconds"],
+    ],
+    ids=" ".join,
+)
+def test_times_and_counts_are_finite_and_above_0(arguments, number, capsys):
+    with pytest.raises(SystemExit) as exited:
+        cli.main([*arguments, number] if number != "-1" else [*arguments[:-1], f"{arguments[-1]}={number}"])
+    assert exited.value.code == 2 and ("must be a" in capsys.readouterr().err or number == "-1")
+
+
 def test_a_misspelt_setting_of_train_is_one_message(capsys):
     assert cli.main(["train", "--stage", "1", "mask.mask_ration=0.5"]) == 2
     assert "did you mean 'mask.mask_ratio'?" in capsys.readouterr().err

@@ -102,6 +102,17 @@ def test_a_number_that_yaml_would_change_is_refused(tmp_path):
             read_grid(path)
 
 
+@pytest.mark.parametrize("number", [".inf", ".nan"])
+@pytest.mark.parametrize(
+    "entry", ["time_limit: {}", "cost: {{minutes_on_two_cores: {}}}", "slurm: {{memory_gb: {}}}"]
+)
+def test_times_and_memory_of_a_grid_file_are_finite(entry, number, tmp_path):
+    path = write_grid(tmp_path)
+    path.write_text(f"purpose: try\nnotebook: {TOY}\nseeds: [0]\n{entry.format(number)}\n")
+    with pytest.raises(GridError, match=r"finite number|greater than 0"):
+        read_grid(path)
+
+
 def test_a_setting_that_one_point_leaves_alone_is_shown_with_its_preset_value(tmp_path):
     _, points = read_points(tmp_path, points=[{"demask.layers": 7}, {"how": "well"}])
 

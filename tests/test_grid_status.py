@@ -107,6 +107,11 @@ def test_threads_and_gpus_are_shared_out_among_workers(monkeypatch):
     assert share_out(20)[0].threads == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert share_out(2)[1].threads == 7, "a number that is set is kept"
+    monkeypatch.setenv("OMP_NUM_THREADS", " 3,2")
+    assert share_out(2)[1].threads == 3, "the outermost of several levels"
+    for nonsense in ("", "many", "0", "-2", "2.5", ",4"):
+        monkeypatch.setenv("OMP_NUM_THREADS", nonsense)
+        assert share_out(2)[1].threads == 4
 
 
 def test_without_gpus_none_is_shared_out(monkeypatch, tmp_path):

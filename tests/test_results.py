@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,14 @@ def test_a_result_cut_short_costs_its_row_only(tmp_path):
 def test_no_results_are_an_error_that_names_the_folder(tmp_path):
     with pytest.raises(ResultError, match=str(tmp_path / "nothing")):
         load(tmp_path / "nothing")
+
+
+def test_a_result_is_written_whatever_the_threads_are_called(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # which would be asked first
+    for words, threads in (("2,1", 2), ("many", os.cpu_count())):
+        monkeypatch.setenv("OMP_NUM_THREADS", words)
+        write_result(tmp_path, {"x": 1})
+        assert json.loads((tmp_path / "result.json").read_text())["environment"]["threads"] == threads
 
 
 @pytest.mark.parametrize(

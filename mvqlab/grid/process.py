@@ -17,6 +17,7 @@ import psutil
 
 from mvqlab.grid.points import Point
 from mvqlab.progress import QUIET_VARIABLE
+from mvqlab.threads import THREADS_VARIABLE, threads_named
 
 GRACE = 10.0  # seconds between the request to stop and the kill
 
@@ -31,7 +32,7 @@ class Slot:
 
 def share_out(n_workers: int) -> list[Slot]:
     """This machine's threads and GPUs, shared out among workers. OMP_NUM_THREADS, if set, is each one's."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, n_processors() // n_workers))
+    threads = threads_named() or max(1, n_processors() // n_workers)
     gpus = visible_gpus() if n_workers > 1 else []
     return [Slot(threads, gpus[number % len(gpus)] if gpus else None) for number in range(n_workers)]
 
@@ -76,7 +77,7 @@ def start_point(
 
 def point_environment(slot: Slot) -> dict[str, str]:
     """This process's environment with what `slot` grants, and no progress bars."""
-    ours = {"OMP_NUM_THREADS": str(slot.threads), QUIET_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+    ours = {THREADS_VARIABLE: str(slot.threads), QUIET_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
     if slot.gpu is not None:
         ours["CUDA_VISIBLE_DEVICES"] = slot.gpu
     return {**os.environ, **ours}

@@ -20,9 +20,9 @@ class GridError(ValueError):
 
 
 class Part(BaseModel):
-    """A part of a grid file: frozen, and strict about names."""
+    """A part of a grid file: frozen, and strict about names; its numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Cost(Part):
@@ -75,7 +75,7 @@ class Slurm(Part):
     parallel: Annotated[int, Field(ge=1)] = 256  # points at a time
 
 
-class GridFile(BaseModel):
+class GridFile(Part):
     """What a grid file may say::
 
         purpose: Does it matter which regions are dropped?
@@ -93,8 +93,6 @@ class GridFile(BaseModel):
     `mvqlab.config`, handed to the notebook in its parameter `overrides`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     purpose: str  # the question that the grid answers
     notebook: Path  # relative to the grid file, or to the project's root
     results: Path | None = None  # relative to the project's root; default: results/<name of the grid file>
@@ -103,7 +101,9 @@ class GridFile(BaseModel):
     points: list[Parameters] = []  # an explicit list; `label` names a point in tables and figures
     seeds: list[int] = []  # each point once a seed
     exclude: list[Parameters] = []  # points that match all of an entry are left out
-    time_limit: Annotated[float, Field(gt=0)] | None = None  # seconds a point may take
+    time_limit: Annotated[float, Field(gt=0)] | None = (
+        None  # seconds a point may take; none: as long as it likes
+    )
     cost: Cost | None = None
     plot: Plot | None = None
     slurm: Slurm = Slurm()

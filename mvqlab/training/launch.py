@@ -19,21 +19,27 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+TOLD_BY_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+class LaunchError(RuntimeError):
+    """The environment speaks of several processes, but not as a launcher does."""
+
+
 def make_fabric(precision: Precision = "32-true") -> Fabric:
     """A Fabric for this process.
 
     One device, the best there is, unless a launcher (`torchrun`, `fabric run`) started several
     processes and says so in the environment; then data-parallel training over all of them.
-    Several GPUs have not been tried yet.
+    Several GPUs have not been tried yet. Raises LaunchError where that is half said.
     """
     fabric_package = _fabric_package()
     environments = import_module(f"{fabric_package.__name__}.plugins.environments")
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    world, local = _processes()
     fabric = fabric_package.Fabric(
         accelerator="auto",
         devices=local,
-        num_nodes=max(1, world // local),
+        num_nodes=world // local,
         strategy="ddp" if world > 1 else "auto",
         precision=precision,
         # named, because Fabric would otherwise take a job of SLURM's for its own to launch
@@ -43,6 +49,35 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _processes() -> tuple[int, int]:
+    """How many processes train together, in all and on this machine."""
+    world = _told("WORLD_SIZE", 1, least=1)
+    if world == 1:
+        return 1, 1
+    missing = [name for name in TOLD_BY_LAUNCHERS if not os.environ.get(name)]
+    if missing:
+        raise LaunchError(
+            f"WORLD_SIZE is {world}, but {' and '.join(missing)} not set: start the processes with torchrun, "
+            "which sets them all, or unset WORLD_SIZE to train in one"
+        )
+    for name in ("RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_PORT"):
+        _told(name, 0, least=0)
+    local = _told("LOCAL_WORLD_SIZE", world, least=1)
+    if world % local:
+        raise LaunchError(f"WORLD_SIZE ({world}) is no multiple of LOCAL_WORLD_SIZE ({local})")
+    return world, local
+
+
+def _told(name: str, default: int, least: int) -> int:
+    """The number that the environment variable `name` holds; `default` where it is not set or empty."""
+    word = os.environ.get(name) or str(default)
+    if not (word.isascii() and word.isdecimal() and int(word) >= least):
+        raise LaunchError(
+            f"the environment variable {name} must be a whole number from {least} on, not '{word}'"
+        )
+    return int(word)
 
 
 def _fabric_package() -> ModuleType:
