@@ -98,11 +98,55 @@ def test_16_bit_greys_keep_their_shades(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(pixels[4, ::2, 1], [0, 64, 128, 255], atol=1)
 
 
-@pytest.mark.parametrize("top", [1.0, 255.0])
-def test_floating_point_greys_run_to_one_or_to_255(tmp_path: Path, top: float) -> None:
+@pytest.mark.parametrize("top", [200, 255, 65535, 10**6, 2**31 - 1, 2**32 - 1])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_32_bit_greys_are_neither_black_nor_white(tmp_path: Path, top: int, is_turned: bool) -> None:
+    """Guards against taking all integers to run to 65535, and unsigned ones to have a sign."""
+    shades = np.array([0.0, 0.25, 0.5, 1.0])
+    greys = np.repeat((shades * top).round(), 2)[None].repeat(8, 0)
+    is_signed = top < 2**31
+    path = tiff(tmp_path / "counts.tif", greys.astype(np.int32 if is_signed else np.uint32), is_turned)
+    pixels = read(path)[::-1, ::-1] if is_turned else read(path)
+    white = 200 if top == 200 else 255
+    np.testing.assert_allclose(pixels[4, ::2, 0], shades * white, atol=1)
+
+
+def tiff(path: Path, greys: np.ndarray, is_turned: bool) -> Path:
+    """A TIFF file of one strip of integer greys, upside down by its mark if `is_turned`."""
+    h, w = greys.shape
+    kind = 1 if greys.dtype == np.uint32 else 2
+    tags = {
+        256: w,
+        257: h,
+        258: 8 * greys.itemsize,
+        259: 1,
+        262: 1,
+        273: 200,
+        274: 3 if is_turned else 1,
+        277: 1,
+        278: h,
+    }
+    tags |= {279: greys.nbytes, 339: kind}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + rows + bytes(4)
+    path.write_bytes(head.ljust(200, b"\0") + greys.tobytes())
+    return path
+
+
+def test_a_dark_scan_of_16_bits_stays_dark(tmp_path: Path) -> None:
+    """Pillow has one mode for these and for 32 bits."""
+    (tmp_path / "dark.pgm").write_bytes(b"P5 8 8 65535\n" + np.full((8, 8), 200, ">u2").tobytes())
+    assert read(tmp_path / "dark.pgm").max() <= 1
+    assert read(tiff(tmp_path / "dark.tif", np.full((8, 8), 200, np.int16), False)).max() <= 1
+
+
+@pytest.mark.parametrize("top", [1.0, 1.1, 255.0, 300.0, 65535.0, 1e7])
+def test_floating_point_greys_run_to_one_to_255_or_to_65535(tmp_path: Path, top: float) -> None:
     greys = np.repeat(np.array([0.0, 0.25, 0.5, 1.0], np.float32) * top, 2)[None].repeat(8, 0)
     pixels = read(saved(Image.fromarray(greys), tmp_path / "depth.tif"))
-    np.testing.assert_allclose(pixels[4, ::2, 0], [0, 64, 128, 255], atol=1)
+    over = {1.1: 1.1, 300.0: 300.0 / 255.0}.get(top, 1.0)  # a little more than white is white
+    expected = np.minimum(np.array([0.0, 0.25, 0.5, 1.0]) * over * 255.0, 255.0)
+    np.testing.assert_allclose(pixels[4, ::2, 0], expected, atol=1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

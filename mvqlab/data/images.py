@@ -1,6 +1,6 @@
 """From an image file of any kind to a square of 8-bit colours.
 
-Transparent pixels are laid over white; 16-bit and floating-point greys are scaled to 8 bits; palettes, CMYK
+Transparent pixels are laid over white; greys of 16 and 32 bits are scaled to 8; palettes, CMYK
 and greys become RGB; a camera's rotation mark is obeyed; of an animation the first frame counts.
 """
 
@@ -10,6 +10,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +21,9 @@ _EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff jp2 ppm pgm pbm pnm"
 IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in _EXTENSIONS.split())
 # a closed list: some of Pillow's other formats start outside programs
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+
+BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = 258, 339, 1  # of TIFF
+OVERSHOOT = 2.0
 
 
 def read_square(path: Path, resolution: int, max_megapixels: float) -> np.ndarray:
@@ -65,10 +69,11 @@ def open_image(path: Path, max_megapixels: float) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """The image upright and in 8-bit RGB. Raises what Pillow raises where it cannot be decoded."""
     image.load()
+    bits = _bits(image)  # before the image is turned, which loses it
     with suppress(Exception):  # a rotation mark, however it is damaged, says nothing about the pixels
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_to_8_bits(np.asarray(image), bits)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -101,15 +106,41 @@ def _check_pixels(image: Image.Image, name: Path | str, max_megapixels: float, l
         )
 
 
-def _to_8_bits(grey: np.ndarray) -> np.ndarray:
-    """Greys of more than 8 bits: integers are taken to run to 65535, floating point to 1 (else to 255)."""
+class _Bits(NamedTuple):
+    """Of a grey: 32 where its samples say nothing of the range that they use, else 16."""
+
+    n: int
+    is_unsigned: bool = False
+
+
+def _bits(image: Image.Image) -> _Bits:
+    """How the greys of an image of more than 8 bits are stored; Pillow's mode I is 16 bits or 32."""
+    if image.mode != "I" or image.format in ("PNG", "PPM"):
+        return _Bits(32 if image.mode == "F" else 16)
+    tags = getattr(image, "tag_v2", {})
+    return _Bits(tags.get(BITS_PER_SAMPLE, (32,))[0], tags.get(SAMPLE_FORMAT, (0,))[0] == UNSIGNED)
+
+
+def _to_8_bits(grey: np.ndarray, bits: _Bits) -> np.ndarray:
+    """Greys of more than 8 bits in 8. Those of 16 bits run to 65535, those of 32 as far as `_top` says."""
+    if bits == (32, True):
+        grey = grey.view(np.uint32)  # Pillow reads them as if they had a sign
+    if n_bad := grey.size - int(np.isfinite(grey).sum()):
+        raise ValueError(f"{n_bad} of {grey.size} pixels are NaN or infinite")
+    top = 65535.0 if bits.n == 16 else _top(grey)
+    return np.clip(grey * (255.0 / top) + 0.5, 0.0, 255.0).astype(np.uint8)
+
+
+def _top(grey: np.ndarray) -> float:
+    """What white is among greys whose type does not tell.
+
+    1 (floating point), 255 or 65535, the first that holds them all, else the most that there is. Floating
+    point may overshoot white, as resampling does.
+    """
+    most = float(grey.max())
     if np.issubdtype(grey.dtype, np.floating):
-        if n_bad := grey.size - int(np.isfinite(grey).sum()):
-            raise ValueError(f"{n_bad} of {grey.size} pixels are NaN or infinite")
-        scale = 255.0 if grey.size and grey.max() <= 1.0 else 1.0
-    else:
-        scale = 255.0 / 65535.0
-    return np.clip(grey * scale + 0.5, 0.0, 255.0).astype(np.uint8)
+        return next((top for top in (1.0, 255.0, 65535.0) if most <= OVERSHOOT * top), most)
+    return next((top for top in (255.0, 65535.0) if most <= top), most)
 
 
 def _decode_square(image: Image.Image, resolution: int) -> np.ndarray:
