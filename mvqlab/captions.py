@@ -67,6 +67,10 @@ class CaptionTokenizer:
             listed = _shortened(", ".join(unseen))
             said.append(f"no training caption had the words {listed}: they tell the model nothing")
         ids = self._ids(caption)
+        # a tokenizer of somebody else's may have no token for a word, and leaves it out or says so
+        unknown = getattr(self.tokenizer.model, "unk_token", None)
+        if words and (not ids or self.tokenizer.token_to_id(unknown or "") in ids):
+            said.append("the tokenizer has no tokens for some of the caption's words: they are not read")
         if len(ids) > self.length - 1:
             lost = self.tokenizer.decode(ids[self.length - 1 :]).strip()
             said.append(f"the caption is too long, its end is not read: '{_shortened(lost)}'")
@@ -116,17 +120,30 @@ def pretrained_caption_tokenizer(
 ) -> CaptionTokenizer:
     """The tokenizer in the `tokenizer.json` at `path`, for a model of at most `vocabulary_size` tokens.
 
-    Raises CaptionError if it cannot be read or holds more tokens.
+    Its words are taken, and not its padding and truncation: captions are padded and cut here, to `length`.
+    Raises CaptionError if it cannot be read, has larger tokens, or cannot encode the captions.
     """
     texts = _texts(captions)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exceptions
         raise CaptionError(f"{path} is no tokenizer of the tokenizers library ({error})") from None
-    if tokenizer.get_vocab_size() > vocabulary_size:
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    n_needed = 1 + max(tokenizer.get_vocab().values(), default=-1)  # its numbers may have gaps
+    if n_needed > vocabulary_size:
         raise CaptionError(
-            f"{path} holds {tokenizer.get_vocab_size()} tokens: set transformer.vocabulary_size to no less"
+            f"{path} numbers its tokens up to {n_needed - 1}: set transformer.vocabulary_size to {n_needed} "
+            "or more"
         )
+    try:
+        n_read = sum(
+            len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
+        )
+    except Exception as error:
+        raise CaptionError(f"{path} cannot encode the captions ({error})") from None
+    if n_read == 0:
+        raise CaptionError(f"{path} has no token for any word of the captions, which are read in lower case")
     return CaptionTokenizer(tokenizer, length, {word for text in texts for word in words_of(text)})
 
 

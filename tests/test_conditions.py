@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
 
 from mvqlab.captions import (
     CaptionError,
+    CaptionTokenizer,
     load_caption_tokenizer,
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
@@ -227,6 +231,34 @@ class TestTokenizer:
             load_caption_tokenizer(tmp_path)
         with pytest.raises(CaptionError, match="is no tokenizer"):
             pretrained_caption_tokenizer(tmp_path / "captions.json", self.CAPTIONS, 300, 12)
+
+    def test_a_tokenizer_of_ones_own_neither_pads_nor_cuts(self, tmp_path: Path) -> None:
+        """Guards against pads that are read as words, and against an end that is cut without a remark."""
+        mine = train_caption_tokenizer(self.CAPTIONS, 280, length=12)
+        expected = mine.encode(self.CAPTIONS)
+        mine.tokenizer.enable_padding(length=11, pad_id=7)
+        mine.tokenizer.enable_truncation(3)
+        mine.tokenizer.save(str(tmp_path / "tokenizer.json"))
+        taken = pretrained_caption_tokenizer(tmp_path / "tokenizer.json", self.CAPTIONS, 300, 12)
+        assert torch.equal(taken.encode(self.CAPTIONS), expected)
+        assert "too long" in taken.remarks("a red bar and a red bar and a red bar and a red bar")[0]
+
+    def test_tokens_without_a_place_are_refused_and_words_without_a_token_said(self, tmp_path: Path) -> None:
+        def taken(words: dict[str, int], unknown: str | None = "[UNK]") -> CaptionTokenizer:
+            tokenizer = Tokenizer(WordLevel(words, unk_token=unknown))
+            tokenizer.pre_tokenizer = Whitespace()
+            tokenizer.save(str(tmp_path / "tokenizer.json"))
+            return pretrained_caption_tokenizer(tmp_path / "tokenizer.json", ["a red disc"], 300, 8)
+
+        with pytest.raises(CaptionError, match="vocabulary_size to 901"):
+            taken({"a": 0, "red": 900, "[UNK]": 2})
+        with pytest.raises(CaptionError, match="cannot encode"):
+            taken({"A": 0, "RED": 1}, unknown=None)
+        Tokenizer(BPE()).save(str(tmp_path / "empty.json"))
+        with pytest.raises(CaptionError, match="no token for any word"):
+            pretrained_caption_tokenizer(tmp_path / "empty.json", ["a red disc"], 300, 8)
+        known = taken({"a": 0, "red": 1, "[UNK]": 2})
+        assert known.remarks("a red a") == [] and "no tokens" in known.remarks("a red disc")[0]
 
     def test_a_tokenizer_of_ones_own_is_taken_if_it_fits(self, tmp_path: Path) -> None:
         mine = train_caption_tokenizer(self.CAPTIONS, 280, length=12)
