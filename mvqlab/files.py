@@ -55,12 +55,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     The temporary name ends like `path`, so writers that go by the suffix work. If the block raises,
     `path` is left as it was and the temporary file is deleted. Missing parent folders are made.
 
-    Raises FileNotFoundError if the block wrote nothing, OSError where the disk does not let it::
+    Raises FileNotFoundError if the block wrote nothing, InTheWayError where `path` is a folder, a device or a
+    pipe, OSError where the disk does not let it::
 
         with whole_file("results/table.csv") as temporary:
             table.to_csv(temporary)
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # whoever may write to its folder would put a file in the place of /dev/null, or of a pipe
+        raise InTheWayError(f"{path} is no ordinary file, and none is put in its place: name another")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mvqlab.files import whole_file, write_bytes_whole, write_text_whole
+from mvqlab.files import (
+    InTheWayError,
+    check_nothing_in_the_way,
+    free_name,
+    whole_file,
+    write_bytes_whole,
+    write_text_whole,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -50,11 +57,14 @@ def test_a_failing_block_changes_nothing(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["table.csv"], "a temporary file was left behind"
 
 
-def test_a_failing_move_leaves_no_temporary_file(tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError):
-        write_text_whole(tmp_path / "taken", "a folder has this name")
-    assert names_in(tmp_path) == ["taken"]
+def test_a_failing_move_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        write_text_whole(tmp_path / "table.csv", "a,b\n")
+    assert names_in(tmp_path) == []
 
 
 def test_a_killed_process_leaves_the_old_content(tmp_path: Path) -> None:
@@ -92,3 +102,28 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "shared.csv").stat().st_mode) == 0o644
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_devices_and_pipes_are_never_replaced(tmp_path: Path) -> None:
+    """Guards against a file in the place of /dev/null, where somebody who may do anything writes to that."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InTheWayError, match="no ordinary file"):
+        write_text_whole(tmp_path / "pipe", "a,b\n")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_names_that_are_taken_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "grades.csv"
+    for name in ("grades.csv", "grades-2.csv", "grades-3.csv"):
+        assert free_name(path) == tmp_path / name
+        (tmp_path / name).touch()
+
+
+def test_an_empty_folder_is_in_nobody_s_way(tmp_path: Path) -> None:
+    check_nothing_in_the_way(tmp_path, "go elsewhere")
+    check_nothing_in_the_way(tmp_path / "new", "go elsewhere")
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(InTheWayError, match="go elsewhere"):
+            check_nothing_in_the_way(path, "go elsewhere")
