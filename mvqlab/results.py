@@ -201,8 +201,8 @@ def _row(folder: Path) -> dict[str, Any]:
 
 
 def as_cell(value: Any) -> Any:
-    """`value` as a cell that rows can be grouped by: a list as a grid file writes it."""
-    return str(value) if isinstance(value, list) else value
+    """`value` as a cell of a table: a list or a mapping in words."""
+    return str(value) if isinstance(value, list | dict) else value
 
 
 def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

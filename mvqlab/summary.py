@@ -11,10 +11,12 @@ other data, sizes or training lengths.
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Sequence
+import numbers
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvqlab.columns import as_text, heading
 
@@ -38,11 +40,12 @@ def summarise(table: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) ->
 
     done = _done(table, [*by, *metrics])
     rows = []
-    for key, group in done.groupby(list(by), sort=False, dropna=False):
+    for values_of_group, group in groups_of(done, by):
         for metric in metrics:
             values = group[metric].dropna().astype(float).tolist()
             if values:
-                rows.append({**dict(zip(by, key, strict=True)), "metric": metric, **interval(values)})
+                named = dict(zip(by, values_of_group, strict=True))
+                rows.append({**named, "metric": metric, **interval(values)})
     return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
 
 
@@ -57,21 +60,76 @@ def compare(
     import pandas as pd
 
     done = _done(table, [name, "seed", *at, *metrics])
-    keys = [*at, "seed"]
-    twice = done[done[name].isin([first, second])].duplicated([name, *keys])
-    if twice.any():
-        raise SummaryError(f"points cannot be paired: several have the same {name}, {', '.join(keys)}")
-    sides = [done[done[name] == value].set_index(keys)[list(metrics)] for value in (first, second)]
-    difference = (sides[0] - sides[1]).reset_index()
     rows = []
-    for key, group in difference.groupby(list(at), sort=True) if at else [((), difference)]:
+    for values_of_group, group in groups_of(done, at, sort=True):
+        sides = [_by_seed(group, name, value, at)[list(metrics)] for value in (first, second)]
+        difference = sides[0] - sides[1]
         for metric in metrics:
-            values = group[metric].dropna().astype(float).tolist()
+            values = difference[metric].dropna().astype(float).tolist()
             if values:
                 found = interval(values)
                 found["is_clear"] = bool(found["low"] > 0.0 or found["high"] < 0.0)
-                rows.append({**dict(zip(at, key, strict=True)), "metric": metric, **found})
+                rows.append({**dict(zip(at, values_of_group, strict=True)), "metric": metric, **found})
     return pd.DataFrame(rows, columns=[*at, "metric", "n", "mean", "low", "high", "is_clear"])
+
+
+def _by_seed(group: pd.DataFrame, name: str, value: object, at: Sequence[str]) -> pd.DataFrame:
+    """The rows of `group` where `name` is `value`, under their seeds, each of which has one."""
+    asked = key_of(value)
+    side = group[[key_of(one) == asked for one in group[name].tolist()]]
+    side = side.set_axis([str(key_of(seed)) for seed in side["seed"].tolist()])
+    if side.index.has_duplicates:
+        keys = ", ".join([*at, "seed"])
+        raise SummaryError(f"points cannot be paired: several have the same {name}, {keys}")
+    return side
+
+
+def groups_of(
+    table: pd.DataFrame, by: Sequence[str], *, sort: bool = False
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The values of `by` and the rows of `table` that have them, as they come or by `key_of`.
+
+    pandas' own groups leave nulls out, take True for 1 and stop at lists and at numbers beside words.
+    """
+    columns = [table[name].tolist() for name in by]
+    keys = zip(*(map(key_of, column) for column in columns), strict=True) if by else [()] * len(table)
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    for key in sorted(places) if sort else places:
+        yield tuple(column[places[key][0]] for column in columns), table.iloc[places[key]]
+
+
+def key_of(value: Any) -> tuple[Any, ...]:
+    """What is equal for two values of a parameter that are the same, and in order for any two.
+
+    Null (None and NaN), then truth, numbers (1 and 1.0 are one), words, ranges and other lists, mappings. A
+    list in words, as a table holds it, is the list.
+    """
+    if value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value:
+        return (0,)
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # NumPy's, too
+        return (1, bool(value))
+    if isinstance(value, numbers.Real):
+        return (2, value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return (4, tuple(key_of(inner) for inner in value))
+    if isinstance(value, Mapping):
+        return (5, tuple(sorted((str(name), key_of(inner)) for name, inner in value.items())))
+    text = str(value)
+    return key_of(found) if text[:1] in {"[", "{"} and (found := _literal(text)) else (3, text)
+
+
+def _literal(text: str) -> list[Any] | dict[Any, Any] | None:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def value_as_text(name: str, value: Any) -> str:
+    """A parameter's value for people: null is one, where a measurement that is missing is an empty cell."""
+    return "null" if key_of(value) == (0,) else as_text(name, value)
 
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> dict[str, float]:
@@ -95,8 +153,8 @@ def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for key, group in summary.groupby(list(by), sort=False, dropna=False):
-        row = {heading(name): as_text(name, value) for name, value in zip(by, key, strict=True)}
+    for values, group in groups_of(summary, by):
+        row = {heading(name): value_as_text(name, value) for name, value in zip(by, values, strict=True)}
         for one in group.itertuples():
             row[heading(one.metric)] = _with_spread(one.metric, one.mean, (one.high - one.low) / 2)
         row["n"] = str(int(group["n"].max()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import pickle
 import re
 from collections.abc import Hashable
 from functools import lru_cache
@@ -25,8 +25,7 @@ def read_yaml(path: Path, what: str) -> Any:
     Raises YamlFileError.
     """
     try:
-        # a copy: what is kept must not change when a caller fills in its own
-        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        return pickle.loads(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise YamlFileError(f"there is no {what} at {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -44,9 +43,12 @@ def parse_yaml(text: str) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _parsed(text: str) -> Any:
-    """The content of YAML `text`: a grid of thousands of points parses its preset once."""
-    return yaml.load(text, Loader=_StrictLoader)
+def _parsed(text: str) -> bytes:
+    """The content of YAML `text`, pickled: a grid of thousands of points parses its preset once.
+
+    Not the content itself: what is kept must not change when a caller fills in its own.
+    """
+    return pickle.dumps(yaml.load(text, Loader=_StrictLoader))
 
 
 # libyaml's parser where there is one: a tenth of the time, which a list of thousands of points needs

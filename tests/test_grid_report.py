@@ -196,3 +196,24 @@ def test_a_list_is_a_value_to_group_by(tmp_path, drawn):
 def test_a_plot_over_a_parameter_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(GridError, match="plot: the points have no parameter 'ratoi' — did you mean 'ratio'"):
         read_points(tmp_path, seeds=[0], plot={"x": "ratoi", "metrics": ["psnr"]})
+
+
+def test_null_ranges_truth_and_words_are_tabled_summarised_compared_and_drawn(tmp_path, drawn):
+    """A null was `KeyError: nan` in the figure, a range in a comparison "Lengths must match"."""
+    axes = {"mask.evaluation_ratio": [None, 0.25], "names": [[0.0, 0.9], [], [True, None]]}
+    compare = {"name": "names", "first": [0, 0.9], "second": [True, None]}
+    plot = {"x": "mask.evaluation_ratio", "hue": "names", "metrics": ["psnr"], "compare": compare}
+    grid, points = read_points(tmp_path, axes=axes, seeds=[0, 1], plot=plot)
+    for place, point in enumerate(points):
+        describe(grid, point, Status("done", seconds=1))
+        result = {"metrics": {"psnr": 20.0 + place // 2}}
+        (point.folder(grid.results) / "result.json").write_text(json.dumps(result))
+    words = []
+    report.print_table(grid.path, words.append)
+
+    assert pd.read_csv(grid.results / "summary.csv")["mean"].tolist() == [20.0, 21.0, 22.0, 23.0, 24.0, 25.0]
+    compared = pd.read_csv(grid.results / "comparison.csv")
+    assert compared["mean"].tolist() == [-2.0, -2.0] and compared["mask.evaluation_ratio"].isna().sum() == 1
+    assert (grid.results / "summary.png").stat().st_size > 1000
+    assert "null" in (grid.results / "summary.md").read_text()
+    assert any("null" in line for line in words[0].splitlines() if "done" in line)

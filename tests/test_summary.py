@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mvqlab import results
-from mvqlab.summary import SummaryError, as_paper, compare, interval, published, summarise
+from mvqlab.summary import SummaryError, as_paper, compare, interval, key_of, published, summarise
 
 
 def table() -> pd.DataFrame:
@@ -86,3 +86,54 @@ def test_published_numbers_have_a_source_each() -> None:
 
 def test_results_offers_them() -> None:
     assert results.summarise is summarise and results.compare is compare
+
+
+MIXED = [None, [0.0, 0.9], "[0.25, 0.5]", True, 1, 0.5, "adaptive", {"photos": 0.5}]
+
+
+def mixed() -> pd.DataFrame:
+    """Two masks, three seeds and each value; psnr is 20 + place, and 1 more without a mask."""
+    rows = [
+        {"mask": mask, "value": value, "seed": seed, "psnr": 20.0 + place + (mask is None)}
+        for place, value in enumerate(MIXED)
+        for mask in (None, "random")
+        for seed in (0, 1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_null_ranges_truth_numbers_and_words_are_groups_of_their_own() -> None:
+    """pandas' groups take True for 1, stop at lists and leave null out."""
+    summary = summarise(mixed(), ["value", "mask"], ["psnr"])
+    assert summary["mean"].tolist() == [20.0 + place + more for place in range(len(MIXED)) for more in (1, 0)]
+    assert set(summary["n"]) == {3}
+    printed = as_paper(summary, ["value", "mask"])
+    assert printed["value"].tolist()[:2] == ["null", "null"] and len(printed) == 2 * len(MIXED)
+
+
+def test_null_is_compared_and_groups_are_in_order() -> None:
+    compared = compare(mixed(), "mask", None, "random", ["value"], ["psnr"])
+    assert compared["mean"].tolist() == [1.0] * len(MIXED) and set(compared["n"]) == {3}
+    order = [None, True, 0.5, 1, "adaptive", [0.0, 0.9], "[0.25, 0.5]", {"photos": 0.5}]
+    assert [key_of(value) for value in compared["value"].tolist()] == [key_of(value) for value in order]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [
+        (None, True, -3.0),
+        (math.nan, 1.0, -4.0),
+        ([0, 0.9], (0.25, 0.5), -1.0),  # a range, as a list or as a table's words
+        ("[0.0, 0.9]", "adaptive", -5.0),
+        (True, 1, -1.0),
+    ],
+)
+def test_any_two_values_are_compared(first: object, second: object, difference: float) -> None:
+    compared = compare(mixed(), "value", first, second, ["mask"], ["psnr"])
+    assert compared["mean"].tolist() == [difference, difference]
+
+
+def test_a_null_among_numbers_is_not_a_number() -> None:
+    table = pd.DataFrame({"ratio": [None, None, 0.5], "seed": [0, 1, 0], "psnr": [20.0, 22.0, 30.0]})
+    summary = summarise(table, ["ratio"], ["psnr"])
+    assert summary[["n", "mean"]].to_numpy().tolist() == [[2, 21.0], [1, 30.0]]

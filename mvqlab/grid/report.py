@@ -7,9 +7,7 @@ import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from mvqlab import results
 from mvqlab.columns import COLUMNS, as_text, heading
@@ -18,6 +16,10 @@ from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.spec import Grid, Plot, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
+from mvqlab.summary import value_as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Say = Callable[[str], None]
 FEW = 8  # notebooks whose paths are listed one by one
@@ -104,6 +106,8 @@ def collect(path: str | Path) -> Collected:
 
     Points that never ran are rows with status ``waiting``. Raises GridError or ResultError.
     """
+    import pandas as pd  # late: plans and states do without it
+
     path = Path(path)
     if path.is_dir():
         return Collected(_with_states(results.load(path)), path, results.parameter_names(path), None, 0)
@@ -126,14 +130,18 @@ def as_lines(table: pd.DataFrame, parameters: Sequence[str], width: int) -> str:
     turned form a column does, under the point's number.
     """
     columns = main_columns(table, parameters)
-    same = [f"{name}={as_text(name, table[name].iloc[0])}" for name in parameters if name not in columns]
-    cells = {heading(name): [as_text(name, value) for value in table[name]] for name in columns}
+    same = [
+        f"{name}={value_as_text(name, table[name].iloc[0])}" for name in parameters if name not in columns
+    ]
+    said = {name: value_as_text if name in parameters else as_text for name in columns}
+    cells = {heading(name): [said[name](name, value) for value in table[name].tolist()] for name in columns}
     numbers = [str(number) for number in range(len(table))]
     lines = _aligned([["", *cells], *zip(numbers, *cells.values(), strict=True)])
     if max(map(len, lines)) > width:
         labels = cells.pop(heading("label"))
         legend = [f"{number}  {label}" for number, label in zip(numbers, labels, strict=True)]
-        lines = [*legend, "", *_aligned([["", *numbers], *([name, *row] for name, row in cells.items())])]
+        turned = [*legend, "", *_aligned([["", *numbers], *([name, *row] for name, row in cells.items())])]
+        lines = min(turned, lines, key=lambda form: max(map(len, form)))  # of many points, neither fits
     above = textwrap.wrap(f"everywhere: {', '.join(same)}", width) if same else []
     return "\n".join([*above, *lines, *_failures(table)])
 

@@ -21,7 +21,15 @@ from mvqlab.plots.redundancy import code_density, distance_curves, spectra
 from mvqlab.plots.scores import auc_over_steps, mask_agreement, score_histogram
 from mvqlab.plots.sequences import hearing_maps, laws, loss_by_place, pair_orders
 from mvqlab.plots.street import street
-from mvqlab.plots.tables import curves, lines, metric_bars, ratio_bars, summary_lines
+from mvqlab.plots.tables import (
+    curve_range,
+    curves,
+    lines,
+    metric_bars,
+    metric_spread,
+    ratio_bars,
+    summary_lines,
+)
 from mvqlab.plots.trade_off import precision_recall_plane, rounds, trade_off
 from mvqlab.plots.walk import code_grid, pair_strip, principal_maps, stations
 
@@ -37,6 +45,7 @@ __all__ = [
     "code_grid",
     "correlation_dots",
     "cost_shares",
+    "curve_range",
     "curves",
     "distance_curves",
     "draw_all",
@@ -51,6 +60,7 @@ __all__ = [
     "mask_agreement",
     "masks",
     "metric_bars",
+    "metric_spread",
     "nearest_training",
     "overfitting",
     "pair_orders",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,10 @@ from numpy.typing import NDArray
 from mvqlab.files import whole_file
 from mvqlab.pictures import Pictures, load_pictures
 from mvqlab.plots.images import image_rows, masks
-from mvqlab.plots.tables import curves, metric_bars
+from mvqlab.plots.tables import MANY, curve_range, curves, metric_bars, metric_spread
+
+Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, drawn when asked for
+A_FEW = 8  # points whose pictures stand for many
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -26,75 +32,92 @@ def save_figure(figure: Figure, path: Path) -> Path:
 def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every figure that the finished points of `table` allow into `folder`; returns their paths.
 
-    `table` is what `results.load` gives: one row a point, with its `label` and its `folder`.
+    `table` is what `results.load` gives: one row a point, with its `label` and its `folder`. Of more than
+    MANY points pictures are shown of a few, spread evenly over the table; curves and metrics are summarised.
     """
     done = table[table["status"] == "done"]
     # seeds look alike: the first of each variant is shown
     shown = done.drop_duplicates("variant") if "variant" in done else done
+    of_how_many = ""
+    if len(shown) > MANY:
+        of_how_many = f" ({A_FEW} of {len(shown)} points, evenly chosen)"
+        shown = shown.iloc[np.linspace(0, len(shown) - 1, A_FEW).round().astype(int)]
     pictures = {row.label: load_pictures(Path(row.folder)) for row in shown.itertuples()}
     pictures = {label: kept for label, kept in pictures.items() if kept is not None}
-    figures = {
-        **_reconstruction_figures(pictures),
-        **_mask_figures(pictures),
-        **_sample_figures(pictures),
-        **_curve_figures(done),
-        **_metric_figures(done),
-    }
-    return [save_figure(figure, Path(folder) / f"{name}.png") for name, figure in figures.items()]
+    figures = itertools.chain(
+        _reconstruction_figures(pictures, of_how_many),
+        _mask_figures(pictures),
+        _sample_figures(pictures, of_how_many),
+        _curve_figures(done),
+        _metric_figures(done),
+    )
+    # each is let go of before the next is drawn: a figure of pictures holds many megabytes
+    return [save_figure(figure, Path(folder) / f"{name}.png") for name, figure in figures]
 
 
-def _reconstruction_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:
+def _reconstruction_figures(pictures: Mapping[str, Pictures], of_how_many: str) -> Figures:
     """One figure for each set of originals, with a row a point."""
-    figures: dict[str, Figure] = {}
     remaining = dict(pictures)
-    while remaining:
+    for number in itertools.count(1):
+        if not remaining:
+            return
         originals = next(iter(remaining.values())).originals[:8]
         same = {
             label: kept for label, kept in remaining.items() if np.array_equal(kept.originals[:8], originals)
         }
         rows = {"original": originals, **{label: kept.reconstructions[:8] for label, kept in same.items()}}
-        name = "reconstructions" if not figures else f"reconstructions_{len(figures) + 1}"
-        figures[name] = image_rows(rows, "Reconstructions of held-out images")
+        name = "reconstructions" if number == 1 else f"reconstructions_{number}"
+        yield name, image_rows(rows, f"Reconstructions of held-out images{of_how_many}")
         remaining = {label: kept for label, kept in remaining.items() if label not in same}
-    return figures
 
 
-def _mask_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:
-    masked = {label: kept for label, kept in pictures.items() if not kept.is_kept.all()}
-    return {f"masks_{_slug(label)}": masks(kept, label) for label, kept in masked.items()}
+def _mask_figures(pictures: Mapping[str, Pictures]) -> Figures:
+    for label, kept in pictures.items():
+        if not kept.is_kept.all():
+            yield f"masks_{_slug(label)}", masks(kept, label)
 
 
-def _sample_figures(pictures: Mapping[str, Pictures]) -> dict[str, Figure]:
+def _sample_figures(pictures: Mapping[str, Pictures], of_how_many: str) -> Figures:
     rows: dict[str, NDArray[np.uint8]] = {}
     for label, kept in pictures.items():
         for first in range(0, min(len(kept.samples), 30), 10):
             rows[label if first == 0 else f"{label} ({first // 10 + 1})"] = kept.samples[first : first + 10]
-    return {"samples": image_rows(rows, "Samples, not selected")} if rows else {}
+    if rows:
+        yield "samples", image_rows(rows, f"Samples, not selected{of_how_many}")
 
 
-def _curve_figures(done: pd.DataFrame) -> dict[str, Figure]:
-    stage1 = _all_curves(done, "stage1")
-    stage2 = _all_curves(done, "stage2")
+def _curve_figures(done: pd.DataFrame) -> Figures:
     means = ", means over seeds" if "variant" in done and done["variant"].duplicated().any() else ""
-    figures = {}
-    if len(stage1):
-        title = f"Stage 1: reconstruction error{means}"
-        figures["curves_stage1"] = curves(stage1, "l1", "L1 on [-1, 1]", title)
-    if len(stage2):
-        title = f"Stage 2: predicting the next code{means}"
-        figures["curves_stage2"] = curves(stage2, "code_loss", "cross-entropy of a code, nats", title)
-    return figures
+    for stage, (value, ylabel, title) in CURVES.items():
+        found = _all_curves(done, stage, value)
+        n_runs = found["run"].nunique()
+        if n_runs > MANY:
+            yield f"curves_{stage}", curve_range(found, value, ylabel, f"{title}, {n_runs} runs")
+        elif n_runs:
+            yield f"curves_{stage}", curves(found, value, ylabel, f"{title}{means}")
 
 
-def _all_curves(done: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """The curves of all points, one `run` a variant: seeds are to be averaged."""
-    tables = []
+def _all_curves(done: pd.DataFrame, stage: str, value: str) -> pd.DataFrame:
+    """Columns run, step, split and `value` of all points' curves, one `run` a variant: seeds are averaged."""
+    columns: dict[str, list[Any]] = {"run": [], "step": [], "split": [], value: []}
     for row in done.itertuples():
         path = Path(row.folder) / stage / "curves.csv"
-        if path.exists():
-            run = getattr(row, "variant", row.label)
-            tables.append(pd.read_csv(path).assign(run=run))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        if not path.exists():
+            continue
+        with path.open(newline="", encoding="utf-8") as lines:  # pandas takes ten times as long for so few
+            for step in csv.DictReader(lines):
+                if step.get(value):
+                    columns["run"].append(getattr(row, "variant", row.label))
+                    columns["step"].append(int(step["step"]))
+                    columns["split"].append(step["split"])
+                    columns[value].append(float(step[value]))
+    return pd.DataFrame(columns)
+
+
+CURVES = {
+    "stage1": ("l1", "L1 on [-1, 1]", "Stage 1: reconstruction error"),
+    "stage2": ("code_loss", "cross-entropy of a code, nats", "Stage 2: predicting the next code"),
+}
 
 
 METRICS = {
@@ -105,11 +128,12 @@ METRICS = {
 }
 
 
-def _metric_figures(done: pd.DataFrame) -> dict[str, Figure]:
+def _metric_figures(done: pd.DataFrame) -> Figures:
     shown = {name: label for name, label in METRICS.items() if name in done and done[name].notna().any()}
-    if not shown:
-        return {}
-    return {"metrics": metric_bars(done, shown, "The grid's points")}
+    if shown and len(done) > MANY:
+        yield "metrics", metric_spread(done, shown, f"The grid's {len(done)} points")
+    elif shown:
+        yield "metrics", metric_bars(done, shown, "The grid's points")
 
 
 def _slug(label: str) -> str:

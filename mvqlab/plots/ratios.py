@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvqlab.columns import heading
-from mvqlab.summary import compare, summarise
+from mvqlab.summary import compare, groups_of, key_of, summarise, value_as_text
 
 MARKERS = "os^Dv"
 
@@ -24,11 +24,15 @@ def paired_differences(
     `mvqlab.summary.compare` has them. Places with one seed have no bar. Raises SummaryError.
     """
     compared = compare(table, name, first, second, [at], metrics)
+    rows = table[[key_of(value) in {key_of(first), key_of(second)} for value in table[name].tolist()]]
     figure = Figure(figsize=(3.4 * len(metrics) + 0.6, 3.4), layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axis, metric in zip(panels, metrics, strict=True):
-        wide = table.pivot_table(index=["seed", at], columns=name, values=metric)
-        by_seed = (wide[first] - wide[second]).dropna().rename("difference").reset_index()
+        single = [
+            compare(of_seed, name, first, second, [at], [metric]).assign(seed=seed)
+            for (seed,), of_seed in groups_of(rows, ["seed"], sort=True)
+        ]
+        by_seed = pd.concat(single, ignore_index=True)
         _draw_differences(axis, by_seed, compared[compared["metric"] == metric], at)
         axis.set(xlabel=heading(at), ylabel=heading(metric))
     handles, labels = panels[0].get_legend_handles_labels()
@@ -39,11 +43,12 @@ def paired_differences(
 
 def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at: str) -> None:
     """Single seeds to the left of each place, their mean and interval to the right of it."""
-    places = {value: place for place, value in enumerate(sorted(by_seed[at].unique()))}
+    values = [value for (value,), _ in groups_of(by_seed, [at], sort=True)]
+    places = {key_of(value): place for place, value in enumerate(values)}
     for number, (seed, rows) in enumerate(by_seed.groupby("seed")):
         axis.scatter(
-            [places[value] - 0.16 for value in rows[at]],
-            rows["difference"],
+            [places[key_of(value)] - 0.16 for value in rows[at].tolist()],
+            rows["mean"],
             s=22,
             marker=MARKERS[number % len(MARKERS)],
             facecolors="none",
@@ -51,7 +56,7 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
             label=f"seed {seed}",
         )
     axis.errorbar(
-        [places[value] + 0.08 for value in means[at]],
+        [places[key_of(value)] + 0.08 for value in means[at].tolist()],
         means["mean"],
         (means["high"] - means["mean"]).fillna(0.0),
         fmt="o",
@@ -60,9 +65,7 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
         label="mean, 95 % interval",
     )
     axis.axhline(0.0, color="black", linewidth=1)
-    axis.set_xticks(
-        list(places.values()), [value if isinstance(value, str) else f"{value:g}" for value in places]
-    )
+    axis.set_xticks(range(len(values)), [value_as_text(at, value) for value in values])
     axis.set_xlim(-0.6, len(places) - 0.4)
     axis.grid(axis="y", alpha=0.3)
 
@@ -79,20 +82,24 @@ def rate_distortion(
     panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
     places = [hue, "mask_ratio"]
     for axis, (rate, label) in zip(panels, rates.items(), strict=True):
-        found = summarise(table, places, [rate, distortion]).set_index([*places, "metric"])
-        for number, kind in enumerate(dict.fromkeys(table[hue])):
-            ratios = sorted(table[table[hue] == kind]["mask_ratio"].unique())
-            bits = [found.loc[(kind, ratio, rate), "mean"] for ratio in ratios]
-            rows = [found.loc[(kind, ratio, distortion)] for ratio in ratios]
+        found = summarise(table, places, [rate, distortion])
+        for number, ((kind,), group) in enumerate(groups_of(found, [hue])):
+            points = {
+                ratio: rows.set_index("metric")
+                for (ratio,), rows in groups_of(group, ["mask_ratio"], sort=True)
+            }
+            ratios = [ratio for ratio, rows in points.items() if {rate, distortion} <= set(rows.index)]
+            bits = [points[ratio].loc[rate, "mean"] for ratio in ratios]
+            rows = [points[ratio].loc[distortion] for ratio in ratios]
             axis.errorbar(
                 bits,
                 [row["mean"] for row in rows],
                 [0.0 if pd.isna(row["high"]) else row["high"] - row["mean"] for row in rows],
-                color=sns.color_palette("colorblind")[number],
-                marker=MARKERS[number],
+                color=sns.color_palette("colorblind")[number % 10],
+                marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", ":", "-.")[number % 4],
                 capsize=3,
-                label=kind,
+                label=value_as_text(hue, kind),
             )
             _name_ratios(axis, ratios, bits, [row["mean"] for row in rows], above=number == 0)
         axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")
@@ -152,7 +159,7 @@ def _name_ratios(
         previous = x
         away = 7 + 11 * crowd
         axis.annotate(
-            f"{ratio:.0%}".replace("%", " %"),
+            f"{ratio:.0%}".replace("%", " %") if isinstance(ratio, float) else value_as_text("", ratio),
             (x, y),
             (5, away if above else -away),
             textcoords="offset points",

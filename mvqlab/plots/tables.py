@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvqlab.columns import heading
+from mvqlab.summary import groups_of, key_of, value_as_text
+
+MANY = 40  # lines, bars or names that a figure still shows one by one
 
 
 def curves(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Figure:
@@ -66,13 +70,23 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
 def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     """What `results.summarise` gives: a panel a metric, its mean and 95 % interval over `x`.
 
-    Numbers `x` run to the right; names stand below each other.
+    Numbers `x` run to the right; names, truth, null and what is mixed stand below each other. More than
+    MANY lines are one of medians, with the range of nine tenths of them.
     """
+    n_seeds, n_lines = (
+        int(summary["n"].max()),
+        len(set(zip(*(_keys(summary, hue) for hue in hues), strict=True))),
+    )
+    what = f"Means over {n_seeds} seeds, with 95 % intervals" if n_seeds > 1 else "One seed"
+    if n_lines > MANY:
+        summary, hues = _nine_tenths(summary, x), []
+        what = f"Medians of {n_lines} lines, with the range of nine tenths of them"
     metrics = list(dict.fromkeys(summary["metric"]))
-    is_number = pd.api.types.is_numeric_dtype(summary[x])
+    is_number = {key[0] for key in _keys(summary, x)} == {key_of(1)[0]}
+    n_places = len(set(_keys(summary, x)))
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
-    height = 3.2 if is_number else 1.2 + 0.3 * summary[x].nunique()
+    height = 3.2 if is_number else 1.2 + 0.3 * min(n_places, MANY)
     figure = Figure(figsize=(3.8 * n_columns + 0.6 + bool(hues), height * n_rows), layout="constrained")
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=not is_number).flat)
     for axis, metric in zip(panels, metrics, strict=False):
@@ -88,31 +102,78 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         place = {"loc": "outside right upper", "frameon": False, "fontsize": 8}
         figure.legend(handles, labels, title=", ".join(hues), **place)
-    n = int(summary["n"].max())
-    figure.suptitle(f"Means over {n} seeds, with 95 % intervals" if n > 1 else "One seed", fontsize=10)
+    figure.suptitle(what, fontsize=10)
     return figure
+
+
+def _keys(table: pd.DataFrame, name: str) -> list[tuple[Any, ...]]:
+    return [key_of(value) for value in table[name].tolist()]
+
+
+def _nine_tenths(summary: pd.DataFrame, x: str) -> pd.DataFrame:
+    """`summary` with one row for each `x` and metric: the median of the means, and where 5 and 95 % lie."""
+    rows = []
+    for (value, metric), group in groups_of(summary, [x, "metric"]):
+        low, middle, high = group["mean"].quantile([0.05, 0.5, 0.95])
+        rows.append({x: value, "metric": metric, "n": len(group), "mean": middle, "low": low, "high": high})
+    return pd.DataFrame(rows)
 
 
 def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_number: bool) -> None:
     """Means and intervals of one metric; groups stand a little beside each other, so that none hides one."""
-    groups = list(rows.groupby(list(hues), sort=False)) if hues else [((), rows)]
-    places = {value: value if is_number else place for place, value in enumerate(dict.fromkeys(rows[x]))}
+    groups = list(groups_of(rows, hues))
+    values = list(dict(zip(_keys(rows, x), rows[x].tolist(), strict=True)).values())
+    places = {key_of(value): value if is_number else place for place, value in enumerate(values)}
     width = (max(places.values()) - min(places.values())) or 1.0
     for number, (name, group) in enumerate(groups):
         aside = 0.012 * width * (number - (len(groups) - 1) / 2)
-        along = [places[value] + aside for value in group[x]]
-        means, halves = group["mean"].tolist(), (group["high"] - group["mean"]).fillna(0.0).tolist()
+        along = [places[key] + aside for key in _keys(group, x)]
+        means = group["mean"].tolist()
+        halves = [(group["mean"] - group["low"]).fillna(0.0), (group["high"] - group["mean"]).fillna(0.0)]
         points = (along, means, halves, None) if is_number else (means, along, None, halves)
         axis.errorbar(
             *points,
-            label=", ".join(map(str, name)),
+            label=", ".join(value_as_text(hue, value) for hue, value in zip(hues, name, strict=True)),
             color=sns.color_palette("colorblind")[number % 10],
             marker="os^Dv"[number % 5],
             linestyle="-" if is_number else "",
             capsize=3,
         )
     if not is_number:
-        axis.set_yticks(list(places.values()), [str(value) for value in places])
+        step = -(-len(values) // MANY)  # where names would lie on each other, each second or third is written
+        written = range(0, len(values), step)
+        axis.set_yticks(list(written), [value_as_text(x, values[place]) for place in written])
+
+
+def metric_spread(table: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> Figure:
+    """One panel a metric (column name -> axis label): how its values are spread over many points."""
+    figure = Figure(figsize=(3.0 * len(columns) + 0.6, 3.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(columns)))
+    for axis, (column, label) in zip(panels, columns.items(), strict=True):
+        values = table[column].replace([np.inf, -np.inf], np.nan).dropna().astype(float)
+        axis.hist(values, bins=40, color=sns.color_palette("colorblind")[0])
+        if len(values):
+            axis.axvline(values.median(), color="black", linestyle="--", linewidth=1, label="median")
+        axis.set(xlabel=label, ylabel="points" if axis is panels[0] else "")
+        axis.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def curve_range(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Figure:
+    """`value` over steps in the table that `curves` takes, of many runs: medians and nine tenths of them."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for number, (split, rows) in enumerate(table.dropna(subset=[value]).groupby("split", sort=False)):
+        look = {"color": sns.color_palette("colorblind")[number % 10]}
+        low, middle, high = (rows.groupby("step")[value].quantile(share) for share in (0.05, 0.5, 0.95))
+        axis.fill_between(middle.index, low, high, alpha=0.25, linewidth=0, **look)
+        look |= {"linestyle": ("-", "--")[number % 2], "marker": "o" if len(middle) < 3 else ""}
+        axis.plot(middle.index, middle, label=split, **look)
+    axis.set(xlabel="step", ylabel=ylabel, title=title, yscale="log")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8, title="median; band: nine tenths of the runs")
+    return figure
 
 
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:

@@ -1,0 +1,107 @@
+"""Figures over any values of a parameter, and of many points: summaries of a size that can be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mvqlab.pictures import Pictures
+from mvqlab.plots import grid as grid_figures
+from mvqlab.plots import metric_spread, paired_differences, rate_distortion, summary_lines
+from mvqlab.summary import summarise
+
+
+def over(x: list[object], hues: list[object], seeds: int = 2) -> pd.DataFrame:
+    rows = [
+        {"x": value, "hue": hue, "seed": seed, "psnr": 20.0 + i + 0.1 * j + 0.01 * seed}
+        for i, value in enumerate(x)
+        for j, hue in enumerate(hues)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([None, 0.25, 0.5], ["null", "0.25", "0.5"]),
+        ([True, False], ["True", "False"]),
+        (["[0.0, 0.9]", 0.5, None, True, 1, "all"], ["[0.0, 0.9]", "0.5", "null", "True", "1", "all"]),
+    ],
+)
+def test_a_summary_is_drawn_over_null_truth_ranges_and_words(x, words):
+    figure = summary_lines(summarise(over(x, [None, "a"]), ["hue", "x"], ["psnr"]), "x", ["hue"])
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == words
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["null", "a"]
+    figure.canvas.draw()
+
+
+def test_numbers_of_any_kind_still_run_to_the_right():
+    table = over([1, 0.5], ["a"]).astype({"x": object})
+    figure = summary_lines(summarise(table, ["hue", "x"], ["psnr"]), "x", ["hue"])
+    assert figure.axes[0].get_xlabel() == "x"
+
+
+def test_differences_are_drawn_between_and_over_any_values():
+    table = over([None, True, 1, "[0.0, 0.9]"], [None, False])
+    figure = paired_differences(table, "hue", None, False, "x", ["psnr"])
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["null", "True", "1", "[0.0, 0.9]"]
+
+
+def test_rate_and_distortion_of_null_and_of_a_range():
+    table = over([0.5, "[0.0, 0.9]"], [None, "a"]).rename(columns={"x": "mask_ratio", "hue": "mask"})
+    figure = rate_distortion(table.assign(bits=100.0), {"bits": "bits"})
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["null", "a"]
+
+
+def test_many_lines_become_their_median_and_many_names_a_few_of_them():
+    lines = summarise(over([0.25, 0.5], list(range(101)), seeds=1), ["hue", "x"], ["psnr"])
+    figure = summary_lines(lines, "x", ["hue"])
+    (drawn,) = figure.axes[0].containers
+    assert drawn.lines[0].get_ydata().tolist() == pytest.approx([25.0, 26.0])
+    assert not figure.legends and "101 lines" in figure.get_suptitle()
+
+    names = summarise(over([f"trial {n}" for n in range(400)], ["a"], seeds=1), ["x"], ["psnr"])
+    figure = summary_lines(names, "x", [])
+    assert figure.get_size_inches()[1] < 20
+    assert 10 <= len(figure.axes[0].get_yticks()) <= 40
+    assert len(figure.axes[0].containers[0].lines[0].get_xdata()) == 400, "all are drawn, some are named"
+
+
+def test_values_of_many_points_are_a_histogram():
+    values = [*range(99), None, np.inf]
+    (axis,) = metric_spread(pd.DataFrame({"psnr": values}), {"psnr": "PSNR"}).axes
+    assert sum(bar.get_height() for bar in axis.patches) == 99
+    assert axis.get_lines()[0].get_xdata()[0] == 49
+
+
+def test_many_points_are_summarised_and_few_of_their_pictures_are_read(tmp_path: Path, monkeypatch):
+    read, saved = [], {}
+    pictures = Pictures(
+        *(np.zeros((2, 4, 4, 3), np.uint8) for _ in range(2)), np.zeros((2, 2, 2), np.float32),
+        np.zeros((2, 2, 2), bool), np.zeros((0, 4, 4, 3), np.uint8),
+    )  # fmt: skip
+    monkeypatch.setattr(grid_figures, "load_pictures", lambda folder: read.append(folder) or pictures)
+    monkeypatch.setattr(grid_figures, "save_figure", lambda figure, path: saved.update({path.stem: figure}))
+    n = 100
+    for place in range(n):
+        folder = tmp_path / str(place) / "stage1"
+        folder.mkdir(parents=True)
+        (folder / "curves.csv").write_text(f"step,split,l1\n10,train,{1 + place}\n20,train,{2 + place}\n")
+    names = [f"trial {place}" for place in range(n)]
+    folders = [str(tmp_path / str(place)) for place in range(n)]
+    done = {"label": names, "variant": names, "status": "done", "psnr": range(n), "folder": folders}
+    grid_figures.draw_all(pd.DataFrame(done), tmp_path)
+
+    assert 2 <= len(read) <= 20 and str(read[0]) == folders[0] and str(read[-1]) == folders[-1]
+    assert sum(name.startswith("masks_") for name in saved) == len(read)
+    assert "of 100 points" in saved["reconstructions"].get_suptitle()
+    (axis,) = saved["curves_stage1"].axes
+    assert axis.get_lines()[0].get_ydata().tolist() == [50.5, 51.5]
+    for figure in saved.values():
+        assert max(figure.get_size_inches()) < 25, "140 pixels an inch"
