@@ -43,10 +43,21 @@ def those_shipped(choices: Mapping[str, str]) -> dict[str, str]:
     return {words: name for words, name in choices.items() if name in shipped_names()}
 
 
-def shipped_told(condition: str) -> list[str]:
-    """Names of the shipped transformers that are told a "class", or a "caption"."""
-    of_stage2 = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
-    return [name for name in of_stage2 if shipped_config(name).transformer.condition == condition]
+def shipped_told(condition: str, stage1: str | None = None) -> list[str]:
+    """Names of the shipped transformers that are told a "class", or a "caption"; of one `stage1` only."""
+    cards = {name: shipped_card(name) for name in shipped_names()}
+    of_stage2 = [name for name, card in cards.items() if card["stage"] == 2]
+    return [
+        name
+        for name in of_stage2
+        if shipped_config(name).transformer.condition == condition and stage1 in (None, cards[name]["stage1"])
+    ]
+
+
+def stage1_or_run(name: str) -> list[str]:
+    """Names of the shipped models of stage 1, and `name` where that is a folder: what a notebook may load."""
+    shipped = [known for known in shipped_names() if shipped_card(known)["stage"] == 1]
+    return [*shipped, name] if Path(str(name)).is_dir() else shipped
 
 
 def shipped_card(name: str) -> dict[str, Any]:

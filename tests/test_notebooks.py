@@ -18,6 +18,7 @@ import pytest
 from mvqlab.cli import main
 from mvqlab.grid.execute import ThisPython
 from mvqlab.grid.notebook import read_notebook
+from mvqlab.parameters import ParameterError
 from mvqlab.progress import QUIET_VARIABLE
 from mvqlab.results import RESULT_FILE, load, read_json
 from mvqlab.solutions import exercise_tags, read_solutions, solve
@@ -63,6 +64,95 @@ def test_every_parameter_says_its_type_and_meaning(path: Path) -> None:
         ast.literal_eval(node.value)
         assert line.partition("  # ")[2], f"{line}: no word on what it means"
     assert {parameter.name for parameter in read_notebook(path).parameters.values()} >= {"seed", "output"}
+
+
+def first_steps(path: Path, injected: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Run a notebook up to its check of the parameters, in `folder`, as if papermill had added a cell."""
+    setup, declared, check = (cell.source for cell in cells(path, "code")[:3])
+    monkeypatch.chdir(folder)
+    namespace: dict = {"In": ["", setup, declared]}
+    exec(setup, namespace)
+    exec(declared, namespace)
+    if injected:
+        namespace["In"].append(f"# Parameters\n{injected}\n")
+        exec(injected, namespace)
+    namespace["In"].append(check)
+    for statement in ast.parse(check).body:
+        if "check_parameters(" in ast.unparse(statement):
+            exec(ast.unparse(statement), namespace)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_parameters_are_checked_before_anything_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = ast.parse(cells(path, "code")[2].source).body
+    assert ast.unparse(body[0]).startswith("check_parameters(globals()")
+    first_steps(path, "", monkeypatch, path.parent)
+    first_steps(path, "seed = 3", monkeypatch, path.parent)
+    faults = [
+        ("sede = 3", "no parameter 'sede' — did you mean 'seed'"),
+        ("seed = -1", "seed must be a whole"),
+    ]
+    faults += [("seed = '3'", "seed must be"), ("output = 5", "output must be a str")]
+    if path in COURSE:
+        faults += [("scal = 'full'", "did you mean 'scale'"), ("scale = 'fulll'", "one of quick, full, not")]
+    for injected, words in faults:
+        with pytest.raises(ParameterError, match=words) as caught:
+            first_steps(path, injected, monkeypatch, path.parent)
+        assert "seed: int = 0  # " in str(caught.value), "what is known is listed"
+
+
+@pytest.mark.parametrize(
+    ("name", "injected", "words"),
+    [
+        ("00_start_here", "image = 256", "image must be a whole number from 0 to 255, not 256"),
+        ("01_vector_quantisation", "batch_size = 0", "batch_size must be a whole number from 1 on, not 0"),
+        ("03_importance", "image = 128", "image must be a whole number from 0 to 127"),
+        ("06_stackformer", "drawn = 9", "from 0 to 8"),
+        ("08_conditional_generation", "guidance = 'much'", "guidance must be a float"),
+        (
+            "02_codebook_redundancy",
+            "plain = 'absent'",
+            "plain must be one of .*simple_plain_vq.*'absent'",
+        ),
+        ("08_conditional_generation", "model = 'mine'", "model must be one of simple_stackformer, not"),
+        ("08_conditional_generation", "model = 'simple_mqvae'", "model must be one of"),
+        ("10_your_own_ablation", "root = 'absent'", "there is no absent from"),
+        ("05_mask_ratio", "table = 'absent.csv'", "there is no absent.csv from"),
+        ("ablation_point", "mask = 'Random'", "mask must be one of adaptive, random"),
+        ("ablation_point", "mask_ration = 0.5", "did you mean 'mask_ratio'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(
+    name: str, injected: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    with pytest.raises(ParameterError, match=words):
+        first_steps(path, injected, monkeypatch, path.parent)
+
+
+@pytest.mark.parametrize("name", ["05_mask_ratio", "10_your_own_ablation"])
+def test_a_forgotten_cwd_is_told(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="papermill --cwd"):
+        first_steps(ROOT / "notebooks" / f"{name}.ipynb", "", monkeypatch, tmp_path)
+
+
+def test_papermill_tells_the_check_what_it_was_given() -> None:
+    """Through a kernel: the check reads papermill's own cell from the history."""
+    sources = ['scale: str = "quick"  # quick or full\noutput: str = ""  # none']
+    sources += ["from mvqlab.parameters import check_parameters\n\ncheck_parameters(globals())"]
+    made = [nbformat.v4.new_code_cell(source) for source in sources]
+    made[0].metadata["tags"] = ["parameters"]
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'scale'") as caught:
+        papermill.execute_notebook(
+            nbformat.v4.new_notebook(cells=made),
+            None,
+            parameters={"scal": "full", "scale": "fulll"},
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=ThisPython,
+            progress_bar=False,
+        )
+    assert "quick, full, not 'fulll'" in caught.value.evalue
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -81,7 +81,7 @@ def read_notebook(path: Path) -> Notebook:
     tagged = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise GridError(f"{path} has {len(tagged)} cells tagged 'parameters', and must have one")
-    parameters = {found.name: found for found in _parameters(path, tagged[0].source)}
+    parameters = {found.name: found for found in parameters_of(path, tagged[0].source)}
     if OUTPUT not in parameters:
         raise GridError(
             f"{path} takes no parameter '{OUTPUT}': add `output: str = \"\"` to its parameters cell, "
@@ -97,8 +97,8 @@ def _read(path: Path) -> NotebookNode:
         raise GridError(f"{path} cannot be read as a notebook: {error}") from None
 
 
-def _parameters(path: Path, source: str) -> Iterator[Parameter]:
-    """The names that the parameters cell assigns to at its top level."""
+def parameters_of(path: Path, source: str) -> Iterator[Parameter]:
+    """The names that the parameters cell `source` of `path` assigns to at its top level. Raises GridError."""
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
