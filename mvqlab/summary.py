@@ -39,10 +39,11 @@ def summarise(table: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) ->
     import pandas as pd
 
     done = _done(table, [*by, *metrics])
+    measured = {metric: done[metric].astype(float).tolist() for metric in metrics}
     rows = []
-    for values_of_group, group in groups_of(done, by):
-        for metric in metrics:
-            values = group[metric].dropna().astype(float).tolist()
+    for values_of_group, places in _places(done, by):
+        for metric, column in measured.items():
+            values = [column[place] for place in places if not math.isnan(column[place])]
             if values:
                 named = dict(zip(by, values_of_group, strict=True))
                 rows.append({**named, "metric": metric, **interval(values)})
@@ -91,13 +92,21 @@ def groups_of(
 
     pandas' own groups leave nulls out, take True for 1 and stop at lists and at numbers beside words.
     """
+    for values, places in _places(table, by, sort=sort):
+        yield values, table.iloc[places]
+
+
+def _places(
+    table: pd.DataFrame, by: Sequence[str], *, sort: bool = False
+) -> Iterator[tuple[tuple[Any, ...], list[int]]]:
+    """`groups_of`, with the places of the rows."""
     columns = [table[name].tolist() for name in by]
     keys = zip(*(map(key_of, column) for column in columns), strict=True) if by else [()] * len(table)
     places: dict[Any, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     for key in sorted(places) if sort else places:
-        yield tuple(column[places[key][0]] for column in columns), table.iloc[places[key]]
+        yield tuple(column[places[key][0]] for column in columns), places[key]
 
 
 def key_of(value: Any) -> tuple[Any, ...]:

@@ -140,6 +140,13 @@ def test_more_points_than_a_grid_may_have_are_refused_before_any_is_made(tmp_pat
         read_points(tmp_path, axes={name: list(range(10)) for name in names})
 
 
+def test_a_run_with_nothing_to_do_needs_no_data(done, monkeypatch):
+    """It would import torch to look for them."""
+    asked = []
+    monkeypatch.setattr("mvqlab.grid.runner.check_needs", lambda grid, points: asked.extend(points))
+    assert run_grid(done.path, stream=StringIO()) == 0 and asked == []
+
+
 @pytest.mark.parametrize("one_more", [{"seeds": [0, 1, 2]}, {"points": [{"steps": n} for n in (1, 2, 3)]}])
 def test_a_grid_of_the_most_points_runs_and_one_more_is_too_many(tmp_path, monkeypatch, one_more):
     monkeypatch.setattr(points_module, "MOST_POINTS", 4)

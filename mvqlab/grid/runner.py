@@ -54,8 +54,8 @@ def run_grid(
     grid = read_grid(path)
     points = choose(build_points(grid), only)
     again = retry_failed or fresh or bool(only)
-    check_needs(grid, points)
     run = _GridRun(grid, points, Board(stream or sys.stdout), fresh, again, share_out(workers))
+    check_needs(grid, run.queue)
     with terminate_like_interrupt():
         return run.run()
 
@@ -101,9 +101,14 @@ class _GridRun:
         self.fresh, self.again = fresh, again
         self.free = list(slots)
         self.n_workers = len(slots)
-        self.queue: deque[Point] = deque()
+        self.found = [look(self._folder(point)) for point in points]
+        left_alone = {"done"} if not fresh else set()
+        left_alone |= {"failed"} if not again else set()
+        self.queue = deque(
+            point for point, (state, _) in zip(points, self.found, strict=True) if state not in left_alone
+        )
         self.running: list[_Running] = []
-        self.seconds: list[float] = []
+        self.seconds = [status.seconds or 0.0 for state, status in self.found if state == "done" and status]
 
     def run(self) -> int:
         self._announce()
@@ -117,21 +122,17 @@ class _GridRun:
         return self._summary()
 
     def _announce(self) -> None:
-        """Say what will be done, and queue it."""
-        found = [look(self._folder(point)) for point in self.points]
-        self.seconds = [status.seconds or 0.0 for state, status in found if state == "done" and status]
+        """Say what will be done."""
         self.board.say(f"{self.grid.path.name}: {self.grid.content.purpose}")
         self.board.say(
             f"{len(self.points)} points, {len(self.seconds)} done already, results in {self.grid.results}"
         )
-        for point, (state, status) in zip(self.points, found, strict=True):
+        for point, (state, status) in zip(self.points, self.found, strict=True):
             if state == "done" and not self.fresh:
                 self.board.say(f"{self._name(point)}: done already")
             elif state == "failed" and not self.again:
                 why = status.why if status else ""
                 self.board.say(f"{self._name(point)}: failed before ({why}); --retry-failed runs it again")
-            else:
-                self.queue.append(point)
 
     def _start(self, point: Point, slot: Slot) -> None:
         folder = self._folder(point)
