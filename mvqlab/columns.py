@@ -5,6 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+# words in the names of figures that lie between 0 and 1, ours or a notebook's own
+SHARES = {
+    "share",
+    "auc",
+    "iou",
+    "accuracy",
+    "precision",
+    "recall",
+    "coverage",
+    "suspected",
+    "right",
+    "chance",
+}
+
 
 class Column(NamedTuple):
     """A column of a results table. `digits` are significant ones; `is_main` ones fit on a terminal."""
@@ -48,10 +62,10 @@ COLUMNS: dict[str, Column] = {
     "importance_images": Column("images", "how many score_auc and kept_iou are over"),
     "fid_lab": Column("", "FID of samples, features of the lab's extractor, lower is better", 4, True),
     "kid_lab": Column("", "KID of samples, features of the lab's extractor, lower is better", 3),
-    "kid_lab_std": Column("", "spread of kid_lab over random subsets", 2),
+    "kid_lab_std": Column("", "spread of kid_lab over random subsets, half of the images at most", 2),
     "fid_inception": Column("", "FID of samples, Inception features, lower is better", 4, True),
     "kid_inception": Column("", "KID of samples, Inception features, lower is better", 3),
-    "kid_inception_std": Column("", "spread of kid_inception over random subsets", 2),
+    "kid_inception_std": Column("", "spread of kid_inception over subsets, half of the images at most", 2),
     "is_lab": Column("", "Inception score, 1 to the number of classes, answers of the lab's extractor", 4),
     "precision_lab": Column("", "share of samples among real features of the lab's extractor", 3),
     "recall_lab": Column("", "share of real images among samples' features of the lab's extractor", 3),
@@ -66,7 +80,7 @@ COLUMNS: dict[str, Column] = {
     "generated_images": Column("images", "samples behind FID and KID"),
     "code_loss": Column("nats", "held-out cross-entropy of a code", 4, True),
     "position_loss": Column("nats", "held-out cross-entropy of a position", 4),
-    "train_code_loss": Column("nats", "cross-entropy of a code on the last training batch", 4),
+    "train_code_loss": Column("nats", "cross-entropy of a code on training images, measured as code_loss", 4),
     "bits_per_image": Column("bits", "held-out bits for all pairs of an image", 4),
     "code_bits_per_image": Column("bits", "bits_per_image, the codes' part", 4),
     "position_bits_per_image": Column("bits", "bits_per_image, the positions' part; 0 where given", 4),
@@ -116,6 +130,11 @@ COLUMNS |= {
     for extractor in ("lab", "inception")
     for end, side in (("low", "lower"), ("high", "upper"))
 }
+
+
+def is_share(name: str) -> bool:
+    """Whether a figure of that name lies between 0 and 1: score_auc, precision_lab, my_share."""
+    return not SHARES.isdisjoint(name.split("_"))
 
 
 def heading(name: str) -> str:

@@ -6,7 +6,8 @@
     print(results.as_paper(summary, by=["mask", "mask_ratio"]).to_latex(index=False))
 
 An interval is Student's: it assumes that results over seeds are roughly normal, and says nothing about
-other data, sizes or training lengths.
+other data, sizes or training lengths. That of a share (`columns.is_share`) ends at 0 and at 1, and there is
+none where all seeds lie at the same end: how near the others come is not known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from mvqlab.columns import as_text, heading
+from mvqlab.columns import as_text, heading, is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +46,8 @@ def summarise(table: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) ->
         for metric, column in measured.items():
             values = [column[place] for place in places if not math.isnan(column[place])]
             if values:
-                named = dict(zip(by, values_of_group, strict=True))
-                rows.append({**named, "metric": metric, **interval(values)})
+                found = _within(metric, values, interval(values), least=0.0)
+                rows.append({**dict(zip(by, values_of_group, strict=True)), "metric": metric, **found})
     return pd.DataFrame(rows, columns=[*by, "metric", "n", "mean", "low", "high"])
 
 
@@ -68,7 +69,7 @@ def compare(
         for metric in metrics:
             values = difference[metric].dropna().astype(float).tolist()
             if values:
-                found = interval(values)
+                found = _within(metric, values, interval(values), least=-1.0)
                 found["is_clear"] = bool(found["low"] > 0.0 or found["high"] < 0.0)
                 rows.append({**dict(zip(at, values_of_group, strict=True)), "metric": metric, **found})
     return pd.DataFrame(rows, columns=[*at, "metric", "n", "mean", "low", "high", "is_clear"])
@@ -154,6 +155,17 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> dict[st
     return {"n": n, "mean": mean, "low": mean - half, "high": mean + half}
 
 
+def _within(metric: str, values: Sequence[float], found: dict[str, float], least: float) -> dict[str, float]:
+    """`found` with ends between `least` and 1 if `metric` is a share, as all its `values` say, too."""
+    if not (is_share(metric) and all(least <= value <= 1.0 for value in values)):
+        return found
+    if len(set(values)) == 1 and least == 0.0 and values[0] in (0.0, 1.0):
+        return found | {"low": math.nan, "high": math.nan}
+    # a comparison with NaN is false, so that no interval stays none
+    low, high = found["low"], found["high"]
+    return found | {"low": least if low < least else low, "high": 1.0 if high > 1.0 else high}
+
+
 def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`summary` as a paper prints it: a row a group, a column a metric, ``21.3 ± 0.4`` in the cells.
 
@@ -165,17 +177,23 @@ def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for values, group in groups_of(summary, by):
         row = {heading(name): value_as_text(name, value) for name, value in zip(by, values, strict=True)}
         for one in group.itertuples():
-            row[heading(one.metric)] = _with_spread(one.metric, one.mean, (one.high - one.low) / 2)
+            row[heading(one.metric)] = _with_spread(one.metric, one.mean, one.low, one.high)
         row["n"] = str(int(group["n"].max()))
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
 
-def _with_spread(metric: str, mean: float, half: float) -> str:
-    """``21.3 ± 1.9``: two digits of the half interval, and as many decimals in the mean."""
+def _with_spread(metric: str, mean: float, low: float, high: float) -> str:
+    """``21.3 ± 1.9``: two digits of the half interval, and as many decimals in the mean.
+
+    ``0.95 (0.81 to 1.00)`` where a share's interval ends at 0 or 1, and so is not the same on both sides.
+    """
+    half = max(high - mean, mean - low)
     if math.isnan(half) or half == 0.0:
         return as_text(metric, float(mean))
     decimals = max(0, 1 - math.floor(math.log10(half)))
+    if not math.isclose(high - mean, mean - low, rel_tol=1e-6):
+        return f"{mean:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
 
 

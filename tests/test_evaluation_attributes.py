@@ -117,9 +117,10 @@ def test_agreement_counts_values_and_its_chance_is_that_of_other_images() -> Non
     assert (result.asked, result.found, result.accuracy) == (4, 2, 0.5)
     # of a, b (asked in 1) b is in 3; c (asked in 2) is in 3; a (asked in 3) is in 1
     assert result.chance == pytest.approx(3 / (4 * 2))
-    z = 1.959964
-    middle, half = (0.5 + z * z / 8) / (1 + z * z / 4), z / (1 + z * z / 4) * math.sqrt(1 / 16 + z * z / 64)
-    assert (result.low, result.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
+    # Clopper and Pearson: at the lower end, two or more of four are found once in 40 times
+    p = result.low
+    assert sum(math.comb(4, n) * p**n * (1 - p) ** (4 - n) for n in (2, 3, 4)) == pytest.approx(0.025)
+    assert result.high == pytest.approx(1 - p)
 
 
 def test_images_that_ignore_what_was_asked_for_score_chance() -> None:

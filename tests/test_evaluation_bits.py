@@ -149,6 +149,14 @@ def test_curves_without_a_fair_training_loss_give_the_running_one_under_its_own_
     assert (table["position_bits_per_image"] == 0.0).all()
 
 
+def test_the_training_loss_of_a_row_is_no_single_batch() -> None:
+    pairs = Pairs(torch.zeros(2, N).long(), torch.arange(N).expand(2, N), SIDE)
+    samples = Samples(torch.zeros(2, 3, 4, 4), pairs, 1.0)
+    seen = CURVES.assign(seen_code_loss=[None, None, 3.25, None, None, 2.25])
+    assert stage2_columns(seen, samples)["train_code_loss"] == 2.25  # the last row of it
+    assert stage2_columns(CURVES, samples)["train_code_loss"] == pytest.approx(2.5)  # of 4, 3, 2 and 1
+
+
 @pytest.mark.parametrize("kind", ["stackformer", "raster"])
 def test_a_grids_row_has_the_two_parts_of_its_bits(kind: str) -> None:
     curves = CURVES if kind == "stackformer" else CURVES.drop(columns="position_loss")

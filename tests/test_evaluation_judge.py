@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from threading import Barrier
 
@@ -24,7 +25,7 @@ from mvqlab.evaluation.generation import (
     unbiased_kernel_distance,
 )
 from mvqlab.evaluation.inception_score import inception_score
-from mvqlab.evaluation.intervals import Interval, bootstrap_interval, subset_intervals
+from mvqlab.evaluation.intervals import Interval, bootstrap_interval, exact_share, subset_intervals
 from mvqlab.evaluation.judge import judge, judge_rows
 from mvqlab.evaluation.memorisation import memorisation, nearest_rows, suspected_interval
 from mvqlab.evaluation.precision_recall import precision_recall
@@ -121,6 +122,35 @@ def test_an_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     assert math.isnan(bootstrap_interval(mean_of, (rows,), 0).low)
 
 
+@pytest.mark.parametrize(("count", "n"), [(0, 500), (3, 40), (7, 7)])
+def test_a_share_s_interval_is_exact(count: int, n: int) -> None:
+    """Against its definition: at either end, the count or one beyond it has a chance of 2.5 %."""
+    share = exact_share(count, n)
+    low = sum(math.comb(n, k) * share.low**k * (1 - share.low) ** (n - k) for k in range(count, n + 1))
+    high = sum(math.comb(n, k) * share.high**k * (1 - share.high) ** (n - k) for k in range(count + 1))
+    assert share.value == count / n
+    assert (share.low == 0.0) if count == 0 else (low == pytest.approx(0.025))
+    assert (share.high == 1.0) if count == n else (high == pytest.approx(0.025))
+
+
+def test_no_copy_among_few_images_is_no_proof_that_there_is_none() -> None:
+    far, near = torch.full((50, 1), 9.0).double(), torch.rand(200, 1).double()
+    interval = suspected_interval(memorisation(far, torch.zeros(1, 1).double(), near), 20)
+    assert (interval.value, interval.low) == (0.0, 0.0)
+    assert interval.high == pytest.approx(1 - 0.025 ** (1 / 50))
+
+
+def test_a_share_at_its_end_is_not_sure_of_it() -> None:
+    """Nothing of one set lies within the other: drawn anew it is 0 each time."""
+    real, generated = torch.rand(30, 2).double(), torch.rand(20, 2).double() + 9.0
+    found = judge_rows(real, generated, FeatureExtractor("x", "x", 2), 20)
+    for name, n in (("precision", 20), ("recall", 30), ("coverage", 30)):
+        assert (found[name].value, found[name].low) == (0.0, 0.0)
+        assert found[name].high == pytest.approx(1 - 0.025 ** (1 / n))
+    alike = judge_rows(real, real, FeatureExtractor("x", "x", 2), 20)["coverage"]
+    assert (alike.value, alike.high) == (1.0, 1.0) and 0.8 < alike.low < 0.9
+
+
 def test_few_rows_get_a_figure_and_no_interval() -> None:
     """Subsets of nine rows would have too few for the neighbours that judges count."""
     found = subset_intervals(lambda some: {"n": float(len(some))}, (9,), 20)["n"]
@@ -214,7 +244,8 @@ def test_the_table_has_suspected_copies_where_training_images_are_given() -> Non
     copies = training[:20] + 1e-6
     table = judge(real, copies, Colours(), resamples=30, training=training).set_index("metric")
     row = table.loc["suspected"]
-    assert (row["value"], row["low"], row["high"], row["better"]) == (1.0, 1.0, 1.0, "lower")
+    assert (row["value"], row["high"], row["better"]) == (1.0, 1.0, "lower")
+    assert row["low"] == pytest.approx(0.025 ** (1 / 20))  # nineteen of twenty might be, too
     assert "suspected" not in set(judge(real, copies, Colours(), resamples=0)["metric"])
 
 
@@ -337,8 +368,32 @@ def test_a_row_of_a_grid_has_every_judge_and_intervals_on_request(
     assert set(with_intervals) == set(plain) | ends
     assert {name: with_intervals[name] for name in plain} == plain
     assert all(with_intervals[f"{name}_low"] < with_intervals[f"{name}_high"] for name in judges - shares)
+    for name in ("fid_test", "kid_test"):  # around the column itself, not around another estimate of it
+        middle = (with_intervals[f"{name}_low"] + with_intervals[f"{name}_high"]) / 2
+        half = with_intervals[f"{name}_high"] - middle
+        assert abs(with_intervals[name] - middle) < half
+    assert with_intervals["kid_test_std"] > 1e-6
     lab = {name.replace("_test", "_lab") for name in with_intervals}
     assert lab <= set(COLUMNS)  # else a terminal takes them for the user's own
+
+
+def test_fid_is_computed_once_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*sets: Tensor) -> float:
+        calls.append(1)
+        return 1.5
+
+    monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
+    # by import_module: the package's own name judge is the function
+    generation, judging = (import_module(f"mvqlab.evaluation.{name}") for name in ("generation", "judge"))
+    for module, name in ((generation, ""), (judging, ""), (judging, "_of_few")):
+        monkeypatch.setattr(module, f"frechet_distance{name}", counted)
+    config = load_config(
+        "shapes32", ["data.validation_size=12", "data.train_size=12", "evaluation.images=12"]
+    )
+    found = evaluate_generation(torch.zeros(11, 3, 32, 32), build_splits(config.data), config, Colours())
+    assert found["fid_test"] == 1.5 and len(calls) == 1
 
 
 def test_the_picture_says_how_near_each_one_is() -> None:

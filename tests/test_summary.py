@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mvqlab import results
+from mvqlab.columns import heading
 from mvqlab.summary import SummaryError, as_paper, compare, interval, key_of, published, summarise
 
 
@@ -73,6 +74,31 @@ def test_a_paper_prints_means_with_half_an_interval() -> None:
     assert printed["n"].tolist() == ["3", "3", "1"]
     assert "22.0 ± 2.5" in printed.to_latex(index=False)
     assert "| adaptive |" in printed.to_markdown(index=False)
+
+
+@pytest.mark.parametrize("name", ["score_auc", "kept_iou", "codebook_used_share", "precision_lab", "my_auc"])
+def test_no_share_is_less_than_nothing_or_more_than_all(name: str) -> None:
+    """Student's interval knows no ends: an AUC of up to 1.03."""
+    near_the_ends = table().query("mask_ratio == 0.5").assign(**{name: [0.99, 1.0, 0.95, 0.01, 0.0, 0.06]})
+    summary = summarise(near_the_ends, ["mask"], [name])
+    assert summary["low"].tolist() == [pytest.approx(0.9143, abs=1e-4), 0.0]
+    assert summary["high"].tolist() == [1.0, pytest.approx(0.1032, abs=1e-4)]
+    assert as_paper(summary, ["mask"])[heading(name)].tolist() == [
+        "0.980 (0.914 to 1.000)",
+        "0.023 (0.000 to 0.103)",
+    ]
+    between = compare(near_the_ends, "mask", "adaptive", "random", [], [name])
+    assert between["high"].tolist() == [1.0] and between["is_clear"].tolist() == [True]
+
+
+def test_seeds_that_all_lie_at_an_end_are_not_sure_of_it() -> None:
+    """Nothing was found three times: that does not make 0.0 to 0.0 of it."""
+    none = table().assign(suspected_lab=0.0, codebook_used_share=1.0, my_share_price=[7.0] * 8)
+    summary = summarise(none, ["mask"], ["suspected_lab", "codebook_used_share", "my_share_price"])
+    of_three = summary.set_index(["mask", "metric"]).loc["random"]
+    assert of_three.loc["suspected_lab", ["low", "high"]].isna().all()
+    assert of_three.loc["codebook_used_share", ["low", "high"]].isna().all()
+    assert of_three.loc["my_share_price", "high"] == 7.0  # no share, whatever it is called
 
 
 def test_published_numbers_have_a_source_each() -> None:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, SHAPE_NAMES, Scene
 from mvqlab.evaluation.attribute_network import Cells
+from mvqlab.evaluation.intervals import exact_share
 
 CLASS, COUNT, BOUND = "class", "count", "colour and shape"
 JUDGED = (CLASS, COUNT, *ATTRIBUTES, BOUND)
 NAMED = (COUNT, *ATTRIBUTES, BOUND)  # what a caption says of a picture
-CONFIDENCE = 0.95
 
 Values = dict[str, Tensor]  # (B, n) bool each
 
@@ -33,7 +33,7 @@ Values = dict[str, Tensor]  # (B, n) bool each
 class Agreement(NamedTuple):
     """How often what was asked for is found.
 
-    asked, found: numbers of values. accuracy: found of asked, with its 95 % Wilson interval, to which the
+    asked, found: numbers of values. accuracy: found of asked, with its exact 95 % interval, to which the
     values of one picture count as independent of each other. chance: see above; NaN for one picture.
     """
 
@@ -88,20 +88,18 @@ def agreement(asked: Tensor, found: Tensor) -> Agreement:
 
     Raises ValueError if nothing is asked for.
     """
-    from scipy.stats import binomtest
-
     n_asked = int(asked.sum())
     if n_asked == 0:
         raise ValueError("nothing was asked for, so nothing can be found")
     crossed = asked.double() @ found.double().T  # (B, B): values asked for in one that are found in another
     own = crossed.diagonal().sum()
     others = len(asked) - 1
-    interval = binomtest(int(own), n_asked).proportion_ci(CONFIDENCE, method="wilson")
+    interval = exact_share(int(own), n_asked)
     return Agreement(
         asked=n_asked,
         found=int(own),
-        accuracy=float(own) / n_asked,
-        low=float(interval.low),
-        high=float(interval.high),
+        accuracy=interval.value,
+        low=interval.low,
+        high=interval.high,
         chance=float(crossed.sum() - own) / (n_asked * others) if others else float("nan"),
     )

@@ -118,7 +118,12 @@ def _table(
 
     return pd.DataFrame(
         [
-            {"measure": measure, "guidance": weight, **share._asdict(), "of_real": share.share / real.share}
+            {
+                "measure": measure,
+                "guidance": weight,
+                **share._asdict(),
+                "of_real": share.share / real.share if real.share else float("nan"),
+            }
             for weight, share in rows
         ]
     ).assign(

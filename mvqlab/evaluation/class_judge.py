@@ -20,6 +20,7 @@ from mvqlab.config import DataConfig
 from mvqlab.data import Splits, batches, batches_in_order, build_splits
 from mvqlab.data.samples import DataError
 from mvqlab.evaluation.generation import to_uint8
+from mvqlab.evaluation.intervals import exact_share
 from mvqlab.evaluation.network_cache import Trained, trained_once
 from mvqlab.evaluation.one_cycle import train_one_cycle
 from mvqlab.one_thread import one_thread
@@ -32,7 +33,6 @@ BATCH_SIZE = 128
 LEARNING_RATE = 5e-3  # at its highest
 RESOLUTION = 32  # pixels: what it sees of any image
 MOST_TRAINING, MOST_HELD_OUT = 60_000, 10_000  # images; of drawn scenes there is no end
-CONFIDENCE = 0.95
 
 
 class Share(NamedTuple):
@@ -47,12 +47,9 @@ class Share(NamedTuple):
 
 def share_of(right: int, asked: int) -> Share:
     """The share of `right` in `asked`, with its interval. Raises ValueError if nothing was asked for."""
-    from scipy.stats import binomtest
-
     if asked < 1:
         raise ValueError("nothing was asked for, so nothing can be right")
-    interval = binomtest(right, asked).proportion_ci(CONFIDENCE, method="exact")
-    return Share(right, asked, right / asked, float(interval.low), float(interval.high))
+    return Share(right, asked, *exact_share(right, asked))
 
 
 class JudgeNetwork(nn.Module):

@@ -6,6 +6,7 @@ features are computed once for both, and handed over in double precision.
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
@@ -17,11 +18,15 @@ from mvqlab.finite import check_finite
 from mvqlab.torchvision_guard import import_torchvision
 
 KID_SUBSETS = 50
-KID_SUBSET_SIZE = 1000  # images, or as many as the smaller set has
+KID_SUBSET_SIZE = 1000  # images, or half of the smaller set
+KERNEL_BLOCK = 4096  # rows whose kernel is in memory at once
 
 
 class KernelDistance(NamedTuple):
-    """KID: its mean and standard deviation over random subsets, no unit."""
+    """KID over all images, no unit, and its standard deviation over random halves; nan without halves.
+
+    The figure over all images is the mean over all subsets of any size.
+    """
 
     mean: float
     std: float
@@ -37,10 +42,10 @@ def generation_metrics(
     """FID and KID of generated to real images, (n, 3, H, W), uint8 or float in [-1, 1].
 
     Columns, named after the extractor's, since figures of two extractors do not compare:
-    fid_<column> and kid_<column> (no unit, lower is better), kid_<column>_std over KID's random subsets,
-    which `seed` draws; real_images and generated_images, how many there were. FID is biased upwards
-    where images are few (fewer than some ten times the extractor's features): compare only figures from
-    equal numbers. KID is unbiased.
+    fid_<column> and kid_<column> (no unit, lower is better), kid_<column>_std, its spread over random
+    subsets, which `seed` draws, where there are four images or more; real_images and generated_images, how
+    many there were. FID is biased upwards where images are few (fewer than some ten times the extractor's
+    features): compare only figures from equal numbers. KID is unbiased.
 
     Raises ValueError if a set has fewer than two images, NonFiniteError for images with NaN or infinities.
     """
@@ -53,14 +58,21 @@ def feature_metrics(
     real: Tensor, generated: Tensor, extractor: FeatureExtractor, seed: int = 0
 ) -> dict[str, float]:
     """`generation_metrics` from the features (n, F) and (m, F) of `extractor`."""
-    kid = kernel_distance(real, generated, seed)
     return {
         f"fid_{extractor.column}": frechet_distance(real, generated),
-        f"kid_{extractor.column}": kid.mean,
-        f"kid_{extractor.column}_std": kid.std,
+        f"kid_{extractor.column}": unbiased_kernel_distance(real, generated),
+        **spread_column(real, generated, extractor, seed),
         "real_images": len(real),
         "generated_images": len(generated),
     }
+
+
+def spread_column(
+    real: Tensor, generated: Tensor, extractor: FeatureExtractor, seed: int = 0
+) -> dict[str, float]:
+    """The column kid_<column>_std; nothing where a set has fewer than four images."""
+    spread = kernel_spread(real, generated, seed)
+    return {} if math.isnan(spread) else {f"kid_{extractor.column}_std": spread}
 
 
 @torch.no_grad()
@@ -107,23 +119,34 @@ def frechet_distance_of_few(real: Tensor, generated: Tensor) -> float:
 
 
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDistance:
-    """KID between features (n, F) and (m, F).
+    """KID between features (n, F) and (m, F), and its spread; see the two functions below.
 
     Unbiased, so it may fall slightly below 0. Raises ValueError if a set has fewer than two rows.
+    """
+    return KernelDistance(unbiased_kernel_distance(real, generated), kernel_spread(real, generated, seed))
+
+
+def kernel_spread(real: Tensor, generated: Tensor, seed: int = 0) -> float:
+    """Standard deviation of KID over 50 random subsets of both sets, which `seed` draws.
+
+    A subset has 1000 images, or half of the smaller set: of the whole set there is but one, which does not
+    vary. nan where the smaller set has fewer than four. Raises ValueError if one has fewer than two.
     """
     import_torchvision()
     from torchmetrics.image.kid import KernelInceptionDistance
 
     _check_sets(real, generated)
-    size = min(KID_SUBSET_SIZE, len(real), len(generated))
+    size = min(KID_SUBSET_SIZE, len(real) // 2, len(generated) // 2)
+    if size < 2:
+        return math.nan
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save")
         metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=KID_SUBSETS, subset_size=size)
         torch.manual_seed(seed)
         metric.update(real, real=True)
         metric.update(generated, real=False)
-        mean, deviation = metric.compute()
-    return KernelDistance(float(mean), float(deviation))
+        _, deviation = metric.compute()
+    return float(deviation)
 
 
 def unbiased_kernel_distance(real: Tensor, generated: Tensor) -> float:
@@ -131,12 +154,10 @@ def unbiased_kernel_distance(real: Tensor, generated: Tensor) -> float:
 
     The squared maximum mean discrepancy under the kernel (x . y / F + 1)^3, unbiased.
     """
-    import_torchvision()
-    from torchmetrics.image.kid import poly_kernel
-
     _check_sets(real, generated)
-    within = [_mean_off_diagonal(poly_kernel(rows, rows)) for rows in (real, generated)]
-    return float(sum(within) - 2.0 * poly_kernel(real, generated).mean())
+    within = [_mean_of_others(rows) for rows in (real, generated)]
+    across = _kernel_sum(real, generated) / (len(real) * len(generated))
+    return float(sum(within) - 2.0 * across)
 
 
 def to_uint8(images: Tensor, what: str = "images") -> Tensor:
@@ -150,9 +171,19 @@ def to_uint8(images: Tensor, what: str = "images") -> Tensor:
     return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
-def _mean_off_diagonal(square: Tensor) -> Tensor:
-    n = len(square)
-    return (square.sum() - square.diagonal().sum()) / (n * (n - 1))
+def _mean_of_others(rows: Tensor) -> Tensor:
+    """Mean of the kernel between each of `rows` (n, F) and every other one."""
+    n, n_features = rows.shape
+    own = (rows.square().sum(dim=1) / n_features + 1.0) ** 3
+    return (_kernel_sum(rows, rows) - own.sum()) / (n * (n - 1))
+
+
+def _kernel_sum(first: Tensor, second: Tensor) -> Tensor:
+    """Sum of the kernel over all pairs of rows of (n, F) and (m, F), some thousand rows at a time."""
+    import_torchvision()
+    from torchmetrics.image.kid import poly_kernel
+
+    return torch.stack([poly_kernel(rows, second).sum() for rows in first.split(KERNEL_BLOCK)]).sum()
 
 
 class _Given(nn.Identity):

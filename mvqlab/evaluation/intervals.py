@@ -9,6 +9,10 @@ Two ways of drawing. Which one is right depends on whether the figure looks at t
   deviations from their own mean are doubled and laid around the figure.
 - `bootstrap_interval`, the ordinary percentile interval, for figures whose rows do not look at each other.
 
+A share that is 0 or 1 is so in every set that is drawn anew, and drawing would say that there is no doubt.
+`exact_share` does not draw: Clopper and Pearson 1934, from the count alone. A share's interval is never
+narrower than that one.
+
 What an interval holds is the figure's mean over fresh sets of as many images. On normal features with 512
 real and 256 generated rows, 89 to 100 % of them do: 89 to 93 % for the Inception score, more for shares and
 for sets that do not differ. The bias of FID at few images is *not* in it: with 64 features the mean FID
@@ -39,6 +43,19 @@ class Interval(NamedTuple):
         """The same with ends that are no lower than `least` and no higher than `most`."""
         low, high = (min(max(end, least), most) if end == end else end for end in self[1:])
         return Interval(self.value, low, high)
+
+    def of_share(self, n: int) -> Interval:
+        """The same for a share of `n` rows, no narrower than the exact interval; none stays none."""
+        exact = exact_share(round(self.value * n), n) if n and self.low == self.low else self
+        return Interval(self.value, min(self.low, exact.low), max(self.high, exact.high)).clipped(0.0, 1.0)
+
+
+def exact_share(count: int, n: int) -> Interval:
+    """The share of `count` in `n`, at least 1, with its exact (Clopper-Pearson) interval."""
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(LEVEL, method="exact")
+    return Interval(count / n, float(found.low), float(found.high))
 
 
 def subset_intervals(

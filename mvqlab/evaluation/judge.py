@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pandas as pd
 from torch import Tensor
 
@@ -15,9 +17,8 @@ from mvqlab.evaluation.set_distances import set_distances, shares
 RESAMPLES = 200
 BALL_NEIGHBOURS = 5  # of density and coverage
 LOWER_IS_BETTER = {"fid", "kid", "suspected"}
-LEAST_AND_MOST = {"fid": (0.0,), "is": (1.0,), "density": (0.0,)} | dict.fromkeys(
-    ("precision", "recall", "coverage"), (0.0, 1.0)
-)
+LEAST = {"fid": 0.0, "is": 1.0, "density": 0.0}
+SHARES_OF = {"precision": "generated", "recall": "real", "coverage": "real"}  # images
 
 
 def judge(
@@ -71,7 +72,10 @@ def judge_rows(
         }
 
     found = subset_intervals(figures, (len(real), len(generated)), resamples, seed)
+    sizes = {"real": len(real), "generated": len(generated)}
     return {
-        name: row.clipped(*LEAST_AND_MOST[name]) if name in LEAST_AND_MOST else row
+        name: row.of_share(sizes[SHARES_OF[name]])
+        if name in SHARES_OF
+        else row.clipped(LEAST.get(name, -inf))
         for name, row in found.items()
     }

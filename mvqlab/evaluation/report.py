@@ -11,13 +11,15 @@ from mvqlab.config import Config
 from mvqlab.data import Splits, batches_in_order
 from mvqlab.evaluation.codebook import code_counts, codebook_redundancy, codebook_usage
 from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import feature_metrics, features_of
+from mvqlab.evaluation.generation import features_of, spread_column
 from mvqlab.evaluation.importance import importance_agreement
 from mvqlab.evaluation.judge import judge_rows
 from mvqlab.evaluation.reconstruction import HeldOut, collect, perceptual_network, reconstruction_quality
 from mvqlab.evaluation.reference import reference_features
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.sampling import Samples
+
+LAST_BATCHES = 15  # logged ones, that a training loss is averaged over where nothing better was measured
 
 
 def collect_held_out(model: TokenModel, splits: Splits, config: Config) -> HeldOut:
@@ -73,7 +75,6 @@ def evaluate_generation(
 
     The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
     extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.
-    That of kid_... is around KID over all images, which the column itself estimates from random subsets.
     There is no column where nothing was generated.
     """
     if len(generated_images) == 0:
@@ -88,27 +89,28 @@ def evaluate_generation(
         batch_size=evaluation.batch_size,
     )
     generated = features_of(extractor, generated_images, evaluation.batch_size, "generated images")
-    columns = feature_metrics(real, generated, extractor, config.seed)
+    columns: dict[str, float] = {}
     for name, interval in judge_rows(real, generated, extractor, evaluation.bootstrap, config.seed).items():
         column = f"{name}_{extractor.column}"
-        columns.setdefault(column, interval.value)
+        columns[column] = interval.value
         if evaluation.bootstrap:
             columns |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
-    return columns
+    columns |= spread_column(real, generated, extractor, config.seed)
+    return columns | {"real_images": len(real), "generated_images": len(generated)}
 
 
 def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     """What a transformer costs and how well it predicts, from its `curves` and the `samples` drawn.
 
-    code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same on the last
-    training batch. bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
+    code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same of
+    training images, as many and measured alike (curves that are older hold batches alone, of which it is the
+    mean over the last rows). bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
     position_bits_per_image: its two parts, 0 for positions that are given. n_pairs: of a held-out image,
     n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included. Neither is
     there where nothing was drawn. stage2_seconds_per_step.
     """
     last = curves[curves["split"] == "validation"].iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
-    train = curves[curves["split"] == "train"].iloc[-1]
     # curves without it are older, of images that have equally many
     n_pairs = float(last.get("pairs", samples.pairs.n_pairs))
 
@@ -123,7 +125,7 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
 
     return {
         **losses,
-        "train_code_loss": float(train["code_loss"]),
+        "train_code_loss": _train_code_loss(curves),
         "bits_per_image": bits(sum(losses.values())),
         "code_bits_per_image": bits(losses["code_loss"]),
         "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
@@ -131,6 +133,13 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         **drawn,
         "stage2_seconds_per_step": training_speed(curves),
     }
+
+
+def _train_code_loss(curves: pd.DataFrame) -> float:
+    """Nats of a training image's code, dropout off; over batches where the curves hold nothing better."""
+    if "seen_code_loss" in curves:
+        return float(curves[curves["split"] == "validation"].iloc[-1]["seen_code_loss"])
+    return float(curves[curves["split"] == "train"]["code_loss"].tail(LAST_BATCHES).mean())
 
 
 def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:

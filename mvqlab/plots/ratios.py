@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvqlab.columns import heading
+from mvqlab.plots.tables import reach
 from mvqlab.summary import compare, groups_of, key_of, summarise, value_as_text
 
 MARKERS = "os^Dv"
@@ -58,7 +59,7 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
     axis.errorbar(
         [places[key_of(value)] + 0.08 for value in means[at].tolist()],
         means["mean"],
-        (means["high"] - means["mean"]).fillna(0.0),
+        reach(means),
         fmt="o",
         color=sns.color_palette("colorblind")[0],
         capsize=4,
@@ -94,7 +95,7 @@ def rate_distortion(
             axis.errorbar(
                 bits,
                 [row["mean"] for row in rows],
-                [0.0 if pd.isna(row["high"]) else row["high"] - row["mean"] for row in rows],
+                reach(pd.DataFrame(rows)),
                 color=sns.color_palette("colorblind")[number % 10],
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", ":", "-.")[number % 4],
@@ -126,7 +127,7 @@ def beside_published(
         left.errorbar(
             rows["mask_ratio"],
             rows["mean"],
-            (rows["high"] - rows["mean"]).fillna(0.0),
+            reach(rows),
             color=palette[0],
             marker="o",
             capsize=3,

@@ -128,9 +128,8 @@ def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_n
     for number, (name, group) in enumerate(groups):
         aside = 0.012 * width * (number - (len(groups) - 1) / 2)
         along = [places[key] + aside for key in _keys(group, x)]
-        means = group["mean"].tolist()
-        halves = [(group["mean"] - group["low"]).fillna(0.0), (group["high"] - group["mean"]).fillna(0.0)]
-        points = (along, means, halves, None) if is_number else (means, along, None, halves)
+        means, ends = group["mean"].tolist(), reach(group)
+        points = (along, means, ends, None) if is_number else (means, along, None, ends)
         axis.errorbar(
             *points,
             label=", ".join(value_as_text(hue, value) for hue, value in zip(hues, name, strict=True)),
@@ -174,6 +173,12 @@ def curve_range(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8, title="median; band: nine tenths of the runs")
     return figure
+
+
+def reach(summary: pd.DataFrame) -> np.ndarray:
+    """How far (2, n) the intervals of `results.summarise` go down and up from their means; 0 for none."""
+    ends = np.stack([summary["mean"] - summary["low"], summary["high"] - summary["mean"]]).astype(float)
+    return np.nan_to_num(ends, nan=0.0).clip(min=0.0)
 
 
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:

@@ -108,7 +108,7 @@ def _reach(rows: pd.DataFrame, column: str) -> np.ndarray | None:
         return None
     middle = rows[column].to_numpy(float)
     ends = np.stack([middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle])
-    return np.nan_to_num(ends, nan=0.0)
+    return np.nan_to_num(ends, nan=0.0).clip(min=0.0)
 
 
 def _point_to(axis: Axes, corner: str) -> None:
