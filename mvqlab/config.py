@@ -378,6 +378,7 @@ class Stage2Config(OptimiserConfig):
     learning_rate: Positive = 5e-4
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     weight_decay: Weight = 0.01  # on linear weights only
+    optimiser: Literal["adamw", "muon"] = "adamw"  # muon: for the blocks' matrices; the rest keeps AdamW
 
 
 class SamplingConfig(Section):

@@ -66,6 +66,8 @@ TINY = [
     "evaluation.samples=10",
 ]
 
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+
 
 def tiny(*overrides: str) -> Config:
     return load_config("shapes32", merged(TINY, overrides))
@@ -216,8 +218,9 @@ def test_stage1_loss_is_the_sum_of_its_terms(splits: Splits) -> None:
         ["transformer.condition=class", "transformer.condition_dropout=0.5"],
         ["transformer.condition=caption", "transformer.vocabulary_size=300"],
         ["transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0"],
+        pytest.param(["stage2.optimiser=muon", "stage2.gradient_clip=1"], marks=needs_muon),
     ],
-    ids=["code first", "position first", "score order", "classes", "captions", "raster"],
+    ids=["code first", "position first", "score order", "classes", "captions", "raster", "muon"],
 )
 def test_stage2_trains_resumes_samples_and_loads(
     overrides: list[str], tmp_path: Path, splits: Splits

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mvqlab.config import Config, load_config, merged
-from mvqlab.models.mqvae import MQVAE
+from mvqlab.config import Config, ConfigError, load_config, merged
+from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
@@ -310,6 +310,16 @@ def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> Non
     last = curves[curves["split"] == "validation"].iloc[-1]
     assert last["code_loss"] < 0.8 * math.log(16)
     assert last["loss"] == pytest.approx(last["code_loss"] + last["position_loss"], rel=1e-4)
+
+
+def test_an_optimiser_that_cannot_be_captured_is_refused(tmp_path: Path) -> None:
+    config = toy("stage2.optimiser=muon")
+    stage1, pixels = build_stage1(config).eval(), pictures(8)
+    held_out = DrawnImages(pixels, None)
+    with pytest.raises(ConfigError, match="AdamW"):
+        train_stage2_on_device(
+            config, stage1, StoredImages(pixels), held_out, tmp_path, 1.0, n_steps=1, say=silent
+        )
 
 
 def test_the_plain_model_and_its_raster_transformer_train_too(tmp_path: Path) -> None:

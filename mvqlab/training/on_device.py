@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.captions import CaptionTokenizer
-from mvqlab.config import Config, OptimiserConfig
+from mvqlab.config import Config, ConfigError, OptimiserConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
@@ -305,6 +305,8 @@ class _Stage2(_Run):
             self.null = model.start.null(1).to(device)
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
+        if self.options.optimiser != "adamw":  # torch's Muon reads its rate on the host, which no graph can
+            raise ConfigError("steps on the device know no optimiser but AdamW: set stage2.optimiser=adamw")
         groups = weight_decay_groups(self.model, self.options.weight_decay)
         for group in groups:
             group["lr"] = self.schedule.rate

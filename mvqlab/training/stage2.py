@@ -21,7 +21,6 @@ from mvqlab.files import cache_folder
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.ranks import sum_over_ranks
 from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
-from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     CheckpointError,
@@ -39,6 +38,7 @@ from mvqlab.training.checkpoint import (
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
+from mvqlab.training.optimiser import build_optimiser, check_optimiser
 from mvqlab.training.schedule import learning_rate, set_learning_rate
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
@@ -74,10 +74,11 @@ def train_stage2(
     `train_stage1`.
 
     Raises CheckpointError if there is nothing to resume, ConfigError if `config` describes another stage 1
-    than `stage1`, FloatingPointError if the loss stops being finite.
+    than `stage1` or an optimiser that this torch lacks, FloatingPointError if the loss stops being finite.
     """
     folder = Path(folder)
     check_same_stage1(config, stage1.config)
+    check_optimiser(config.stage2)
     fabric = make_fabric(config.stage2.precision)
     splits = splits or build_splits(config.data)
     with torch.device("meta"):  # what does not fit is said before the encoding
@@ -207,11 +208,7 @@ class _Run:
         self.average = WeightAverage(self.bare, options.weight_average)
         if options.compile:
             self.bare.compile()
-        groups = weight_decay_groups(model, options.weight_decay)
-        fused = options.precision != "16-mixed"  # the fused form cannot unscale fp16 gradients for clipping
-        self.model, self.optimiser = fabric.setup(
-            self.bare, torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=fused)
-        )
+        self.model, self.optimiser = fabric.setup(self.bare, build_optimiser(model, options))
         self.model.mark_forward_method("loss")
 
     def start(self) -> None:
