@@ -18,6 +18,7 @@ from mvqlab.cli_gpu import add_gpu
 from mvqlab.cli_grid import add_grid
 from mvqlab.cli_results import add_results
 from mvqlab.cli_sample import add_sample
+from mvqlab.columns import printable
 from mvqlab.usage import UsageError, count, positive
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_for_people(error):
             raise
-        print(f"mvqlab: {error}", file=sys.stderr)
+        print(f"mvqlab: {printable(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -42,10 +42,11 @@ def _solve(options: argparse.Namespace) -> int:
 def _grade(options: argparse.Namespace) -> int:
     from mvqlab.course import grade_folder
     from mvqlab.files import free_name
+    from mvqlab.tables import as_markdown
 
     out = options.out or free_name(options.folder / "grades.csv")
     table = grade_folder(options.notebook, options.folder, out, seconds=60.0 * options.minutes)
-    print(table.to_markdown(index=False))
+    print(as_markdown(table))
     print(f"written: {out}")
     return 0
 

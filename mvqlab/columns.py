@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple
 
+COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # words in the names of figures that lie between 0 and 1, ours or a notebook's own
 SHARES = {
     "share",
@@ -137,18 +139,26 @@ def is_share(name: str) -> bool:
     return not SHARES.isdisjoint(name.split("_"))
 
 
-def heading(name: str) -> str:
+def printable(text: str) -> str:
+    r"""`text` with signs that command a terminal, or turn the direction of writing, as words: ``\x1b``."""
+    return COMMANDS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def heading(name: object) -> str:
     """A column's name with its unit: ``psnr, dB``."""
+    name = str(name)
     unit = COLUMNS[name].unit if name in COLUMNS else ""
     return f"{name}, {unit}" if unit else name
 
 
-def as_text(name: str, value: Any) -> str:
+def as_text(name: object, value: Any) -> str:
     """A cell as it is printed: numbers rounded to the column's digits, nothing for what is missing."""
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        value = value.item() if value.size == 1 else value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool) or not isinstance(value, float):
-        return " ".join(str(value).split())
+        return printable(" ".join(str(value).split()))
     digits = COLUMNS[name].digits if name in COLUMNS else 4
     if value.is_integer() and abs(value) < 1e9:
         return str(int(value))

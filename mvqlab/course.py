@@ -17,6 +17,7 @@ from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.grid.execute import ThisPython
 from mvqlab.progress import Progress
 from mvqlab.solutions import TAG, exercise_tags, read_solutions, solve
+from mvqlab.tables import write_csv
 
 VERDICT = re.compile(r"^Exercise (\w+): (right|not done yet|not right yet)", re.MULTILINE)
 
@@ -63,8 +64,7 @@ def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0
         for copy in copies:
             row = _grade(handed_out, notebook.parent, copy, seconds)
             rows.append({**row, "file": str(copy.relative_to(folder))})
-            with whole_file(out) as path:
-                pd.DataFrame(rows).to_csv(path, index=False)
+            write_csv(pd.DataFrame(rows), out)
             progress.advance()
     table = pd.DataFrame(rows)
     return table[["file", *table.columns.drop("file")]]

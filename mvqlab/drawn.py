@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mvqlab import __version__
 from mvqlab.models.pairs import Pairs
+from mvqlab.plain import plain
 from mvqlab.plots.images import hide_dropped
 
 ASKED, PAIRS, SHEET, GIVEN = "asked.yaml", "pairs.npz", "contact_sheet.png", "given.png"
@@ -74,7 +75,7 @@ class Drawn:
             _save_png(self.given[0], folder / GIVEN)
             asked["complete"] = str(at_last / GIVEN)
         note = f"# mvqlab.sample(**these) draws them again, on the same machine with {_versions()}\n"
-        text = note + yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
+        text = note + yaml.safe_dump(plain(asked, "asked"), sort_keys=False, allow_unicode=True)
         (folder / ASKED).write_text(text, encoding="utf-8")
 
     def contact_sheet(self) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 from mvqlab.files import write_text_whole
+from mvqlab.plain import json_text
 
 PROGRESS_FILE = "progress.json"
 QUIET_VARIABLE = "MVQLAB_QUIET"  # set where nobody watches: a notebook's stored bar is only noise
@@ -49,4 +49,4 @@ class Progress:
         if self.folder is None:
             return
         state: dict[str, Any] = {"stage": self.title, "step": self.step, "steps": self.total, **values}
-        write_text_whole(self.folder / PROGRESS_FILE, json.dumps(state))
+        write_text_whole(self.folder / PROGRESS_FILE, json_text(state))

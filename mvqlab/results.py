@@ -9,21 +9,23 @@ A point's folder holds point.json (what was asked), status.json (how it went) an
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvqlab import __version__
-from mvqlab.columns import COLUMNS, as_text, heading
+from mvqlab.columns import COLUMNS
 from mvqlab.files import whole_file, write_text_whole
 from mvqlab.memory import peak_process_memory
+from mvqlab.plain import NotPlainError, json_text, plain
 from mvqlab.progress import PROGRESS_FILE
 from mvqlab.summary import as_paper, compare, published, summarise
+from mvqlab.tables import as_latex, as_markdown, write_csv
 from mvqlab.threads import threads_named
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = [
     "read_json",
     "save",
     "summarise",
+    "to_latex",
     "to_markdown",
     "write_progress",
     "write_result",
@@ -48,6 +51,11 @@ __all__ = [
 POINT_FILE = "point.json"
 STATUS_FILE = "status.json"
 RESULT_FILE = "result.json"
+# columns that every table has; a metric of that name stands beside them as measured_<name>
+TOLD = {"index", "label", "variant", "status", "why", "seconds", "started", "point", "folder"}
+FACTS = {"device", "threads", "mvqlab", "python", "torch", "git_commit"}
+FACTS |= {"peak_memory_mib", "peak_gpu_memory_mib"}
+RESERVED = TOLD | FACTS
 
 
 class ResultError(ValueError):
@@ -60,12 +68,17 @@ def write_result(folder: str | Path, metrics: Mapping[str, Any]) -> None:
     Metrics are numbers, words, lists or nested mappings of them; NumPy and torch scalars are turned into
     plain numbers. Nothing is written where `folder` is empty, as in a notebook opened by hand.
 
-    Raises ResultError, naming the entry that cannot be stored.
+    A metric that is called as a column which every table has (`RESERVED`: seconds, device, ...) is shown as
+    measured_seconds. Raises ResultError, naming the entry that cannot be stored.
     """
     if not str(folder):
         return
-    record = {"metrics": _plain(dict(metrics), "metrics"), "environment": environment()}
-    write_text_whole(Path(folder) / RESULT_FILE, json.dumps(record, indent=1, allow_nan=False))
+    try:
+        record = {"metrics": plain(dict(metrics), "metrics"), "environment": environment()}
+    except NotPlainError as error:
+        raise ResultError(str(error)) from None
+    _check_names(record["metrics"])
+    write_text_whole(Path(folder) / RESULT_FILE, json_text(record, indent=1))
 
 
 def write_progress(folder: str | Path, stage: str, step: int, steps: int, **values: float) -> None:
@@ -76,7 +89,7 @@ def write_progress(folder: str | Path, stage: str, step: int, steps: int, **valu
     if not str(folder):
         return
     state = {"stage": stage, "step": step, "steps": steps, **values}
-    write_text_whole(Path(folder) / PROGRESS_FILE, json.dumps(state))
+    write_text_whole(Path(folder) / PROGRESS_FILE, json_text(state))
 
 
 def environment() -> dict[str, Any]:
@@ -141,20 +154,19 @@ def parameter_names(folder: str | Path) -> list[str]:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """`table` as a Markdown table with units in its headings, then the meaning of each known column."""
-    lines = [_markdown_row([heading(name) for name in table]), _markdown_row(["---"] * len(table.columns))]
-    lines += [
-        _markdown_row([as_text(name, value) for name, value in row.items()])
-        for row in table.to_dict(orient="records")
-    ]
     meanings = [f"- `{name}`: {COLUMNS[name].meaning}" for name in table if name in COLUMNS]
-    return "\n".join([*lines, "", *meanings, ""])
+    return "\n".join([as_markdown(table), "", *meanings, ""])
+
+
+def to_latex(table: pd.DataFrame) -> str:
+    """`table` as a LaTeX tabular (package booktabs) with units in its headings and every sign escaped."""
+    return as_latex(table)
 
 
 def save(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write `table` to table.csv and table.parquet (all digits) and table.md (rounded); returns the paths."""
     csv, parquet, markdown = (Path(folder) / f"table.{kind}" for kind in ("csv", "parquet", "md"))
-    with whole_file(csv) as path:
-        table.to_csv(path, index=False)
+    write_csv(table, csv)
     with whole_file(parquet) as path:
         _for_parquet(table).to_parquet(path, index=False)
     write_text_whole(markdown, to_markdown(table.drop(columns="folder", errors="ignore")))
@@ -169,7 +181,7 @@ def _for_parquet(table: pd.DataFrame) -> pd.DataFrame:
     objects = [name for name in table if table[name].dtype == object]
     mixed = [name for name in objects if pd.api.types.infer_dtype(table[name], skipna=True) not in plain]
     words = {name: [None if value is None else str(value) for value in table[name]] for name in mixed}
-    return table.assign(**words)
+    return table.assign(**words).rename(columns=str)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -193,10 +205,12 @@ def _row(folder: Path) -> dict[str, Any]:
         "why": status.get("why", ""),
         **{name: as_cell(value) for name, value in point.get("settings", {}).items()},
     }
-    for name, value in _flat(result.get("metrics", {})).items():
+    for name, value in _flat(result.get("metrics", {})):
         # a notebook may repeat its parameters; a measured value never replaces what was asked for
-        row[name if row.get(name, value) == value else f"measured_{name}"] = value
-    row |= {"seconds": status.get("seconds")} | result.get("environment", {})
+        row[_column(name) if row.get(name, value) == value else f"measured_{name}"] = value
+    row |= {"seconds": status.get("seconds")}
+    for name, value in result.get("environment", {}).items():
+        row[name if name not in point.get("settings", {}) else f"measured_{name}"] = value
     return row | {"started": status.get("started"), "point": point.get("id"), "folder": str(folder)}
 
 
@@ -205,41 +219,25 @@ def as_cell(value: Any) -> Any:
     return str(value) if isinstance(value, list | dict) else value
 
 
-def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The columns of `metrics` with their values; nested ones joined by ``_``."""
     for name, value in metrics.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}_")
+            yield from _flat(value, f"{prefix}{name}_")
         else:
-            flat[prefix + name] = float(value) if value in ("inf", "-inf") else value
-    return flat
+            yield prefix + name, _number(value)
 
 
-def _plain(value: Any, where: str) -> Any:
-    """`value` as JSON can hold it: NaN as null, infinities as words."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner, f"{where}.{key}") for key, inner in value.items()}
-    if isinstance(value, str | bool | int | None):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
-    if isinstance(value, Path):
-        return str(value)
-    if _holds_one_number(value):
-        return _plain(value.item(), where)
-    if isinstance(value, Sequence):
-        return [_plain(inner, f"{where}[{place}]") for place, inner in enumerate(value)]
-    raise ResultError(
-        f"{where} is a {type(value).__name__}, which a result cannot hold: "
-        "give numbers, words, or lists and mappings of them; keep arrays in a file of their own"
-    )
+def _check_names(metrics: Mapping[str, Any]) -> None:
+    names = Counter(_column(name) for name, _ in _flat(metrics))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ResultError(f"two metrics would share the column {twice[0]}: give one of them another name")
 
 
-def _holds_one_number(value: Any) -> bool:
-    """Whether `value` is a NumPy scalar or a torch tensor or array of one element."""
-    count = value.numel() if hasattr(value, "numel") else getattr(value, "size", 0)
-    return hasattr(value, "item") and count == 1
+def _column(name: str) -> str:
+    return f"measured_{name}" if name in RESERVED else name
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _number(value: Any) -> Any:
+    """`value`, as it was before JSON had to say it in a word."""
+    return float(value) if isinstance(value, str) and value in ("inf", "-inf") else value

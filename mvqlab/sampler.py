@@ -29,6 +29,7 @@ from mvqlab.drawn import Drawn, SampleError
 from mvqlab.evaluation.generation import to_uint8
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
+from mvqlab.plain import NotPlainError, plain
 from mvqlab.progress import Progress
 from mvqlab.sampling import sample_pairs
 from mvqlab.shipped import shipped_told
@@ -36,6 +37,7 @@ from mvqlab.trained import Trained, load_trained
 from mvqlab.training.tokens import order_pairs
 
 BLOCK = 16  # images
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def sample(
@@ -66,6 +68,9 @@ def sample(
 
     Raises SampleError, ConfigError, CheckpointError, CaptionError, DataError.
     """
+    n, seed, first, class_name, caption, settings = _python_s_own(
+        n, seed, first, class_name, caption, settings
+    )
     if n < 1 or first < 0:
         raise SampleError(f"n must be at least 1 and first at least 0, not {n} and {first}")
     trained = load_trained(model, stage1)
@@ -84,6 +89,14 @@ def sample(
     asked |= told | sampling.model_dump(mode="json")
     images, pairs = _draw(trained, range(first, first + n), seed, sampling, conditions, part)
     return Drawn(images, pairs, asked, remarks, given)
+
+
+def _python_s_own(*given: Any) -> list[Any]:
+    """What was `given`, NumPy's scalars as Python's own, which YAML can write. Raises SampleError."""
+    try:
+        return plain(given, "what was asked")
+    except NotPlainError as error:
+        raise SampleError(str(error)) from None
 
 
 def _sampling(trained: Trained, settings: dict[str, float]) -> SamplingConfig:
@@ -175,7 +188,7 @@ def _region(side: int, keep: Sequence[int] | Tensor) -> Tensor:
         keep = torch.as_tensor(keep)
         if keep.dtype == torch.bool and keep.shape == (side, side):
             return keep.flatten().cpu()
-        if keep.dtype == torch.int64 and keep.shape == (4,):
+        if keep.dtype in WHOLE and keep.shape == (4,):
             return box(side, *keep.tolist())
     except (TypeError, ValueError) as error:
         raise SampleError(f"keep: {error}") from None

@@ -31,6 +31,7 @@ from mvqlab.files import whole_file, write_text_whole
 from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.stage2 import n_parameters
+from mvqlab.plain import plain
 from mvqlab.results import environment
 from mvqlab.sampling import sample_images
 from mvqlab.shipped import CARD, FOLDER, load_shipped_stage1
@@ -89,7 +90,9 @@ def ship(run: Path, name: str, facts: Facts) -> Path:
     model.float()
     metrics = _judged(model, of_stage1, splits, config, pd.read_csv(run / "curves.csv"))
     content = _card(facts, config, splits, model, metrics, pd.read_csv(run / "curves.csv"))
-    write_text_whole(folder / CARD, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_text_whole(
+        folder / CARD, yaml.safe_dump(plain(content, "card"), sort_keys=False, allow_unicode=True)
+    )
     return folder
 
 

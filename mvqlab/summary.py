@@ -3,7 +3,7 @@
     table = results.load("results/mask_ratio")
     summary = results.summarise(table, by=["mask", "mask_ratio"], metrics=["psnr", "fid_lab"])
     results.compare(table, "mask", "adaptive", "random", at=["mask_ratio"], metrics=["psnr"])
-    print(results.as_paper(summary, by=["mask", "mask_ratio"]).to_latex(index=False))
+    print(results.to_latex(results.as_paper(summary, by=["mask", "mask_ratio"])))
 
 An interval is Student's: it assumes that results over seeds are roughly normal, and says nothing about
 other data, sizes or training lengths. That of a share (`columns.is_share`) ends at 0 and at 1, and there is
@@ -169,7 +169,7 @@ def _within(metric: str, values: Sequence[float], found: dict[str, float], least
 def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """`summary` as a paper prints it: a row a group, a column a metric, ``21.3 ± 0.4`` in the cells.
 
-    Write it with pandas' `to_latex(index=False)` or `to_markdown(index=False)`.
+    Write it with `results.to_latex` or `results.to_markdown`, which escape what labels may hold.
     """
     import pandas as pd
 

@@ -134,6 +134,8 @@ def test_what_is_written_draws_the_same_again(runs: dict[str, dict[str, Path]], 
             {"class_name": "ring", "code_guidance": 3.0},
             {"complete": IMAGE, "keep": mask},
             {"complete": tmp_path / "mine.png", "keep": LEFT_HALF, "guidance": 2.0},
+            {"class_name": np.str_("ring"), "seed": np.int64(3), "temperature": np.float32(0.5)},
+            {"first": np.uint8(2), "complete": IMAGE, "keep": np.array(LEFT_HALF, np.int32)},
         ]
     ):
         drawn = mvqlab.sample(3, **runs["classes"], **asked)

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from mvqlab.bench.timing import Case, machine, measure
-from mvqlab.files import whole_file
+from mvqlab.tables import write_csv
 
 __all__ = ["SUITES", "Case", "main", "measure"]
 
@@ -62,8 +62,7 @@ def main(suites: Sequence[str] = (), folder: Path = Path("results/bench"), repea
         tables.append(measure(SUITES[name](device), repeats, device).assign(suite=name))
     table = pd.concat(tables, ignore_index=True).assign(**machine(device))
     path = Path(folder) / f"{platform.node() or 'machine'}.csv"
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, path)
     shown = table[["work", "way", "seconds", "times_faster", "memory_mib"]]
     print(shown.to_string(index=False, float_format="%.3g", na_rep=""))
     figure = save_figure(

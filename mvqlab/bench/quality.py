@@ -37,8 +37,8 @@ from mvqlab.evaluation.class_asked_for import drawing_with
 from mvqlab.evaluation.class_judge import ClassJudge, class_judge
 from mvqlab.evaluation.generation import to_uint8
 from mvqlab.evaluation.reconstruction import image_scores
-from mvqlab.files import whole_file
 from mvqlab.sampling import sample_images
+from mvqlab.tables import write_csv
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.loop import OnModel
@@ -282,8 +282,7 @@ def main(
             way.run(way.config, splits, watch, judge, n_samples)
     table = pd.DataFrame(rows)
     marks = seconds_to_marks(table)
-    with whole_file(path.with_name("quality_marks.csv")) as temporary:
-        marks.to_csv(temporary, index=False)
+    write_csv(marks, path.with_name("quality_marks.csv"))
     shown = marks.set_index(["data", "mark", "way"])["seconds"].unstack("way", sort=False)
     print(shown.to_string(float_format="%.0f", na_rep="-"))
     print(f"written to {path}")
@@ -320,8 +319,7 @@ def _noter(
         rows.append({**told, **row})
         shown = {key: value for key, value in row.items() if not key.endswith(("_low", "_high"))}
         print("    " + ", ".join(_words(key, value) for key, value in shown.items()), flush=True)
-        with whole_file(path) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False)
+        write_csv(pd.DataFrame(rows), path)
 
     return note
 

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 
 from mvqlab.files import whole_file, write_text_whole
+from mvqlab.plain import json_text
 from mvqlab.results import environment
 
 Outcome = Literal["ok", "failed", "skipped"]
@@ -156,7 +157,7 @@ class Report:
     def _write(self) -> None:
         rows = [asdict(row) for row in self.all_rows()]
         record = {"stage": self.stage, "facts": self.facts, "rows": rows}
-        write_text_whole(self.folder / f"{self.stage}.json", json.dumps(record, indent=1))
+        write_text_whole(self.folder / f"{self.stage}.json", json_text(record, indent=1))
         with (
             whole_file(self.folder / f"{self.stage}.csv") as temporary,
             temporary.open("w", newline="") as file,

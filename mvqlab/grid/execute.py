@@ -6,7 +6,6 @@ writes the point's status itself. Time limits are its caller's.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -21,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from mvqlab.columns import printable
 from mvqlab.files import write_text_whole
 from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
 from mvqlab.grid.points import Point
@@ -36,6 +36,7 @@ from mvqlab.grid.status import (
     state_of,
     write_status,
 )
+from mvqlab.plain import json_text
 from mvqlab.results import POINT_FILE, RESULT_FILE, read_json
 
 
@@ -98,7 +99,7 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
         finish("stopped", "", 130)
         raise
     except PointError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {printable(str(error))}", file=sys.stderr)
         finish("failed", str(error), 1)
         return False
     finish("done", "", 0)
@@ -177,4 +178,4 @@ def _describe(grid: Grid, point: Point, folder: Path) -> None:
         "notebook": grid.notebook.name,
         "settings": point.settings,
     }
-    write_text_whole(folder / POINT_FILE, json.dumps(description, indent=1))
+    write_text_whole(folder / POINT_FILE, json_text(description, indent=1))

@@ -30,6 +30,7 @@ from mvqlab.config import (
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 from mvqlab.pretrained import MissingWeightsError, require_all
+from mvqlab.results import TOLD
 from mvqlab.typed_text import is_text
 
 LABEL = "label"
@@ -334,6 +335,8 @@ def _fitted(name: str, value: Any, notebook: Notebook) -> Any:
     """`value` as the notebook's parameter `name` takes it. Raises ValueError."""
     if name in SET_BY_GRID:
         raise ValueError("is set by the grid itself: leave it out")
+    if name in TOLD:
+        raise ValueError("is a column that every table has: call the parameter something else")
     if name not in notebook.parameters:
         hint = did_you_mean(name, notebook.parameters)
         raise ValueError(f"is no parameter of {notebook.path.name}{hint}")
@@ -349,6 +352,8 @@ def _check_plain(value: Any) -> None:
             _check_plain(inner)
     elif not isinstance(value, str | bool | int | float | None):
         raise ValueError(f"is read by YAML as a {type(value).__name__} ({value}): put it in quotes")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"is {value}, which no JSON file can hold: give a number, null, or words in quotes")
 
 
 def _config(parameters: Parameters, notebook: Notebook) -> Parameters:

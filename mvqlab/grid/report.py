@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mvqlab import results
-from mvqlab.columns import COLUMNS, as_text, heading
-from mvqlab.files import whole_file, write_text_whole
+from mvqlab.columns import COLUMNS, as_text, heading, printable
+from mvqlab.files import write_text_whole
 from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.spec import Grid, Plot, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 from mvqlab.summary import value_as_text
+from mvqlab.tables import as_latex, as_markdown, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ class Collected(NamedTuple):
 
 def print_plan(path: str | Path, say: Say = print) -> None:
     """Print every point of a grid file with its state and parameters. Runs nothing. Raises GridError."""
+    say = _letters_only(say)
     grid = read_grid(path)
     points = build_points(grid)
     say(f"{grid.path.name}: {grid.content.purpose}")
@@ -52,6 +54,7 @@ def print_plan(path: str | Path, say: Say = print) -> None:
 
 def print_status(path: str | Path, say: Say = print) -> None:
     """Print how far the points of a grid are, from any shell. Raises GridError."""
+    say = _letters_only(say)
     grid = read_grid(path)
     points = build_points(grid)
     folders = folders_of(points, grid.results)
@@ -85,6 +88,7 @@ def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:
 
     Returns the table. Raises GridError or ResultError if there is nothing to collect.
     """
+    say = _letters_only(say)
     collected = collect(path)
     table, folder = collected.table, collected.folder
     say(as_lines(table, collected.parameters, shutil.get_terminal_size().columns))
@@ -163,6 +167,11 @@ def print_columns(say: Say = print) -> None:
         say(f"{name:<30} {column.unit:<12} {column.meaning}")
 
 
+def _letters_only(say: Say) -> Say:
+    """`say` for text with people's words in it, which commands no terminal."""
+    return lambda text: say(printable(text))
+
+
 def _given(point: Point) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in point.parameters.items())
 
@@ -220,21 +229,20 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
     if summary.empty:
         return []
     printed = results.as_paper(summary, plot.by)
-    parts = [f"Mean and half of the 95 % interval over seeds.\n\n{printed.to_markdown(index=False)}"]
+    parts = [f"Mean and half of the 95 % interval over seeds.\n\n{as_markdown(printed)}"]
     paths = [folder / "summary.csv", folder / "summary.md", folder / "summary.tex"]
     if plot.compare is not None:
         parts.append(_comparison(table, plot, metrics, folder))
     if plot.published is not None:
         published = results.published(plot.published).drop(columns="table")
         words = "Published, on other data with other networks: not to be compared with the numbers above."
-        parts.append(f"{words}\n\n{published.fillna('').to_markdown(index=False)}")
+        parts.append(f"{words}\n\n{as_markdown(published)}")
     text = "\n\n".join(parts)
     say(text)
     say("")
-    with whole_file(paths[0]) as path:
-        summary.to_csv(path, index=False)
+    write_csv(summary, paths[0])
     write_text_whole(paths[1], text + "\n")
-    write_text_whole(paths[2], printed.to_latex(index=False))
+    write_text_whole(paths[2], as_latex(printed))
     from mvqlab.plots import save_figure, summary_lines
 
     return [*paths, save_figure(summary_lines(summary, plot.x, plot.hues), folder / "summary.png")]
@@ -244,13 +252,13 @@ def _comparison(table: pd.DataFrame, plot: Plot, metrics: Sequence[str], folder:
     asked = plot.compare
     at = [name for name in plot.by if name != asked.name]
     compared = results.compare(table, asked.name, asked.first, asked.second, at, metrics)
-    with whole_file(folder / "comparison.csv") as path:
-        compared.to_csv(path, index=False)
+    write_csv(compared, folder / "comparison.csv")
+    shown = compared.assign(**{one: [value_as_text(one, value) for value in compared[one]] for one in at})
     words = (
         f"{asked.name} {asked.first} minus {asked.second}, paired by seed, with the 95 % interval. "
         "`is_clear`: zero lies outside."
     )
-    return f"{words}\n\n{compared.to_markdown(index=False, floatfmt='.3g')}"
+    return f"{words}\n\n{as_markdown(shown)}"
 
 
 def _draw(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from mvqlab.files import write_text_whole
+from mvqlab.plain import json_text
 from mvqlab.results import RESULT_FILE, STATUS_FILE, read_json
 
 EXECUTED_FILE = "executed.ipynb"
@@ -44,7 +44,7 @@ def now() -> str:
 
 def write_status(folder: Path, status: Status) -> None:
     """Write `status` to the point's folder, whole."""
-    write_text_whole(folder / STATUS_FILE, json.dumps(asdict(status), indent=1))
+    write_text_whole(folder / STATUS_FILE, json_text(asdict(status), indent=1))
 
 
 def read_status(folder: Path) -> Status | None:

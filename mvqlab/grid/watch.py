@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from mvqlab.columns import printable
 from mvqlab.progress import PROGRESS_FILE
 from mvqlab.results import read_json
 
@@ -65,14 +66,14 @@ class Board:
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
-        print(f"{self._wiped()}{text}", file=self.stream, flush=True)
+        print(f"{self._wiped()}{printable(text)}", file=self.stream, flush=True)
 
     def show(self, lines: Sequence[str]) -> None:
         """Write `lines` over the ones shown before; nothing where there is no terminal."""
         if not self.is_terminal:
             return
         width = shutil.get_terminal_size().columns - 1
-        self.stream.write(self._wiped() + "\n".join(line[:width] for line in lines))
+        self.stream.write(self._wiped() + "\n".join(printable(line)[:width] for line in lines))
         self.stream.flush()
         self._n_lines = len(lines)
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvqlab.plots.trade_off import LINES, MARKERS
+from mvqlab.plots.words import as_written
 
 COLUMNS = 3  # panels beside each other
 
@@ -47,7 +48,7 @@ def _draw(axis: Axes, rows: pd.DataFrame) -> None:
         along = group["guidance"] + 0.02 * reach * (number - (len(names) - 1) / 2)
         look = {"color": colour, "markersize": 5, "capsize": 2.5, "marker": MARKERS[number % len(MARKERS)]}
         style = LINES[number % len(LINES)]
-        axis.errorbar(along, group["share"], ends, label=name, linestyle=style, **look)
+        axis.errorbar(along, group["share"], ends, label=as_written(name), linestyle=style, **look)
     axis.plot([], [], color="0.4", linestyle=":", label="real, after its stage 1")
     axis.set_xlabel(
         "weight of guidance (1: off)\n" + textwrap.fill(f"judged by {rows['judge'].iloc[0]}", 60), fontsize=7

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mvqlab.finite import check_finite
 from mvqlab.pictures import Pictures
+from mvqlab.plots.words import as_written
 
 CELL = 0.95  # inches of an image in a figure
 DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
@@ -63,10 +64,10 @@ def picture_grid(
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(as_written(title), fontsize=10)
     return figure, axes
 
 
 def name_row(axis: Axes, label: str) -> None:
     """Write `label` to the left of the first picture of a row."""
-    axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    axis.set_ylabel(as_written(label), rotation=0, ha="right", va="center", fontsize=8)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mvqlab.files import whole_file
 from mvqlab.plots.class_asked_for import asked_for_over_guidance
 from mvqlab.plots.grid import save_figure
+from mvqlab.tables import write_csv
 
 ALL = "all that are told a class or a caption"
 CLASS_ASKED_FOR = "class_asked_for"
@@ -31,8 +31,7 @@ def make_class_asked_for(folder: Path, model: str = ALL, stage1: str | None = No
         table = pd.concat([table, asked_for(name, stage1)], ignore_index=True).sort_values(
             ["measure", "model", "guidance"]
         )
-        with whole_file(path) as temporary:
-            table.round(DIGITS).to_csv(temporary, index=False)
+        write_csv(table.round(DIGITS), path)
     return [path, save_figure(asked_for_over_guidance(table), path.with_suffix(".png"))]
 
 
@@ -81,7 +80,6 @@ def make_possible_copies(folder: Path, model: str, stage1: str | None = None) ->
     drawn = sample_images(trained.model, trained.stage1, drawing_with(trained.config, 1.0, N_SAMPLES))
     columns = possible_copies(drawn.images, splits, extractor, trained.config.seed)
     path = folder / "possible_copies.csv"
-    with whole_file(path) as temporary:
-        table = pd.DataFrame([{"model": Path(model).name, **columns, "extractor": extractor.name}])
-        table.round(DIGITS).to_csv(temporary, index=False)
+    table = pd.DataFrame([{"model": Path(model).name, **columns, "extractor": extractor.name}])
+    write_csv(table.round(DIGITS), path)
     return [path]

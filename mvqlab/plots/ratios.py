@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mvqlab.columns import heading
 from mvqlab.plots.tables import reach
+from mvqlab.plots.words import as_written
 from mvqlab.summary import compare, groups_of, key_of, summarise, value_as_text
 
 MARKERS = "os^Dv"
@@ -100,7 +101,7 @@ def rate_distortion(
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", ":", "-.")[number % 4],
                 capsize=3,
-                label=value_as_text(hue, kind),
+                label=as_written(value_as_text(hue, kind)),
             )
             _name_ratios(axis, ratios, bits, [row["mean"] for row in rows], above=number == 0)
         axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")

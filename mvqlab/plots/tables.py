@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mvqlab.columns import heading
+from mvqlab.plots.words import as_written
 from mvqlab.summary import groups_of, key_of, value_as_text
 
 MANY = 40  # lines, bars or names that a figure still shows one by one
@@ -20,6 +21,7 @@ MANY = 40  # lines, bars or names that a figure still shows one by one
 def curves(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Figure:
     """`value` over steps, a colour a `run`, a dash a `split`; the mean of rows of the same run and step."""
     shown = table.dropna(subset=[value])
+    shown = shown.assign(run=shown["run"].map(as_written))
     n_entries = shown["run"].nunique() + shown["split"].nunique() + 2
     figure = Figure(figsize=(7, 4 + 0.17 * n_entries), layout="constrained")
     axis = figure.subplots()
@@ -44,6 +46,7 @@ def lines(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: st
     """`y` over `x`, a colour, a dash and a marker for each `hue`."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axis = figure.subplots()
+    table = table.assign(**{hue: table[hue].map(as_written)})
     sns.lineplot(
         table, x=x, y=y, hue=hue, style=hue, palette="colorblind", markers=table[x].nunique() < 25, ax=axis
     )
@@ -57,13 +60,14 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     """One panel of bars a metric (column name -> axis label), one bar a point of the grid."""
     figure = Figure(figsize=(2.6 * len(columns) + 1.6, 0.42 * len(table) + 1.4), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(columns), sharey=True))
+    named = table.assign(label=table["label"].map(as_written))
     for axis, (column, label) in zip(panels, columns.items(), strict=True):
-        sns.barplot(table, x=column, y="label", hue="label", palette="colorblind", ax=axis, legend=False)
-        axis.set(xlabel=label, ylabel="")
+        sns.barplot(named, x=column, y="label", hue="label", palette="colorblind", ax=axis, legend=False)
+        axis.set(xlabel=as_written(label), ylabel="")
         for bars in axis.containers:
             axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
         axis.margins(x=0.2)
-    figure.suptitle(title)
+    figure.suptitle(as_written(title))
     return figure
 
 
@@ -91,7 +95,7 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=not is_number).flat)
     for axis, metric in zip(panels, metrics, strict=False):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number)
-        value, across = heading(metric), heading(x)
+        value, across = as_written(heading(metric)), as_written(heading(x))
         axis.set(xlabel=across if is_number else value, ylabel=value if is_number else "")
         axis.grid(alpha=0.3)
     for axis in panels[len(metrics) :]:
@@ -132,7 +136,7 @@ def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_n
         points = (along, means, ends, None) if is_number else (means, along, None, ends)
         axis.errorbar(
             *points,
-            label=", ".join(value_as_text(hue, value) for hue, value in zip(hues, name, strict=True)),
+            label=as_written(", ".join(map(value_as_text, hues, name))),
             color=sns.color_palette("colorblind")[number % 10],
             marker="os^Dv"[number % 5],
             linestyle="-" if is_number else "",
@@ -141,7 +145,7 @@ def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_n
     if not is_number:
         step = -(-len(values) // MANY)  # where names would lie on each other, each second or third is written
         written = range(0, len(values), step)
-        axis.set_yticks(list(written), [value_as_text(x, values[place]) for place in written])
+        axis.set_yticks(list(written), [as_written(value_as_text(x, values[place])) for place in written])
 
 
 def metric_spread(table: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> Figure:
@@ -153,9 +157,9 @@ def metric_spread(table: pd.DataFrame, columns: Mapping[str, str], title: str = 
         axis.hist(values, bins=40, color=sns.color_palette("colorblind")[0])
         if len(values):
             axis.axvline(values.median(), color="black", linestyle="--", linewidth=1, label="median")
-        axis.set(xlabel=label, ylabel="points" if axis is panels[0] else "")
+        axis.set(xlabel=as_written(label), ylabel="points" if axis is panels[0] else "")
         axis.legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(as_written(title), fontsize=10)
     return figure
 
 
@@ -183,7 +187,7 @@ def reach(summary: pd.DataFrame) -> np.ndarray:
 
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """A benchmark's table: how many times faster each way is than its reference, on a log axis."""
-    names = table["work"] + ": " + table["way"]
+    names = (table["work"] + ": " + table["way"]).map(as_written)
     figure = Figure(figsize=(10, 0.3 * len(table) + 1.2), layout="constrained")
     axis = figure.subplots()
     sns.barplot(

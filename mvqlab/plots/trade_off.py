@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from mvqlab.plots.words import as_written
+
 MARKERS = "osD^vP"
 LINES = ["-", "--", ":", "-."]
 
@@ -49,11 +51,11 @@ def trade_off(
         axis.errorbar(rows[x], rows[y], _reach(rows, y), _reach(rows, x), linestyle=line, **bars, **look)
         look |= {"marker": MARKERS[number % len(MARKERS)], "s": 46, "linewidth": 1.4, "zorder": 3}
         is_front = rows["is_front"] if "is_front" in rows else pd.Series(True, index=rows.index)
-        axis.scatter(rows[x][is_front], rows[y][is_front], label=name, **look)
+        axis.scatter(rows[x][is_front], rows[y][is_front], label=as_written(name), **look)
         axis.scatter(rows[x][~is_front], rows[y][~is_front], **look).set_facecolor("white")
         offset = (6, 5) if number else (-5, -12)
         for place, words in zip(rows[[x, y]].to_numpy(), rows[label], strict=True):
-            axis.annotate(str(words), tuple(place), offset, textcoords="offset points", fontsize=8)
+            axis.annotate(as_written(words), tuple(place), offset, textcoords="offset points", fontsize=8)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.set_title(title, fontsize=10)
     axis.grid(alpha=0.3)
@@ -94,7 +96,7 @@ def rounds(seconds: Mapping[str, Sequence[float]], xlabel: str, title: str = "")
         axis.scatter(values, np.full(len(values), place), s=18, color="black", zorder=3)
         axis.annotate(f"{np.median(values):.3g}", (max(values), place), (7, 0),
                       textcoords="offset points", va="center", fontsize=8)  # fmt: skip
-    axis.set_yticks(range(len(seconds)), list(seconds))
+    axis.set_yticks(range(len(seconds)), [as_written(name) for name in seconds])
     axis.invert_yaxis()
     axis.set(xlabel=xlabel, xlim=(0.0, 1.15 * max(max(values) for values in seconds.values())))
     axis.set_title(title, fontsize=10)
