@@ -16,6 +16,7 @@ from mvqlab.grid.spec import Grid, read_grid
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 TOY = NOTEBOOKS / "toy.ipynb"
+PATIENCE = 600.0  # seconds for what must happen, however busy the machine is; only what never does takes it
 
 
 def write_grid(folder: Path, **entries: Any) -> Path:
@@ -41,16 +42,21 @@ def start_grid(path: Path, *arguments: str) -> subprocess.Popen[str]:
 def run_grid_process(path: Path, *arguments: str) -> tuple[int, str]:
     """Exit code and words of ``mvqlab grid run``."""
     process = start_grid(path, *arguments)
-    words, _ = process.communicate(timeout=120)
+    words, _ = process.communicate(timeout=PATIENCE)
     return process.returncode, words
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until `holds()`; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def tell(folder: Path) -> None:
+    """Let a toy point with `how` "until told" in `folder` go on."""
+    (folder / "told").touch()
 
 
 def attempts(folder: Path) -> list[int]:

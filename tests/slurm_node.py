@@ -100,7 +100,7 @@ def _free_port() -> int:
         return one.getsockname()[1]
 
 
-def _wait_for(holds, seconds: float = 60) -> None:
+def _wait_for(holds, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

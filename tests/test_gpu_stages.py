@@ -79,7 +79,10 @@ def test_the_transcription_computes_what_ours_does() -> None:
     torch.testing.assert_close(transcribe(stage2).loss(pairs).total, loss, atol=1e-4, rtol=1e-4)
 
 
-def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(tmp_path: Path, capsys) -> None:
+def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mvqlab.gpu.report.LEAST", 0.1)
     seen: list[int] = []
 
     def fail(report: Report) -> None:
@@ -95,8 +98,8 @@ def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(tmp_path:
             time.sleep(0.05)
 
     report = Report(tmp_path, "check")
-    parts = [Part("fails", 9.0, fail), Part("looks", 9.0, look), Part("too long", 3.2, dawdle)]
-    run_parts(report, [*parts, Part("no time", 1.0, fail)], 60.0)
+    parts = [Part("fails", 600.0, fail), Part("looks", 600.0, look), Part("too long", 0.2, dawdle)]
+    run_parts(report, [*parts, Part("no time", 0.05, fail)], 3600.0)
     assert seen == [2]
     outcomes = {row.name: row.outcome for row in report.rows}
     assert outcomes == {

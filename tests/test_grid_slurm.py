@@ -48,13 +48,13 @@ class TestOnARealNode:
         path, (good, bad) = points_of(tmp_path, **entries)
         array, words = submitted(path, resources={"parallel": 1})
         assert f"scancel {array}" in words and "2 points submitted" in words
-        wait_until(lambda: state_of(good) == "done" and state_of(bad) == "failed", 120)
+        wait_until(lambda: state_of(good) == "done" and state_of(bad) == "failed")
         assert read_status(bad).why == "ArithmeticError: two lines of trouble"
         assert submitted(path)[0] == "", "the failed point waits for retry_failed"
-        wait_until(lambda: queue() == "", 60)
+        wait_until(lambda: queue() == "")
 
         assert submitted(path, retry_failed=True)[0]
-        wait_until(lambda: len(attempts(bad)) == 2 and state_of(bad) == "failed", 120)
+        wait_until(lambda: len(attempts(bad)) == 2 and state_of(bad) == "failed")
         assert len(attempts(good)) == 1
 
     def test_a_job_trains(self, node, tmp_path):
@@ -64,7 +64,7 @@ class TestOnARealNode:
         sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 2}
         path, (folder,) = points_of(tmp_path, notebook=str(notebook), base=sizes, seeds=[0])
         submitted(path)
-        wait_until(lambda: state_of(folder) in ("done", "failed"), 180)
+        wait_until(lambda: state_of(folder) in ("done", "failed"))
         assert state_of(folder) == "done", read_status(folder)
 
     def test_a_killed_job_and_a_cancelled_one_lose_nothing_that_is_done(self, node, tmp_path):
@@ -77,17 +77,17 @@ class TestOnARealNode:
             ],
         )
         array, _ = submitted(path, resources={"cpus": 1})
-        wait_until(lambda: attempts(killed) and attempts(cancelled), 120)
+        wait_until(lambda: attempts(killed) and attempts(cancelled))
         (process,) = _processes_of(path, index=0)
         os.kill(process, signal.SIGKILL)
         subprocess.run(["scancel", f"{array}_1"], check=True)
-        wait_until(lambda: state_of(done) == "done", 120)
-        wait_until(lambda: queue() == "", 60)
+        wait_until(lambda: state_of(done) == "done")
+        wait_until(lambda: queue() == "")
         assert state_of(killed) == "interrupted"
         assert state_of(cancelled) in ("stopped", "interrupted")
 
         submitted(path)
-        wait_until(lambda: state_of(killed) == state_of(cancelled) == "done", 120)
+        wait_until(lambda: state_of(killed) == state_of(cancelled) == "done")
         assert [len(attempts(folder)) for folder in (killed, cancelled, done)] == [2, 2, 1]
 
     def test_more_points_than_an_array_holds_go_into_several(self, node, tmp_path, monkeypatch):
@@ -96,14 +96,14 @@ class TestOnARealNode:
         path, folders = points_of(tmp_path, base={"steps": 1}, seeds=[0, 1, 2])
         arrays, words = submitted(path)
         assert len(arrays.split()) == 2 and f"scancel {arrays}" in words
-        wait_until(lambda: [state_of(folder) for folder in folders] == ["done"] * 3, 120)
+        wait_until(lambda: [state_of(folder) for folder in folders] == ["done"] * 3)
         assert [len(attempts(folder)) for folder in folders] == [1, 1, 1]
 
     def test_a_job_whose_time_is_up_says_so(self, node, tmp_path):
         """SLURM looks at its clock twice a minute, and warns at once where a job asked for one minute."""
         path, (folder,) = points_of(tmp_path, points=[{"how": "slowly at first"}])
         submitted(path, resources={"minutes": 1})
-        wait_until(lambda: queue() == "", 120)
+        wait_until(lambda: queue() == "")
         assert read_status(folder).why == "time limit: the scheduler's time was up"
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 NUMBERS, CLOCK, RASTER_CLOCK = "#mvqlab-numbers-a", "#mvqlab-clock-stackformer", "#mvqlab-clock-raster"
 PICTURE = "img[alt^='reconstruction']"
 CLOCK_TIME = r" · \d+ ms"
-PATIENCE = 120_000  # milliseconds: the machine may be busy with other tests
+PATIENCE = 600_000  # milliseconds: the machine may be busy with other tests
 
 CELL = """import warnings
 warnings.simplefilter("ignore")
@@ -123,26 +123,33 @@ def test_the_slider_moves_and_the_picture_changes(page: Any) -> None:
 
 
 def test_dragging_fast_leaves_no_queue(page: Any) -> None:
-    """Forty moves at once: what is shown at the end is the last of them, and nothing comes after it."""
+    """Forty moves at once: what is shown falls to the last of them, and the next move follows upon that.
+
+    Drawings come in the order in which they were asked for: one that was left in a queue would stand
+    between the last of the forty and the move after it, however fast the machine is.
+    """
     open_tab(page, "Mask explorer")
     focus_slider(page)
     page.keyboard.press("Home")
     page.wait_for_function(f"document.querySelector('{NUMBERS}').innerText.startsWith('256 of 256')")
     page.evaluate(
         """selector => {
-            window.drawn = 0;
+            window.shown = [256];
             const box = document.querySelector(selector).parentElement;
-            new MutationObserver(() => window.drawn++).observe(box, { childList: true });
+            new MutationObserver(() => {
+                const codes = parseInt(document.querySelector(selector)?.innerText);
+                if (codes && codes !== window.shown.at(-1)) window.shown.push(codes);
+            }).observe(box, { childList: true });
         }""",
         NUMBERS,
     )
     for _ in range(40):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"document.querySelector('{NUMBERS}').innerText.startsWith('154 of 256')")
-    drawn = page.evaluate("window.drawn")
-    page.wait_for_timeout(500)
-    assert codes(page.inner_text(NUMBERS)) == 154  # (1 - 0.40) * 256
-    assert 1 <= drawn == page.evaluate("window.drawn") <= 40
+    page.wait_for_function("window.shown.at(-1) === 154")  # (1 - 0.40) * 256
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("window.shown.at(-1) === 156")
+    *dragged, after = page.evaluate("window.shown")
+    assert dragged == sorted(set(dragged), reverse=True) and (dragged[-1], after) == (154, 156)
 
 
 def test_an_own_picture_is_shown_and_a_broken_one_gives_its_message(page: Any, tmp_path: Path) -> None:
