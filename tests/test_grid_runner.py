@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -238,8 +239,10 @@ def test_a_point_whose_scheduler_says_that_time_is_nearly_up_says_so_and_ends_it
 
 
 def _is_halted(engine: subprocess.Popen[str]) -> bool:
-    family = psutil.Process(engine.pid).children(recursive=True)
-    return any(member.status() == psutil.STATUS_STOPPED for member in family)
+    with suppress(psutil.NoSuchProcess):  # one that ended while it was looked at
+        family = psutil.Process(engine.pid).children(recursive=True)
+        return any(member.status() == psutil.STATUS_STOPPED for member in family)
+    return False
 
 
 @pytest.mark.slow
