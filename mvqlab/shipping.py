@@ -36,11 +36,12 @@ from mvqlab.results import environment
 from mvqlab.sampling import sample_images
 from mvqlab.shipped import CARD, FOLDER, load_shipped_stage1
 from mvqlab.training import load_settings, load_stage1, load_stage2
-from mvqlab.training.checkpoint import save_weights
+from mvqlab.training.checkpoint import load_weights, save_weights
 from mvqlab.yaml_files import read_yaml
 
 PLAN = FOLDER / "plan.yaml"
 FEW = 5000  # training images: a transformer can learn so few by heart, so its card says whether it copies
+LARGE = 2_000_000  # parameters: larger models are shipped in 8 bits
 JUDGED_RATIOS = (0.5, 0.75)  # of a model that serves every mask ratio
 LICENCES = {  # of data that others have made, and what it asks of whoever shows what a model makes of them
     "emoji": "trained on OpenMoji drawings, CC BY-SA 4.0: pictures from it are shared alike, with credit",
@@ -75,8 +76,8 @@ def planned_facts(name: str) -> Facts | None:
 def ship(run: Path, name: str, facts: Facts) -> Path:
     """Put the trained model in the folder `run` among the shipped ones, with a card; returns its folder.
 
-    What the card measures, it measures on the weights as shipped, in half precision. Raises CheckpointError,
-    ShippedError, DataError.
+    What the card measures, it measures on the weights as shipped, in half precision or in 8 bits. Raises
+    CheckpointError, ShippedError, DataError.
     """
     config, folder = load_settings(run), FOLDER / name
     splits = build_splits(config.data)
@@ -86,8 +87,9 @@ def ship(run: Path, name: str, facts: Facts) -> Path:
             write_text_whole(folder / file, (run / file).read_text(encoding="utf-8"))
     with whole_file(folder / "config.yaml") as path:
         save_config(config, path)
-    save_weights(model.half(), folder / "weights.safetensors", shipped=name)
-    model.float()
+    path, is_large = folder / "weights.safetensors", n_parameters(model) > LARGE
+    save_weights(model.half(), path, in_8_bits=is_large, shipped=name)
+    load_weights(model.float(), path)
     metrics = _judged(model, of_stage1, splits, config, pd.read_csv(run / "curves.csv"))
     content = _card(facts, config, splits, model, metrics, pd.read_csv(run / "curves.csv"))
     write_text_whole(
@@ -174,7 +176,7 @@ def _card(
         "machine": facts.machine,
         "seed": config.seed,
         "parameters": n_parameters(model),
-        "weights": "float16",
+        "weights": "8 bits, a scale a row" if n_parameters(model) > LARGE else "float16",
         "made_with": made_with,
         "metrics": {key: round(v, 5) if isinstance(v, float) else v for key, v in metrics.items()},
     }

@@ -36,7 +36,7 @@ def test_they_are_all_there_and_small() -> None:
         assert {f"{data}_stackformer", f"{data}_raster"} <= set(STAGE2)
     assert {"emoji_stackformer", "simple_captions"} <= set(STAGE2)
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
-    assert size < 35e6
+    assert size < 30e6
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -25,6 +25,7 @@ from torch import nn
 
 from mvqlab.config import Config, load_config, save_config
 from mvqlab.files import whole_file
+from mvqlab.packed_weights import packed, unpacked
 from mvqlab.saved_tensors import ProgramFileError, load_tensors
 
 
@@ -36,9 +37,10 @@ class DamagedStateWarning(UserWarning):
     """The newest training state cannot be read, so the one before it is used."""
 
 
-def save_weights(model: nn.Module, path: Path, **notes: Any) -> None:
-    """Write the weights of `model` to `path`, with `notes` in the file's header."""
+def save_weights(model: nn.Module, path: Path, *, in_8_bits: bool = False, **notes: Any) -> None:
+    """Write the weights of `model` to `path`, with `notes` in the file's header; see `packed_weights`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = packed(tensors) if in_8_bits else tensors
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in notes.items()})
 
@@ -48,7 +50,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if not path.exists():
         raise CheckpointError(f"no weights at {path}: train that model first, or name another folder")
     try:
-        tensors = load_file(path)
+        tensors = unpacked(load_file(path))
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): train again, or restore the file") from None
     try:
