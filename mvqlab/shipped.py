@@ -4,8 +4,8 @@
     stackformer = load_shipped_stage2("fashion_stackformer")    # predicts the pairs of that MQ-VAE
 
 Each lies in `mvqlab/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
-half precision, large ones in 8 bits (see `packed_weights`), and `card.yaml`: what it was trained on, how long,
-at which commit, and how good it is. `mvqlab.shipping` makes one from a run.
+half precision, large ones in 8 bits (see `packed_weights`), and `card.yaml`: what it was trained on, how
+long, at which commit, and how good it is. `mvqlab.shipping` makes one from a run.
 """
 
 from __future__ import annotations
