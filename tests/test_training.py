@@ -349,6 +349,26 @@ def test_a_damaged_state_is_named_and_the_one_before_is_used(tmp_path: Path, spl
     assert_same(whole, train_stage1(config, tmp_path, splits=splits, resume=True))
 
 
+def test_a_run_that_diverges_writes_nothing(tmp_path: Path, splits: Splits) -> None:
+    """Nothing is logged before the save, so it is this that must notice."""
+    config = tiny("stage1.log_every=100", "stage1.checkpoint_every=2", "stage1.learning_rate=1e30")
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train_stage1(config, tmp_path, splits=splits)
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["progress.json"])
+
+
+def test_a_stage1_that_is_not_finite_neither_encodes_nor_serves_stage2(
+    tmp_path: Path, splits: Splits
+) -> None:
+    stage1 = build_stage1(tiny()).eval()
+    with torch.no_grad():
+        stage1.encoder.conv_in.weight[0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"encoder\.conv_in\.weight"):
+        train_stage2(tiny(), stage1, tmp_path, splits=splits)
+    with pytest.raises(CheckpointError, match=r"encoder\.conv_in\.weight"):
+        tokenise(stage1, splits.validation)
+
+
 def run_train(
     *arguments: str, processes: int = 1, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from mvqlab.training.launch import LaunchError, make_fabric
+from mvqlab.config import ConfigError
+from mvqlab.training.launch import LaunchError, check_precision, make_fabric
 
 NAMES = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "GROUP_RANK", "MASTER_PORT")
 
@@ -41,3 +43,19 @@ def test_one_process_needs_no_launcher(told: dict[str, str], monkeypatch: pytest
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     assert make_fabric().world_size == 1
+
+
+def test_without_a_gpu_16_mixed_is_refused_as_bf16_would_run_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"16-mixed needs a GPU.*bf16-mixed"):
+        make_fabric("16-mixed")
+    check_precision("16-mixed", has_gpu=True)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_the_precision_that_runs_is_the_one_asked_for(precision: str) -> None:
+    images, weights = torch.ones(3, 5), torch.ones(5, 2)
+    with make_fabric(precision).autocast():
+        assert (images @ weights).dtype == (torch.float32 if precision == "32-true" else torch.bfloat16)

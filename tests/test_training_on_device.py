@@ -344,3 +344,11 @@ def test_a_run_that_goes_on_from_weights_begins_where_they_ended(tmp_path: Path)
     )
     # the weights stand still at this rate; the codebook follows the same features
     assert second.held_out["psnr"] == pytest.approx(first.held_out["psnr"], abs=0.5)
+
+
+def test_a_precision_that_would_not_run_is_refused(tmp_path: Path) -> None:
+    images = pictures(8)
+    with pytest.raises(ConfigError, match="16-mixed"):
+        train_stage1_on_device(
+            toy("stage1.precision=16-mixed"), StoredImages(images), images, tmp_path, 1.0, say=silent
+        )

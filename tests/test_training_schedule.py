@@ -8,19 +8,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mvqlab.config import ConfigError, Stage1Config, load_config
 from mvqlab.training.checkpoint import (
     CheckpointError,
+    DamagedStateWarning,
     load_settings,
     load_state,
     load_weights,
+    not_finite,
     save_state,
     save_weights,
 )
 from mvqlab.training.curves import Curves, DamagedCurvesWarning
 from mvqlab.training.loop import is_due, run_steps
-from mvqlab.training.schedule import learning_rate
+from mvqlab.training.schedule import ScheduleWarning, learning_rate, tell_of_other_schedule
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:
@@ -73,6 +76,19 @@ def test_a_least_rate_above_the_rate_is_refused() -> None:
         load_config("shapes32", ["stage2.min_learning_rate=1"])
 
 
+def test_a_run_that_is_lengthened_is_told_by_how_much_its_rate_springs_up() -> None:
+    """The cosine had come to 0 after 100 steps; over 200 it is half way down there."""
+    before, now = (Stage1Config(steps=steps, learning_rate=8.2e-4, warmup_steps=0) for steps in (100, 200))
+    with pytest.warns(ScheduleWarning, match=r"100 steps.*200.*step 101 on it is 0\.00041, not 0,"):
+        tell_of_other_schedule(before, now, 100)
+    with pytest.warns(ScheduleWarning, match=r"step 51 on"):  # before its end, and with fewer
+        tell_of_other_schedule(now, before, 50)
+    tell_of_other_schedule(now, before, 100)  # no step is left to take
+    tell_of_other_schedule(before, before, 60)
+    unchanged = {"cosine": False}
+    tell_of_other_schedule(before.model_copy(update=unchanged), now.model_copy(update=unchanged), 100)
+
+
 def test_things_are_due_at_their_interval_and_at_the_end() -> None:
     assert [step for step in range(1, 11) if is_due(step, 4, 10)] == [4, 8, 10]
     assert [step for step in range(1, 11) if is_due(step, 0, 10)] == [10]
@@ -122,6 +138,67 @@ def test_a_resumed_loop_goes_on_with_the_curves(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="learning_rate"):
         loop(tmp_path, 4, loss=float("nan"))
+
+
+def test_a_run_whose_loss_is_not_finite_is_not_saved_though_nothing_is_logged(tmp_path: Path) -> None:
+    saved = []
+    for name in ("loss", "discriminator"):
+        with pytest.raises(FloatingPointError, match=f"step 6: the loss.*{'' if name == 'loss' else name}"):
+            run_steps(
+                "test",
+                Stage1Config(steps=9, log_every=100, checkpoint_every=3),
+                0,
+                take_step=lambda n, name=name: {
+                    "loss": torch.ones(()),
+                    name: torch.tensor([1.0, torch.nan][n > 3]),
+                },
+                validate=lambda: {"loss": torch.tensor(2.0)},
+                save=saved.append,
+                curves=Curves(tmp_path),
+                folder=tmp_path,
+            )
+    assert saved == [3, 3]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path, bad: float) -> None:
+    model, path = torch.nn.Linear(3, 5), tmp_path / "weights.safetensors"
+    save_weights(model, path)
+    good = path.read_bytes()
+    with torch.no_grad():
+        model.bias[2] = bad
+    with pytest.raises(FloatingPointError, match="bias"):
+        save_weights(model, path)
+    assert path.read_bytes() == good
+    save_file(model.state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors holds NaN.*bias"):
+        load_weights(torch.nn.Linear(3, 5), path)
+
+
+def test_resume_falls_back_on_the_last_finite_state(tmp_path: Path) -> None:
+    """Older versions wrote states that had diverged; with two of them there is nothing to go on from."""
+    path = tmp_path / "state.pt"
+    save_state({"stage": 1, "step": 3, "model": {"weight": torch.ones(2)}}, path)
+    diverged = {
+        "stage": 1,
+        "step": 6,
+        "optimiser": {"state": {0: {"exp_avg": torch.tensor([0.0, torch.nan])}}},
+    }
+    with pytest.raises(FloatingPointError, match=r"optimiser\.state\.0\.exp_avg"):
+        save_state(diverged, path)
+    assert load_state(path, stage=1, last_step=9)["step"] == 3
+    path.rename(tmp_path / "state.previous.pt")
+    torch.save(diverged, path)
+    with pytest.warns(DamagedStateWarning, match=r"exp_avg.*goes on from .*previous"):
+        assert load_state(path, stage=1, last_step=9)["step"] == 3
+    torch.save(diverged, tmp_path / "state.previous.pt")
+    with pytest.raises(CheckpointError, match="train afresh"):
+        load_state(path, stage=1, last_step=9)
+
+
+def test_a_threshold_that_no_step_has_set_yet_is_no_fault() -> None:
+    assert not_finite({"model": {"mask.threshold": torch.tensor(torch.nan)}}) == []
+    assert not_finite({"model": {"mask.threshold": torch.tensor(torch.inf)}}) == ["model.mask.threshold"]
 
 
 def test_weights_come_back_and_damage_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ of all processes itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -36,6 +38,15 @@ def sum_over_ranks(number: Tensor) -> Tensor:
     total = number.clone()
     dist.all_reduce(total)
     return total
+
+
+def from_every_rank(thing: Any) -> list[Any]:
+    """Every process's `thing`, of plain containers, numbers and tensors on the CPU, in the order of ranks."""
+    if not is_distributed():
+        return [thing]
+    things: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(things, thing)
+    return things
 
 
 def from_first_rank(tensor: Tensor) -> Tensor:

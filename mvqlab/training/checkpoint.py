@@ -15,16 +15,18 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mvqlab.config import Config, load_config, save_config
 from mvqlab.files import whole_file
+from mvqlab.models.ranks import from_every_rank
 from mvqlab.packed_weights import packed, unpacked
 from mvqlab.saved_tensors import ProgramFileError, load_tensors
 
@@ -34,11 +36,51 @@ class CheckpointError(RuntimeError):
 
 
 class DamagedStateWarning(UserWarning):
-    """The newest training state cannot be read, so the one before it is used."""
+    """The newest training state cannot be read or is not finite, so the one before it is used."""
+
+
+UNSET = "threshold"  # of masks with budgets: NaN until its first training step
+
+
+def not_finite(holder: Any, name: str = "") -> list[str]:
+    """Names of the tensors in `holder`, nested dicts and lists, that hold NaN or infinities."""
+    if isinstance(holder, Tensor):
+        is_fine = not holder.is_floating_point() or bool(holder.isfinite().all())
+        is_unset = name.rpartition(".")[2] == UNSET and bool(holder.isnan().all())
+        return [] if is_fine or is_unset else [name]
+    inside = holder.items() if isinstance(holder, dict) else enumerate(holder) if _is_list(holder) else ()
+    return [found for key, value in inside for found in not_finite(value, f"{name}.{key}".lstrip("."))]
+
+
+def _is_list(holder: Any) -> bool:
+    return isinstance(holder, list | tuple)
+
+
+def check_finite_tensors(holder: Any, what: str) -> None:
+    """Raise FloatingPointError if a tensor in `holder` (see `not_finite`), which is `what`, is not finite."""
+    if names := not_finite(holder):
+        raise FloatingPointError(
+            f"{what}: {len(names)} of its tensors hold NaN or infinities, {names[0]} among them, so it is "
+            "not written; what was saved before is as it was. Try a lower learning_rate, a gradient_clip, or "
+            "precision 32-true"
+        )
+
+
+def check_finite_model(model: nn.Module, what: str) -> None:
+    """Raise CheckpointError if a weight of `model`, which is `what`, is NaN or infinite."""
+    if names := not_finite(model.state_dict()):
+        raise CheckpointError(
+            f"{what} holds NaN or infinities in {len(names)} of its tensors, {names[0]} among them: its "
+            "training diverged, so train it again, at a lower learning_rate"
+        )
 
 
 def save_weights(model: nn.Module, path: Path, *, in_8_bits: bool = False, **notes: Any) -> None:
-    """Write the weights of `model` to `path`, with `notes` in the file's header; see `packed_weights`."""
+    """Write the weights of `model` to `path`, with `notes` in the file's header; see `packed_weights`.
+
+    Raises FloatingPointError, and writes nothing, if one is NaN or infinite.
+    """
+    check_finite_tensors(model.state_dict(), f"the model for {path}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = packed(tensors) if in_8_bits else tensors
     with whole_file(path) as temporary:
@@ -46,7 +88,10 @@ def save_weights(model: nn.Module, path: Path, *, in_8_bits: bool = False, **not
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill `model` from `path`. Raises CheckpointError if the file is missing, damaged or does not fit."""
+    """Fill `model` from `path`.
+
+    Raises CheckpointError if the file is missing, damaged or not finite, or does not fit.
+    """
     if not path.exists():
         raise CheckpointError(f"no weights at {path}: train that model first, or name another folder")
     try:
@@ -57,6 +102,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{path} holds another model than the settings beside it: {error}") from None
+    check_finite_model(model, str(path))
 
 
 def tensor_shape(path: Path, name: str) -> list[int]:
@@ -86,6 +132,11 @@ def load_settings(folder: Path) -> Config:
     return load_config(path)
 
 
+def settings_before(folder: Path) -> Config | None:
+    """The settings with which the run in `folder` was last saved; None if it has lost them."""
+    return load_settings(folder) if (folder / "config.yaml").exists() else None
+
+
 FREE = {"preset", "evaluation", "sampling", "workers", "cache_tokens", "root", "captions", "skip_bad"}
 FREE |= {"log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "steps", "precision"}
 
@@ -96,10 +147,11 @@ def check_same_run(config: Config, folder: Path, stage: str) -> None:
     Settings that change neither the model nor what it has learned so far may differ. Raises
     CheckpointError, naming each that does and may not.
     """
-    if not (folder / "config.yaml").exists():
+    settings = settings_before(folder)
+    if settings is None:
         return
     later = {"stage1": ["stage2", "transformer"], "stage2": ["stage1", "loss", "discriminator"]}[stage]
-    before, now = _flat(load_settings(folder), skip=later), _flat(config, skip=later)
+    before, now = _flat(settings, skip=later), _flat(config, skip=later)
     changed = [f"  {key}: was {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
     if changed:
         raise CheckpointError(
@@ -118,20 +170,37 @@ def _flat(config: Config, skip: list[str]) -> dict[str, Any]:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of torch's generators."""
+    """The state of torch's generators in the first process and, as "others", in those that train with it.
+
+    All processes of a training must call this together.
+    """
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": devices}
+    first, *others = from_every_rank({"cpu": torch.get_rng_state(), "cuda": devices})
+    return {**first, "others": others} if others else first
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put torch's generators back to `state`."""
+def set_random_state(state: dict[str, Any], rank: int = 0) -> None:
+    """Put torch's generators back to what process number `rank` had in `state`.
+
+    They stay as they are in a process of which it knows nothing: fewer were there when it was written, or an
+    older version wrote it.
+    """
+    if rank > 0:
+        others = state.get("others", [])
+        if rank > len(others):
+            return
+        state = others[rank - 1]
     torch.set_rng_state(state["cpu"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a training state, nested dicts and lists of tensors and numbers; the one there is kept beside."""
+    """Write a training state, nested dicts and lists of tensors and numbers; the one there is kept beside.
+
+    Raises FloatingPointError, and writes nothing, if a tensor in it is not finite.
+    """
+    check_finite_tensors(state, f"the training state for {path}")
     with whole_file(path) as temporary:
         torch.save(state, temporary)
         if path.exists():
@@ -145,7 +214,7 @@ def has_state(folder: Path | str) -> bool:
 
 
 def load_state(path: Path, stage: int, last_step: int) -> dict[str, Any]:
-    """Read a training state or, where that is damaged, the one before it, with a DamagedStateWarning.
+    """Read a training state; where it is damaged or not finite the one before, with a DamagedStateWarning.
 
     Raises CheckpointError if there is none, none that can be read, if it is of the other `stage`, or beyond
     the run's `last_step`.
@@ -165,13 +234,16 @@ def _newest_state(path: Path) -> dict[str, Any]:
     previous = _previous(path)
     if not path.exists() and not previous.exists():
         raise CheckpointError(f"nothing to resume: there is no training state at {path}")
+    newest = path if path.exists() else previous
     try:
-        return _read_state(path if path.exists() else previous)
+        return _read_state(newest)
     except CheckpointError as error:
-        if not (path.exists() and previous.exists()):
+        if newest == previous or not previous.exists():
             raise
         # out of the way, or the next save would put it in the place of the good one
-        damaged = path.rename(path.with_name(f"{path.stem}.damaged{path.suffix}"))
+        damaged = path.with_name(f"{path.stem}.damaged{path.suffix}")
+        with suppress(FileNotFoundError):  # where another process of this training was quicker
+            path.rename(damaged)
         words = f"{error}; it is now {damaged.name}, and the run goes on from {previous}"
         warnings.warn(words, DamagedStateWarning, stacklevel=2)
         return _read_state(previous)
@@ -194,4 +266,9 @@ def _read_state(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or not isinstance(state.get("step"), int):
         raise CheckpointError(f"{path} is no training state of this lab: restore it, or train afresh")
+    if names := not_finite(state):
+        raise CheckpointError(
+            f"{path} holds NaN or infinities in {len(names)} of its tensors, {names[0]} among them: the "
+            "training diverged before it was saved, so train afresh, at a lower learning_rate"
+        )
     return state

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mvqlab.config import Precision
+from mvqlab.config import ConfigError, Precision
+from mvqlab.data.seeds import seed_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,8 +32,10 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
 
     One device, the best there is, unless a launcher (`torchrun`, `fabric run`) started several
     processes and says so in the environment; then data-parallel training over all of them.
-    Several GPUs have not been tried yet. Raises LaunchError where that is half said.
+    Several GPUs have not been tried yet. Raises LaunchError where that is half said, ConfigError (see
+    `check_precision`).
     """
+    check_precision(precision, torch.cuda.is_available())
     fabric_package = _fabric_package()
     environments = import_module(f"{fabric_package.__name__}.plugins.environments")
     world, local = _processes()
@@ -49,6 +52,15 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def check_precision(precision: Precision, has_gpu: bool) -> None:
+    """Raise ConfigError if another `precision` would run than the one asked for, and written down."""
+    if precision == "16-mixed" and not has_gpu:
+        raise ConfigError(
+            "precision=16-mixed needs a GPU of CUDA, and there is none here: set bf16-mixed, which a CPU can "
+            "run in its place, or 32-true"
+        )
 
 
 def _processes() -> tuple[int, int]:
@@ -91,3 +103,13 @@ def _fabric_package() -> ModuleType:
 def seed_everything(seed: int) -> None:
     """Seed torch's generators, from which weights, dropout, random masks and restarts are drawn."""
     torch.manual_seed(seed)
+
+
+def seed_noise(seed: int, rank: int, step: int = 0) -> None:
+    """Let process number `rank` of a training draw other noise than the others, from `step` on.
+
+    To be called once the model is built, as that must be the same in all. The first goes on as it is: it
+    draws what a process by itself would.
+    """
+    if rank > 0:
+        torch.manual_seed(seed_of(seed, "noise", rank, step))

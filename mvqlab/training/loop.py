@@ -36,7 +36,7 @@ def run_steps(
     save(step) writes the run after `step` steps. Losses are read from the device only where they are
     logged, every `options.log_every` steps; `on_step(step, values)` is called then.
 
-    Raises FloatingPointError if a logged loss is not finite.
+    Raises FloatingPointError if a loss that is logged, or that of a step which is to be saved, is not finite.
     """
     began = time.perf_counter() - curves.seconds
     with Progress(title, options.steps, first, folder) as progress:
@@ -53,6 +53,7 @@ def run_steps(
                 held_out = read(validate(), f"{title}, validation after step {done}")
                 curves.add(done, "validation", time.perf_counter() - began, **held_out)
             if is_due(done, options.checkpoint_every, options.steps):
+                read(losses, f"{title}, step {done}")
                 save(done)
             progress.advance(**{name: values[name] for name in ("loss",) if name in values})
 
@@ -79,11 +80,13 @@ def is_due(step: int, every: int, last: int) -> bool:
 
 
 def read(losses: Losses, where: str) -> dict[str, float]:
-    """Losses as numbers. Raises FloatingPointError if their total is not finite."""
+    """Losses as numbers. Raises FloatingPointError if one of them is not finite."""
     values = {name: float(value) for name, value in losses.items()}
-    if not math.isfinite(values["loss"]):
-        raise FloatingPointError(
-            f"{where}: the loss is {values['loss']}. Try a lower learning_rate, a gradient_clip, "
-            "or precision 32-true"
-        )
+    for name, value in values.items():
+        if not math.isfinite(value):
+            named = "loss" if name == "loss" else f"loss '{name}'"
+            raise FloatingPointError(
+                f"{where}: the {named} is {value}. Try a lower learning_rate, a gradient_clip, "
+                "or precision 32-true"
+            )
     return values

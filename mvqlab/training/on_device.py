@@ -31,7 +31,13 @@ from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
 from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
-from mvqlab.training.checkpoint import load_weights, save_settings, save_weights
+from mvqlab.training.checkpoint import (
+    check_finite_model,
+    check_finite_tensors,
+    load_weights,
+    save_settings,
+    save_weights,
+)
 from mvqlab.training.curves import Curves
 from mvqlab.training.device_data import DrawnImages, ImageSource
 from mvqlab.training.launch import seed_everything
@@ -70,6 +76,8 @@ class _Run(ABC):
         device: torch.device,
         compile_blocks: bool,
     ) -> None:
+        if options.precision == "16-mixed":  # there is no scaler in a captured step
+            raise ConfigError("training on a device has no precision=16-mixed: set bf16-mixed, or 32-true")
         self.config, self.options, self.folder, self.device = config, options, folder, device
         self.model = model
         self.average = RunningAverage(model, copy.deepcopy(model), options.weight_average)
@@ -173,7 +181,11 @@ class _Run(ABC):
             torch.cuda.synchronize()
 
     def save(self, seconds: float) -> None:
-        """Validate the average, and write settings, weights and curves, each whole."""
+        """Validate the average, and write settings, weights and curves, each whole.
+
+        Raises FloatingPointError, before anything is written, if a weight is not finite.
+        """
+        check_finite_tensors(self.average.model().state_dict(), f"stage {self.stage}, step {self.n_steps}")
         self.held_out = self.validate()
         self.curves.add(self.n_steps, "validation", seconds, **self.held_out)
         self.curves.save()
@@ -420,6 +432,7 @@ def train_stage2_on_device(
 
     held_out: images (M, 3, H, W) uint8 and their conditions. Else as `train_stage1_on_device`.
     """
+    check_finite_model(stage1, "the stage 1 that was given")
     device = held_out.images.device
     run = _Stage2(config, stage1, source, held_out, n_classes, tokenizer, folder, device, compile_blocks)
     run.train(seconds, within, n_steps, say, on_save)

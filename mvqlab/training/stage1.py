@@ -29,6 +29,7 @@ from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1, quickest_layout
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
+    check_finite_tensors,
     check_same_run,
     load_settings,
     load_state,
@@ -38,11 +39,12 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
     set_random_state,
+    settings_before,
 )
 from mvqlab.training.curves import Curves
-from mvqlab.training.launch import make_fabric, seed_everything
+from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
-from mvqlab.training.schedule import learning_rate, set_learning_rate
+from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,6 +66,8 @@ def train_stage1(
     whenever losses are logged, and `on_model(step, model)` with the model as it would be kept then, in
     evaluation mode; what these raise ends the training. Several processes (`torchrun`) each train on their
     share of every batch.
+
+    Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
 
     Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
     finite. Warns (CodebookWarning) where quantising would begin after the last step.
@@ -166,6 +170,7 @@ class _Run:
 
     def start(self) -> None:
         """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
+        seed_noise(self.config.seed, self.fabric.global_rank)
         self.curves = Curves(self.folder, tensorboard=self.config.stage1.tensorboard)
 
     def load(self) -> None:
@@ -178,29 +183,34 @@ class _Run:
         self.bare_discriminator.load_state_dict(state["discriminator"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        if (before := settings_before(self.folder)) is not None:
+            tell_of_other_schedule(before.stage1, self.config.stage1, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage1.tensorboard)
-        set_random_state(state["random"])
+        seed_noise(self.config.seed, self.fabric.global_rank, self.step)
+        set_random_state(state["random"], self.fabric.global_rank)
 
     def save(self, step: int) -> None:
-        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left."""
+        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left.
+
+        Raises FloatingPointError, before anything is written, if a tensor is not finite.
+        """
+        state = {
+            "stage": 1,
+            "step": step,
+            "model": self.bare.state_dict(),
+            "average": self.average.state_dict(),
+            "discriminator": self.bare_discriminator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "random": random_state(),
+        }
+        check_finite_tensors(state, f"stage 1 after step {step}")
         if not self.fabric.is_global_zero:
             return
         self.curves.save()
         save_settings(self.config, self.folder)
         save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=1)
-        save_state(
-            {
-                "stage": 1,
-                "step": step,
-                "model": self.bare.state_dict(),
-                "average": self.average.state_dict(),
-                "discriminator": self.bare_discriminator.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
-                "random": random_state(),
-            },
-            self.folder / "state.pt",
-        )
+        save_state(state, self.folder / "state.pt")
 
     def train(self, on_step: OnStep | None) -> None:
         """From the current step to the last."""

@@ -24,6 +24,8 @@ from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     CheckpointError,
+    check_finite_model,
+    check_finite_tensors,
     check_same_run,
     load_settings,
     load_state,
@@ -33,13 +35,14 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
     set_random_state,
+    settings_before,
     tensor_shape,
 )
 from mvqlab.training.curves import Curves
-from mvqlab.training.launch import make_fabric, seed_everything
+from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
-from mvqlab.training.schedule import learning_rate, set_learning_rate
+from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
 if TYPE_CHECKING:
@@ -73,12 +76,16 @@ def train_stage2(
     The data set is encoded once, before the first step. `folder`, `resume`, `on_step`, `on_model`: as in
     `train_stage1`.
 
-    Raises CheckpointError if there is nothing to resume, ConfigError if `config` describes another stage 1
-    than `stage1` or an optimiser that this torch lacks, FloatingPointError if the loss stops being finite.
+    Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
+
+    Raises CheckpointError if there is nothing to resume or a weight of `stage1` is not finite, ConfigError if
+    `config` describes another stage 1 than `stage1` or an optimiser that this torch lacks, FloatingPointError
+    if the loss stops being finite.
     """
     folder = Path(folder)
     check_same_stage1(config, stage1.config)
     check_optimiser(config.stage2)
+    check_finite_model(stage1, "the stage 1 that was given")
     fabric = make_fabric(config.stage2.precision)
     splits = splits or build_splits(config.data)
     with torch.device("meta"):  # what does not fit is said before the encoding
@@ -213,6 +220,7 @@ class _Run:
 
     def start(self) -> None:
         """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
+        seed_noise(self.config.seed, self.fabric.global_rank)
         self.curves = Curves(self.folder, tensorboard=self.config.stage2.tensorboard)
 
     def load(self) -> None:
@@ -228,18 +236,17 @@ class _Run:
         self.bare.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if (before := settings_before(self.folder)) is not None:
+            tell_of_other_schedule(before.stage2, self.config.stage2, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
-        set_random_state(state["random"])
+        seed_noise(self.config.seed, self.fabric.global_rank, self.step)
+        set_random_state(state["random"], self.fabric.global_rank)
 
     def save(self, step: int) -> None:
-        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left."""
-        if not self.fabric.is_global_zero:
-            return
-        self.curves.save()
-        save_settings(self.config, self.folder)
-        if self.tokenizer is not None:
-            self.tokenizer.save(self.folder)
-        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
+        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left.
+
+        Raises FloatingPointError, before anything is written, if a tensor is not finite.
+        """
         state = {
             "stage": 2,
             "stage1": self.stage1_hash,
@@ -249,6 +256,14 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
             "random": random_state(),
         }
+        check_finite_tensors(state, f"stage 2 after step {step}")
+        if not self.fabric.is_global_zero:
+            return
+        self.curves.save()
+        save_settings(self.config, self.folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save(self.folder)
+        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
         save_state(state, self.folder / "state.pt")
 
     def train(self, on_step: OnStep | None) -> None:

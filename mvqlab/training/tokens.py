@@ -21,6 +21,7 @@ from mvqlab.files import whole_file
 from mvqlab.models.mqvae import Encoding, TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.progress import Progress
+from mvqlab.training.checkpoint import check_finite_model
 
 
 @dataclass
@@ -67,8 +68,11 @@ def tokenise(
 ) -> TokenSet:
     """Encode `dataset` (its first `limit` images) with a trained stage-1 model; the result is on the CPU.
 
+    Raises CheckpointError if a weight of `model` is NaN or infinite: every image would have the same codes.
+
     `seed` is what a random mask is drawn from. See `cached_tokens` for sets that are worth keeping.
     """
+    check_finite_model(model, "the model that is to encode")
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     n_images = min(len(dataset), limit or len(dataset))
