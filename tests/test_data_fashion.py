@@ -221,7 +221,11 @@ def test_packed_files_put_there_by_hand_are_unpacked(
     assert len(splits(tmp_path).train) == 60_000
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"x" * 9)[:-4], gzip.compress(b"other")])
+@pytest.mark.parametrize(
+    "content",
+    [b"no gzip", gzip.compress(b"x" * 9)[:-4], gzip.compress(b"other")],
+    ids=["no gzip", "cut", "another file"],  # packed bytes hold the time: the same names on every worker
+)
 def test_a_damaged_packed_file_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
