@@ -105,14 +105,13 @@ def _sampling(trained: Trained, settings: dict[str, float]) -> SamplingConfig:
     if "guidance" in changed:
         both = changed.pop("guidance")
         changed = {"code_guidance": both, "position_guidance": both} | changed
-    whole = trained.config.model_dump(mode="json")
-    sampling = config_from_dict({**whole, "sampling": {**whole["sampling"], **changed}}).sampling
-    if sampling.is_guided:
+    if any(changed.get(part, 1.0) != 1.0 for part in ("code_guidance", "position_guidance")):
         try:
             trained.model.start.null(1)
         except ValueError as error:
             raise SampleError(f"{trained.folder.name} cannot be guided: {error}") from None
-    return sampling
+    whole = trained.config.model_dump(mode="json")
+    return config_from_dict({**whole, "sampling": {**whole["sampling"], **changed}}).sampling
 
 
 def _conditions(

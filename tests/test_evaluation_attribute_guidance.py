@@ -28,7 +28,7 @@ N_IMAGES = 12
 PARTS = ("codes and positions", "codes", "positions")
 
 
-def settings(condition: str, *overrides: str) -> Config:
+def settings(condition: str, *overrides: str, samples: int = N_IMAGES) -> Config:
     return load_config(
         "shapes32",
         [
@@ -36,7 +36,7 @@ def settings(condition: str, *overrides: str) -> Config:
             "backbone.channel_multipliers=[1, 2, 2]", "backbone.feature_dim=8", "backbone.norm_groups=2",
             "quantizer.codebook_size=8", "quantizer.code_dim=4", "demask.layers=1", "transformer.width=8",
             "transformer.heads=2", "transformer.code_layers=1", "transformer.position_layers=1",
-            f"transformer.condition={condition}", f"evaluation.samples={N_IMAGES}", *overrides,
+            f"transformer.condition={condition}", f"evaluation.samples={samples}", *overrides,
         ],
     )  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_captions_ask_for_all_that_they_name(
 
 
 def test_a_small_model_is_really_drawn_from(detector: AttributeDetector) -> None:
-    config = settings("class", "evaluation.batch_size=8", "evaluation.samples=400")
+    config = settings("class", "evaluation.batch_size=8", samples=400)
     splits = build_splits(config.data)
     table = accuracy_over_guidance(*models(config, splits), config, splits, detector, guidance=(0.0, 2.0))
     assert table["asked"].tolist() == [16, 16], "there are no more held-out scenes"
