@@ -19,7 +19,7 @@ from mvqlab.plots.images import image_rows, masks
 from mvqlab.plots.tables import MANY, curve_range, curves, metric_bars, metric_spread
 
 Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, drawn when asked for
-A_FEW = 8  # points whose pictures stand for many
+A_FEW = 4  # points whose pictures stand for many
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
