@@ -87,8 +87,8 @@ def ship(run: Path, name: str, facts: Facts) -> Path:
             write_text_whole(folder / file, (run / file).read_text(encoding="utf-8"))
     with whole_file(folder / "config.yaml") as path:
         save_config(config, path)
-    path, is_large = folder / "weights.safetensors", n_parameters(model) > LARGE
-    save_weights(model.half(), path, in_8_bits=is_large, shipped=name)
+    path = folder / "weights.safetensors"
+    save_weights(model.half(), path, in_8_bits=_is_large(model), shipped=name)
     load_weights(model.float(), path)
     metrics = _judged(model, of_stage1, splits, config, pd.read_csv(run / "curves.csv"))
     content = _card(facts, config, splits, model, metrics, pd.read_csv(run / "curves.csv"))
@@ -116,6 +116,10 @@ def _load(run: Path, stage1: str | None) -> tuple[nn.Module, TokenModel | None]:
         return load_stage1(run), None
     of_stage1 = load_shipped_stage1(stage1)
     return load_stage2(run, of_stage1), of_stage1
+
+
+def _is_large(model: nn.Module) -> bool:
+    return n_parameters(model) > LARGE
 
 
 def _judged(
@@ -176,7 +180,7 @@ def _card(
         "machine": facts.machine,
         "seed": config.seed,
         "parameters": n_parameters(model),
-        "weights": "8 bits, a scale a row" if n_parameters(model) > LARGE else "float16",
+        "weights": "8 bits, a scale a row" if _is_large(model) else "float16",
         "made_with": made_with,
         "metrics": {key: round(v, 5) if isinstance(v, float) else v for key, v in metrics.items()},
     }
