@@ -59,6 +59,18 @@ def test_every_run_with_a_place_in_the_plan_is_shipped_stage_1_first(tmp_path: P
         list(shipping.ship_all(folder.parent))
 
 
+def test_a_large_model_is_shipped_in_8_bits_and_its_card_says_so(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "LARGE", 0)
+    write_runs(tmp_path / "runs", stage1="simple_mqvae")
+    list(shipping.ship_all(tmp_path / "runs"))
+    weights = load_file(folder / "simple_mqvae" / "weights.safetensors")
+    assert {value.dtype for value in weights.values()} >= {torch.int8, torch.float16}
+    assert shipped.shipped_card("simple_mqvae")["weights"].startswith("8 bits")
+    shipped.load_shipped_stage1("simple_mqvae")
+
+
 def test_a_card_names_whose_drawings_were_learned_from(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
