@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 from mvqlab.grid.points import Point
+from mvqlab.process_groups import descendants, interrupt_group, kill_all, kill_group, own_group
 from mvqlab.progress import QUIET_VARIABLE
 from mvqlab.threads import THREADS_VARIABLE, threads_named
 
@@ -71,7 +70,7 @@ def start_point(
             stdout=words,
             stderr=subprocess.STDOUT,
             env=point_environment(slot),
-            start_new_session=True,
+            **own_group(),
         )
 
 
@@ -88,19 +87,16 @@ def stop(*processes: subprocess.Popen[bytes], grace: float = GRACE) -> None:
 
     A second Ctrl-C while it waits kills at once.
     """
-    families = [member for process in processes for member in _descendants(process.pid)]
+    families = [member for process in processes for member in descendants(process.pid)]
     for process in processes:
-        _signal_group(process, signal.SIGINT)
+        interrupt_group(process)
     deadline = time.monotonic() + grace
     with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
         for process in processes:
             process.wait(max(0.0, deadline - time.monotonic()))
     for process in processes:
-        _signal_group(process, signal.SIGKILL)
-    # kernels lead groups of their own, out of reach of the signals above
-    for member in families:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
+        kill_group(process)
+    kill_all(families)  # kernels lead groups of their own, out of reach of the signals above
     for process in processes:
         process.wait()
 
@@ -124,24 +120,12 @@ def terminate_like_interrupt() -> Iterator[None]:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise TimeIsUp if number == signal.SIGUSR2 else KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGTERM else TimeIsUp
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    numbers = [signal.SIGTERM, *([signal.SIGUSR2] if hasattr(signal, "SIGUSR2") else [])]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from mvqlab.files import write_text_whole
+from mvqlab.locks import HeldError, held, is_held
 from mvqlab.plain import json_text
 from mvqlab.results import RESULT_FILE, STATUS_FILE, read_json
 
@@ -69,7 +68,7 @@ def look(folder: Path) -> tuple[State, Status | None]:
     if status is None:
         return "waiting", None
     if status.state == "running":
-        return "running" if _is_held(folder) else "interrupted", status
+        return "running" if is_held(folder / LOCK_FILE) else "interrupted", status
     if status.state == "done" and not read_json(folder / RESULT_FILE):
         return "interrupted", status
     return status.state, status
@@ -82,28 +81,8 @@ def hold_point(folder: Path, patience: float = 0.5) -> Iterator[None]:
     Raises PointBusyError if another process holds it for longer than `patience` seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("w") as lock:
-        # not at once: whoever asks for a point's state holds its lock for a moment
-        if not _try_lock(lock, fcntl.LOCK_EX, patience):
-            raise PointBusyError(f"another process is running {folder.name}")
-        yield
-
-
-def _is_held(folder: Path) -> bool:
     try:
-        with (folder / LOCK_FILE).open() as lock:
-            return not _try_lock(lock, fcntl.LOCK_SH, patience=0.0)
-    except FileNotFoundError:
-        return False
-
-
-def _try_lock(lock: IO[str], kind: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.05)
+        with held(folder / LOCK_FILE, f"another process is running {folder.name}", patience):
+            yield
+    except HeldError as error:
+        raise PointBusyError(str(error)) from None

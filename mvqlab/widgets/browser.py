@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mvqlab.process_groups import interrupt_group, kill_group, own_group
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--no-sandbox",  # which needs rights that containers do not have
@@ -61,9 +63,9 @@ def serve(command: list[str], folder: Path) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
+        **own_group(),
         env={**os.environ, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_hear_interrupts if os.name == "posix" else None,
     )
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
@@ -71,14 +73,19 @@ def serve(command: list[str], folder: Path) -> Iterator[str]:
     try:
         yield _address(process, lines)
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        interrupt_group(process)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process)
             process.wait()
         reader.join(10)
         process.stdout.close()
+
+
+def _hear_interrupts() -> None:
+    """In the child: a shell's background jobs ignore Ctrl-C, and what they start would, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _address(process: subprocess.Popen[str], lines: list[str]) -> str:
