@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mvqlab import __version__
@@ -19,6 +20,7 @@ from mvqlab.cli_grid import add_grid
 from mvqlab.cli_results import add_results
 from mvqlab.cli_sample import add_sample
 from mvqlab.columns import printable
+from mvqlab.faults import explained
 from mvqlab.usage import UsageError, count, positive
 
 
@@ -45,19 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python flushes into it at the end
         return 1
     except Exception as error:
-        if not is_for_people(error):
+        words = in_one_line(error)
+        if words is None:
             raise
-        print(f"mvqlab: {printable(str(error))}", file=sys.stderr)
+        with suppress(OSError):  # where the disk is full, a log may be, too
+            print(f"mvqlab: {printable(words)}", file=sys.stderr)
         return 2
 
 
-def is_for_people(error: Exception) -> bool:
-    """Whether the error's message says what to do, so that a traceback would only hide it."""
+def in_one_line(error: Exception) -> str | None:
+    """What `error` tells a person, where a traceback would only hide it; None where it would not."""
     # a loss that is not finite is reported with Python's own exception
     is_ours = type(error).__module__.split(".")[0] == "mvqlab"
-    # the system's refusals name the file and the reason: a full disk, a folder that may not be written
-    is_refusal = isinstance(error, OSError) and error.filename is not None
-    return is_ours or is_refusal or isinstance(error, FloatingPointError)
+    if is_ours or isinstance(error, FloatingPointError):
+        return str(error)
+    return explained(error)
 
 
 def build_parser() -> argparse.ArgumentParser:

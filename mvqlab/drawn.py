@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvqlab import __version__
+from mvqlab.files import temporary_folder
 from mvqlab.models.pairs import Pairs
 from mvqlab.plain import plain
 from mvqlab.plots.images import hide_dropped
@@ -54,12 +54,11 @@ class Drawn:
         """
         folder = Path(folder)
         check_free(folder, fresh)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
-            self._write(Path(temporary), folder)
+        with temporary_folder(folder) as temporary:
+            self._write(temporary, folder)
             for old in _samples_in(folder):
                 old.unlink()
-            for new in sorted(Path(temporary).iterdir(), key=lambda path: path.name == ASKED):  # it is last
+            for new in sorted(temporary.iterdir(), key=lambda path: path.name == ASKED):  # it is last
                 new.replace(folder / new.name)
         return folder / SHEET
 
@@ -111,7 +110,8 @@ def check_free(folder: Path, fresh: bool) -> None:
     in_the_way = _samples_in(folder)
     if in_the_way and not fresh:
         raise SampleError(
-            f"{folder} holds samples already ({in_the_way[0].name}): --fresh (fresh=True) replaces them"
+            f"{folder} holds samples already ({in_the_way[0].name}): name another folder, or "
+            "replace them with --fresh (fresh=True)"
         )
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import shutil
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from itertools import chain, count
 from pathlib import Path
+
+import psutil
 
 CACHE_VARIABLE = "MVQLAB_CACHE"
 
@@ -55,8 +63,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     The temporary name ends like `path`, so writers that go by the suffix work. If the block raises,
     `path` is left as it was and the temporary file is deleted. Missing parent folders are made.
 
+    A writer that was killed leaves its temporary file; whoever next writes to that folder removes it.
+
     Raises FileNotFoundError if the block wrote nothing, InTheWayError where `path` is a folder, a device or a
-    pipe, OSError where the disk does not let it::
+    pipe, OSError that names `path` where the disk is full or does not let it::
 
         with whole_file("results/table.csv") as temporary:
             table.to_csv(temporary)
@@ -66,14 +76,42 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         # whoever may write to its folder would put a file in the place of /dev/null, or of a pipe
         raise InTheWayError(f"{path} is no ordinary file, and none is put in its place: name another")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    _remove_abandoned(path.parent)
+    temporary = _temporary_for(path)
     try:
         yield temporary
         temporary.chmod(_usual_mode())  # some writers leave files that only their owner can read
         _flush_to_disk(temporary)
         os.replace(temporary, path)
+    except Exception as error:
+        refusal = _refusal(error, path, temporary)
+        if refusal is None:
+            raise
+        raise refusal from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder inside `folder`, for files that are moved out when all are there; then delete it.
+
+    Raises OSError that names `folder` where the disk is full or does not let it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    temporary = _temporary_for(folder / "files")
+    try:
+        temporary.mkdir()
+        yield temporary
+    except Exception as error:
+        refusal = _refusal(error, folder, temporary)
+        if refusal is None:
+            raise
+        raise refusal from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text_whole(path: str | Path, text: str) -> None:
@@ -85,6 +123,72 @@ def write_bytes_whole(path: str | Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all. Raises as `whole_file` does."""
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+ABANDONED_AFTER = 86400.0  # seconds until a temporary file of another machine is taken for left behind
+_TEMPORARY = re.compile(r"\.mvqlab-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}-")
+_looked_through: set[Path] = set()  # folders in which this process has removed what others left behind
+
+
+def _machine() -> str:
+    return sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _temporary_for(path: Path) -> Path:
+    """A new name beside `path` that says who writes it and ends as `path` does, at most 255 bytes long."""
+    tail = path.name.encode(errors="surrogateescape")[-180:].decode(errors="ignore")
+    return path.with_name(f".mvqlab-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{tail}")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose writers are dead; each process looks once."""
+    if folder in _looked_through:
+        return
+    _looked_through.add(folder)
+    with suppress(OSError):
+        for path in folder.glob(".mvqlab-*"):
+            if not _is_abandoned(path):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    found = _TEMPORARY.match(path.name)
+    if found is None:
+        return False
+    if found["machine"] == _machine():
+        return not psutil.pid_exists(int(found["process"]))
+    return time.time() - path.stat().st_mtime > ABANDONED_AFTER
+
+
+# What writers that are not Python's own say where the system refused them, and for which reason it did.
+_SAID_OF = {
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC,
+    "Read-only file system": errno.EROFS,
+    "File too large": errno.EFBIG,
+    "Input/output error": errno.EIO,
+}
+
+
+def _refusal(error: Exception, path: Path, temporary: Path) -> OSError | None:
+    """The system's refusal to write `path` that `error` tells of, naming `path`; else None."""
+    if isinstance(error, OSError):
+        is_elsewhere = error.filename is not None and not str(error.filename).startswith(str(temporary))
+        if is_elsewhere or error.errno in (None, errno.ENOENT):
+            return None
+        return OSError(error.errno, os.strerror(error.errno), str(path))
+    message = str(error)
+    # safetensors passes the system's words on, torch's own writer hides even these
+    for words, number in _SAID_OF.items():
+        if words in message:
+            return OSError(number, os.strerror(number), str(path))
+    if "PytorchStreamWriter" in message or "iostream error" in message:
+        return OSError(errno.ENOSPC, "could not be written whole, is the disk full?", str(path))
+    return None
 
 
 def _usual_mode() -> int:

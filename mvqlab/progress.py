@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,4 +50,5 @@ class Progress:
         if self.folder is None:
             return
         state: dict[str, Any] = {"stage": self.title, "step": self.step, "steps": self.total, **values}
-        write_text_whole(self.folder / PROGRESS_FILE, json_text(state))
+        with suppress(OSError):  # nobody loses work because a disk was too full to say how far it is
+            write_text_whole(self.folder / PROGRESS_FILE, json_text(state))

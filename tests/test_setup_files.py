@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from mvqlab import files
 from mvqlab.files import (
     InTheWayError,
     check_nothing_in_the_way,
     free_name,
+    temporary_folder,
     whole_file,
     write_bytes_whole,
     write_text_whole,
@@ -127,3 +130,85 @@ def test_an_empty_folder_is_in_nobody_s_way(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(InTheWayError, match="go elsewhere"):
             check_nothing_in_the_way(path, "go elsewhere")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mvqlab.files import temporary_folder, whole_file
+folder = Path(sys.argv[1])
+with whole_file(folder / "weights.bin") as file, temporary_folder(folder) as others:
+    file.write_bytes(b"half")
+    (others / "image.png").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_leaves_goes_with_the_next_write_and_what_a_living_one_writes_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    left = names_in(tmp_path)
+    assert len(left) == 2 and all(name.startswith(".mvqlab-") for name in left)
+    with whole_file(tmp_path / "other.bin") as ours:
+        monkeypatch.setattr(files, "_looked_through", set())  # as another process would
+        ours.write_bytes(b"")
+        write_bytes_whole(tmp_path / "weights.bin", b"whole")
+        assert names_in(tmp_path) == [ours.name, "weights.bin"]
+
+
+def test_a_temporary_file_of_another_machine_is_left_until_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.socket, "gethostname", lambda: "elsewhere")
+    with whole_file(tmp_path / "x.bin") as theirs:
+        theirs.write_bytes(b"of a machine whose processes we do not know")
+        os.link(theirs, tmp_path / "kept")
+        os.link(tmp_path / "kept", tmp_path / theirs.name.replace(str(os.getpid()), "1"))
+    monkeypatch.undo()
+    (left,) = [path for path in tmp_path.iterdir() if path.name.startswith(".mvqlab-")]
+    monkeypatch.setattr(files, "_looked_through", set())
+    write_text_whole(tmp_path / "a", "")
+    assert left.exists()
+    os.utime(left, (0, 0))
+    monkeypatch.setattr(files, "_looked_through", set())
+    write_text_whole(tmp_path / "b", "")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError(
+            "[enforce fail at inline_container.cc:672] . unexpected pos. PytorchStreamWriter failed"
+        ),
+        ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_named_whoever_found_it_and_nothing_changes(tmp_path: Path, error: Exception) -> None:
+    path = tmp_path / "state.pt"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"state\.pt") as raised, whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(path))
+    assert (names_in(tmp_path), path.read_text()) == (["state.pt"], "old")
+
+
+def test_trouble_with_another_file_keeps_that_file_s_name(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match="source"), whole_file(tmp_path / "copy") as temporary:
+        temporary.write_text("")
+        raise PermissionError(errno.EACCES, "Permission denied", "source")
+
+
+def test_a_name_of_the_longest_kind_can_be_written(tmp_path: Path) -> None:
+    write_text_whole(tmp_path / ("ä" * 125 + ".csv"), "x")
+    assert len(names_in(tmp_path)) == 1
+
+
+def test_a_temporary_folder_is_gone_afterwards(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path / "out") as temporary:
+        (temporary / "a.png").write_text("x")
+        (temporary / "a.png").replace(tmp_path / "out" / "a.png")
+    assert names_in(tmp_path / "out") == ["a.png"]

@@ -1,0 +1,121 @@
+"""Disk, memory and rights that run out are told in one line; locks say who holds them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvqlab import cli, progress
+from mvqlab.faults import explained, is_out_of_memory
+from mvqlab.locks import HeldError, held, is_held
+
+
+def out_of_memory_of_torch() -> Exception:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    return raised.value
+
+
+def out_of_memory_of_numpy() -> Exception:
+    with pytest.raises(MemoryError) as raised:
+        np.zeros(2**60, dtype=np.uint8)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [out_of_memory_of_torch(), out_of_memory_of_numpy(), MemoryError()])
+def test_memory_that_ran_out_is_told_with_what_to_do(error: Exception) -> None:
+    words = explained(error)
+    assert words is not None and words.startswith("out of memory") and "batch_size" in words
+    assert "\n" not in words
+
+
+def test_other_faults_are_not_taken_for_memory() -> None:
+    assert is_out_of_memory("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert not is_out_of_memory("ValueError", "out of memory")
+    assert explained(RuntimeError("shapes cannot be multiplied")) is None
+    assert explained(OSError("without a number")) is None
+
+
+@pytest.mark.parametrize(
+    "code", ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "EMFILE", "EFBIG", "ENAMETOOLONG"]
+)
+def test_the_system_s_refusals_are_one_line_and_no_traceback(
+    code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = getattr(errno, code)
+
+    def refuse(options: object) -> int:
+        raise OSError(number, os.strerror(number), "results/run/state.pt")
+
+    monkeypatch.setattr(cli, "_presets", refuse)
+    assert cli.main(["presets"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "results/run/state.pt" in line and os.strerror(number) in line
+    assert line.count(": ") >= 3, "what to do follows the reason"
+
+
+LIMITED = """
+import resource, sys
+from mvqlab.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_may_not_write_its_weights_ends_in_one_line_and_goes_on_later(tmp_path: Path) -> None:
+    sizes = ["stage1.steps=4", "stage1.batch_size=2", "data.train_size=8", "data.validation_size=4"]
+    run = ["train", "--stage", "1", "--out", str(tmp_path), "stage1.checkpoint_every=2", *sizes]
+    command = [sys.executable, "-W", "ignore", "-c", LIMITED, *run]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MVQLAB_QUIET": "1"})
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert str(tmp_path) in ended.stderr.splitlines()[-1]
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".mvqlab-")]
+    assert not list(tmp_path.glob("weights*")), "nothing is half-written"
+    again = subprocess.run([sys.executable, "-W", "ignore", "-m", "mvqlab.cli", *run, "--fresh"])
+    assert again.returncode == 0
+
+
+def test_progress_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(progress, "write_text_whole", refuse)
+    with progress.Progress("stage 1", 1, folder=tmp_path) as bar:
+        bar.advance(loss=1.0)
+    assert bar.step == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mvqlab.locks import held
+with held(Path(sys.argv[1]), "busy"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_says_who_holds_it_and_is_let_go_of_by_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    assert is_held(path)
+    with pytest.raises(HeldError, match=rf"in use \(process {holder.pid} on "), held(path, "in use", 0.0):
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert not is_held(path)
+    with held(path, "in use"):
+        assert is_held(path)
