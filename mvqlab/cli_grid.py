@@ -17,7 +17,12 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("file", type=Path, help="the grid file")
     plan.set_defaults(command=_grid_plan)
 
-    run = commands.add_parser("run", help="run the points that are not done")
+    run = commands.add_parser(
+        "run",
+        help="run the points that are not done",
+        epilog="exit code: 0 all these points are done, 1 a point failed, 2 the grid is not fit to run, "
+        "75 none failed but another process is running one, 130 stopped",
+    )
     run.add_argument("file", type=Path, help="the grid file")
     run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
     run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
@@ -33,14 +38,23 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--workers", type=int, default=1, metavar="N", help="points at a time; default: 1")
     run.set_defaults(command=_grid_run)
 
-    one = commands.add_parser("run-one", help="run one point in this process (what a scheduler calls)")
+    one = commands.add_parser(
+        "run-one",
+        help="run one point in this process (what a scheduler calls)",
+        epilog="exit code: 0 it is done, 1 it failed (its status.json says why), 75 another process is "
+        "running it, 130 stopped",
+    )
     one.add_argument("file", type=Path, help="the grid file")
     one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
     one.add_argument("--expect", default="", metavar="ID", help="refuse if the point's identity is not this")
     one.add_argument("--fresh", action="store_true", help="run it even if it is done")
     one.set_defaults(command=_grid_run_one)
 
-    status = commands.add_parser("status", help="how far a running grid is, from any shell")
+    status = commands.add_parser(
+        "status",
+        help="how far a running grid is, from any shell",
+        epilog="exit code: 0, whatever the points' states are: it only looks",
+    )
     status.add_argument("file", type=Path, help="the grid file")
     status.set_defaults(command=_grid_status)
 

@@ -188,7 +188,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; empty where the file is missing, cut short or holds something else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

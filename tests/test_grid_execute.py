@@ -10,7 +10,8 @@ import nbformat
 import pytest
 from grid_files import attempts, read_points
 
-from mvqlab.grid.execute import ThisPython, is_out_of_memory, run_point
+from mvqlab.faults import is_out_of_memory
+from mvqlab.grid.execute import ThisPython, run_point
 from mvqlab.grid.status import PointBusyError, hold_point, read_status, state_of
 from mvqlab.results import read_json
 

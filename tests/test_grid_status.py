@@ -12,8 +12,9 @@ import time
 
 import psutil
 import pytest
-from grid_files import wait_until
+from grid_files import PATIENCE, wait_until
 
+from mvqlab.grid.deadline import Deadline
 from mvqlab.grid.process import (
     Slot,
     exit_in_words,
@@ -191,3 +192,32 @@ def test_the_pace_of_a_stage_tells_when_it_ends():
 )
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
+
+
+DEAF = """
+import signal, subprocess, sys, time
+from mvqlab.grid.deadline import Deadline
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(child.pid, flush=True)
+with Deadline(0.1, lambda: print("last words", flush=True), grace=0.1):
+    time.sleep(600)
+"""
+
+
+def test_a_deadline_kills_what_does_not_listen_with_all_it_started():
+    ended = subprocess.run([sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=PATIENCE)
+    child, words = ended.stdout.split("\n")[:2]
+    assert (ended.returncode, words) == (1, "last words")
+    wait_until(lambda: not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == "zombie")
+
+
+def test_a_deadline_interrupts_and_one_that_is_kept_does_nothing():
+    deadline = Deadline(0.05, lambda: None)
+    with pytest.raises(KeyboardInterrupt), deadline:
+        time.sleep(PATIENCE)
+    assert deadline.is_past
+    with Deadline(0.2, lambda: None) as kept:
+        pass
+    time.sleep(0.3)
+    assert not kept.is_past

@@ -1,7 +1,7 @@
 """One point, run by papermill in this process: what `mvqlab grid run-one` does.
 
 It can be called by hand, by `mvqlab grid run`, or by a cluster's scheduler: it checks, locks, runs and
-writes the point's status itself. Time limits are its caller's.
+writes the point's status itself, and keeps the grid's time limit, so that the limit holds without an engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from mvqlab.columns import printable
+from mvqlab.faults import is_out_of_memory
 from mvqlab.files import write_text_whole
+from mvqlab.grid.deadline import Deadline
 from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
 from mvqlab.grid.points import Point
 from mvqlab.grid.process import TimeIsUp
@@ -36,6 +38,7 @@ from mvqlab.grid.status import (
     state_of,
     write_status,
 )
+from mvqlab.grid.watch import duration
 from mvqlab.plain import json_text
 from mvqlab.results import POINT_FILE, RESULT_FILE, read_json
 
@@ -85,23 +88,33 @@ def run_point(grid: Grid, point: Point, *, fresh: bool = False) -> bool:
 
 def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
     began, started = time.monotonic(), now()
-    write_status(folder, Status("running", started=started))
+    limit = grid.content.time_limit
 
     def finish(state: str, why: str, exit_code: int) -> None:
         write_status(folder, Status(state, why, started, round(time.monotonic() - began, 2), exit_code))
 
+    def fail(why: str) -> bool:
+        print(f"failed: {printable(why)}", file=sys.stderr)
+        finish("failed", why, 1)
+        return False
+
+    deadline = Deadline(limit, lambda: fail(f"time limit: killed after {duration(limit or 0)}"))
+    write_status(folder, Status("running", started=started))
     try:
-        _execute(grid, point, folder)
+        with deadline:
+            _execute(grid, point, folder)
     except TimeIsUp:
         finish("failed", "time limit: the scheduler's time was up", 130)
         raise
     except KeyboardInterrupt:
+        if deadline.is_past:
+            return fail(f"time limit: stopped after {duration(limit or 0)}")
         finish("stopped", "", 130)
         raise
     except PointError as error:
-        print(f"failed: {printable(str(error))}", file=sys.stderr)
-        finish("failed", str(error), 1)
-        return False
+        if deadline.is_past:
+            return fail(f"time limit: stopped after {duration(limit or 0)}")
+        return fail(str(error))
     finish("done", "", 0)
     return True
 
@@ -142,11 +155,6 @@ def _execute(grid: Grid, point: Point, folder: Path) -> None:
 def _taken_literally(path: Path) -> str:
     """`path` with its braces doubled: papermill formats an output's path with the notebook's parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
-
-
-def is_out_of_memory(name: str, message: str) -> bool:
-    """Whether an exception's name or message says that memory ran out, on the device or on the host."""
-    return name in {"MemoryError", "OutOfMemoryError"} or "can't allocate memory" in message
 
 
 def one_line(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from mvqlab.faults import explained
 from mvqlab.grid.points import Point, build_points, check_needs, choose, folders_of
 from mvqlab.grid.process import Slot, exit_in_words, share_out, start_point, stop, terminate_like_interrupt
 from mvqlab.grid.spec import Grid, GridError, read_grid
@@ -28,6 +30,7 @@ from mvqlab.grid.status import (
 from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
+LATE = 60.0  # seconds past its time limit after which a point that keeps it by itself is stopped from here
 STOPPED_CODE = 130  # exit code after Ctrl-C
 GLANCE = 0.1  # seconds between two looks at the running points
 
@@ -45,7 +48,8 @@ def run_grid(
 
     Points that failed before run again if they are named in `only`, or with `retry_failed`; `fresh` runs
     done ones again, too, and discards what they left. `workers` points run at a time, sharing threads and
-    GPUs. Returns an exit code: 0 if no point is failed, 1 if one is, 130 if stopped by Ctrl-C or SIGTERM.
+    GPUs. Returns an exit code: 0 if all those points are done, 1 if one of them failed, 75 if none failed but
+    another process is still running one, 130 if stopped by Ctrl-C or SIGTERM.
 
     Raises GridError before anything runs.
     """
@@ -61,9 +65,20 @@ def run_grid(
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says anything."""
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.exists() else []
+    """The last line of a log that says anything; nothing where it cannot be read."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _disk_in_words(folder: Path) -> str:
+    """That the disk is full, of a point that could not even say so."""
+    try:
+        return "the disk is full" if shutil.disk_usage(folder).free == 0 else ""
+    except OSError:
+        return ""
 
 
 @dataclass
@@ -108,6 +123,7 @@ class _GridRun:
             point for point, (state, _) in zip(points, self.found, strict=True) if state not in left_alone
         )
         self.running: list[_Running] = []
+        self.unsaid: dict[str, str] = {}  # why points failed whose folders do not take a status, by identity
         self.seconds = [status.seconds or 0.0 for state, status in self.found if state == "done" and status]
 
     def run(self) -> int:
@@ -137,8 +153,22 @@ class _GridRun:
     def _start(self, point: Point, slot: Slot) -> None:
         folder = self._folder(point)
         self.board.say(self._name(point) + self._expectation())
-        process = start_point(self.grid.path, point, folder / LOG_FILE, slot, fresh=self.fresh)
+        try:
+            process = start_point(self.grid.path, point, folder / LOG_FILE, slot, fresh=self.fresh)
+        except OSError as error:  # a full disk, a log that is a folder: this point's trouble, not the grid's
+            self.free.append(slot)
+            why = explained(error) or str(error)
+            self._note_failure(point, Status("failed", why, now()))
+            self.board.say(f"{self._name(point)}: FAILED: {why}")
+            return
         self.running.append(_Running(point, folder, slot, process))
+
+    def _note_failure(self, point: Point, status: Status) -> None:
+        """Write down that `point` failed; where its folder does not take it, keep it in mind."""
+        try:
+            write_status(self._folder(point), status)
+        except OSError:
+            self.unsaid[point.id] = status.why
 
     def _look(self) -> None:
         """Take up the points that have ended or run too long, then wait a moment."""
@@ -146,7 +176,7 @@ class _GridRun:
         for one in list(self.running):
             why = ""
             if one.process.poll() is None:
-                if not limit or one.elapsed <= limit:
+                if not limit or one.elapsed <= limit + LATE:
                     continue
                 stop(one.process)
                 why = f"time limit: stopped after {duration(limit)}"
@@ -166,9 +196,9 @@ class _GridRun:
         if not why and not self._has_ended(one):
             # it could not say how it ended: it was killed, refused to start, or died before its first word
             how = exit_in_words(code)
-            why = f"{how}: {last_line(folder / LOG_FILE)}".rstrip(": ")
+            why = f"{how}: {last_line(folder / LOG_FILE) or _disk_in_words(folder)}".rstrip(": ")
         if why and state_of(folder) != "running":
-            write_status(folder, Status("failed", why, one.started, round(elapsed, 2), code))
+            self._note_failure(one.point, Status("failed", why, one.started, round(elapsed, 2), code))
         status = read_status(folder) or Status("failed")
         if status.state == "done" and not why:
             self.seconds.append(elapsed)
@@ -229,18 +259,25 @@ class _GridRun:
         return STOPPED_CODE
 
     def _summary(self) -> int:
-        found = [look(self._folder(point)) for point in self.points]
-        n_done = sum(state == "done" for state, _ in found)
-        failed = [
-            (point, status)
-            for point, (state, status) in zip(self.points, found, strict=True)
-            if state == "failed" and status
-        ]
-        self.board.say(f"{n_done} of {len(self.points)} points done, {len(failed)} failed")
-        for point, status in failed:
-            self.board.say(f"  {point.index}  {point.label}: {status.why}")
+        found = [(point, *look(self._folder(point))) for point in self.points]
+        why_failed = {point.id: status.why for point, state, status in found if state == "failed" and status}
+        why_failed |= self.unsaid
+        n_done = sum(state == "done" and point.id not in why_failed for point, state, _ in found)
+        left = [point for point, state, _ in found if state != "done" and point.id not in why_failed]
+        self.board.say(f"{n_done} of {len(self.points)} points done, {len(why_failed)} failed")
+        for point, _, _ in found:
+            if point.id in why_failed:
+                self.board.say(f"  {point.index}  {point.label}: {why_failed[point.id]}")
+        if left:
+            names = ", ".join(str(point.index) for point in left[:10]) + ", ..." * (len(left) > 10)
+            self.board.say(
+                f"  {len(left)} not done, since another process runs them (points {names}): "
+                f"see mvqlab grid status {self.grid.path}"
+            )
         self.board.say(f"Look at them with: mvqlab grid table {self.grid.path}")
-        return 1 if failed else 0
+        if why_failed:
+            return 1
+        return BUSY if left else 0
 
     def _name(self, point: Point) -> str:
         return f"[{self.places[point.id]}/{len(self.points)}] {point.label}"
