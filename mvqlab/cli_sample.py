@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from pathlib import Path
 
+from mvqlab.files import free_name
 from mvqlab.usage import UsageError
 
+DEFAULT_MODEL = "fashion_stackformer"
+DEFAULT_FOLDER = Path("results/samples")
 FILTERS = {
     "temperature": "0 takes the likeliest; default: the model's own, as for all below",
     "code_top_k": "draw codes from the k likeliest; 0 is off",
@@ -26,8 +30,8 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=int, default=16, help="images; default: 16")
     parser.add_argument(
         "--model",
-        default="fashion_stackformer",
-        help="a shipped transformer, or a run of stage 2; default: fashion_stackformer",
+        default=DEFAULT_MODEL,
+        help=f"{', '.join(shipped_transformers())}, or a run of stage 2; default: {DEFAULT_MODEL}",
     )
     parser.add_argument("--stage1", type=Path, help="for a run of stage 2: the run of its stage 1")
     parser.add_argument("--seed", type=int, default=0)
@@ -39,22 +43,27 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     for name, meaning in FILTERS.items():
         kind = int if name.endswith("top_k") else float
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
-    parser.add_argument("--out", type=Path, default=Path("results/samples"), help="default: results/samples")
-    parser.add_argument("--fresh", action="store_true", help="replace the samples in the folder")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"a folder without samples; default: the first free of {DEFAULT_FOLDER}, {DEFAULT_FOLDER}-2 ...",
+    )
+    parser.add_argument("--fresh", action="store_true", help="replace the samples in the folder of --out")
     parser.set_defaults(command=_sample)
 
 
 def _sample(options: argparse.Namespace) -> int:
     from mvqlab.captions import CaptionWarning
     from mvqlab.drawn import check_free
-    from mvqlab.sampler import sample
+    from mvqlab.sampler import prepare
 
-    check_free(options.out, options.fresh)
+    if options.fresh and options.out is None:
+        raise UsageError("--fresh replaces the samples in the folder that --out names, and none is named")
     settings = {name: getattr(options, name) for name in FILTERS}
     with warnings.catch_warnings():
         warnings.simplefilter("always", CaptionWarning)
         warnings.showwarning = _say
-        drawn = sample(
+        draw = prepare(
             options.n,
             options.model,
             stage1=options.stage1,
@@ -66,8 +75,18 @@ def _sample(options: argparse.Namespace) -> int:
             keep=None if options.keep is None else _corners(options.keep),
             **{name: value for name, value in settings.items() if value is not None},
         )
-    print(f"written: {drawn.save(options.out, options.fresh)}")
+    folder = options.out or free_name(DEFAULT_FOLDER)
+    check_free(folder, options.fresh)
+    print(f"written: {draw().save(folder, options.fresh)}")
     return 0
+
+
+def shipped_transformers() -> list[str]:
+    """Names of the shipped models that draw, read from their cards without loading anything."""
+    cards = sorted((Path(__file__).parent / "checkpoints").glob("*/card.yaml"))
+    return [
+        path.parent.name for path in cards if re.search(r"^stage: 2$", path.read_text(encoding="utf-8"), re.M)
+    ]
 
 
 def _say(warning: Warning | str, *_: object) -> None:

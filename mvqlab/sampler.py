@@ -37,6 +37,8 @@ from mvqlab.trained import Trained, load_trained
 from mvqlab.training.tokens import order_pairs
 
 BLOCK = 16  # images
+MOST_IMAGES = 1_000_000  # at a time: they are held in memory
+MOST_SEEDED = 2**31  # images of one seed
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -68,11 +70,44 @@ def sample(
 
     Raises SampleError, ConfigError, CheckpointError, CaptionError, DataError.
     """
+    return prepare(
+        n,
+        model,
+        stage1=stage1,
+        seed=seed,
+        first=first,
+        class_name=class_name,
+        caption=caption,
+        complete=complete,
+        keep=keep,
+        **settings,
+    )()
+
+
+def prepare(
+    n: int,
+    model: str | Path,
+    *,
+    stage1: Path | str | None,
+    seed: int,
+    first: int,
+    class_name: str | int | None,
+    caption: str | None,
+    complete: Path | str | Tensor | None,
+    keep: Sequence[int] | Tensor | None,
+    **settings: float,
+) -> Callable[[], Drawn]:
+    """Check all that `sample` is asked for, and load the model; gives the function that draws.
+
+    Raises and warns as `sample` does.
+    """
     n, seed, first, class_name, caption, settings = _python_s_own(
         n, seed, first, class_name, caption, settings
     )
-    if n < 1 or first < 0:
-        raise SampleError(f"n must be at least 1 and first at least 0, not {n} and {first}")
+    if not 1 <= n <= MOST_IMAGES or not 0 <= first < MOST_SEEDED:
+        raise SampleError(
+            f"n goes from 1 to {MOST_IMAGES} and first from 0 to {MOST_SEEDED}, and they are {n} and {first}"
+        )
     trained = load_trained(model, stage1)
     sampling = _sampling(trained, settings)
     asked: dict[str, Any] = {"n": n, "model": str(model), "seed": seed, "first": first}
@@ -80,15 +115,19 @@ def sample(
         asked["stage1"] = str(stage1)
     conditions, told, remarks = _conditions(trained, class_name, caption)
     for remark in remarks:
-        warnings.warn(remark, CaptionWarning, stacklevel=2)
+        warnings.warn(remark, CaptionWarning, stacklevel=3)
     part = given = None
     if complete is not None or keep is not None:
         part, given = _kept_part(trained, complete, keep)
         asked |= {"complete": given[0] if isinstance(complete, Tensor) else str(complete)}
         asked |= {"keep": torch.as_tensor(keep).tolist()}
     asked |= told | sampling.model_dump(mode="json")
-    images, pairs = _draw(trained, range(first, first + n), seed, sampling, conditions, part)
-    return Drawn(images, pairs, asked, remarks, given)
+
+    def draw() -> Drawn:
+        images, pairs = _draw(trained, range(first, first + n), seed, sampling, conditions, part)
+        return Drawn(images, pairs, asked, remarks, given)
+
+    return draw
 
 
 def _python_s_own(*given: Any) -> list[Any]:

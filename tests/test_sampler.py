@@ -26,7 +26,7 @@ from mvqlab.data.samples import DataError
 from mvqlab.drawn import MOST_ON_SHEET, Drawn, SampleError
 from mvqlab.models.pairs import Pairs
 from mvqlab.one_thread import one_thread
-from mvqlab.shipped import shipped_config
+from mvqlab.shipped import shipped_card, shipped_config, shipped_names
 from mvqlab.trained import load_trained
 from mvqlab.training.tokens import order_pairs
 
@@ -191,7 +191,7 @@ def test_captions_are_heard_and_what_they_cannot_say_is_told(runs: dict[str, dic
         ),
         ({"model": "fashion_mqvae"}, "'fashion_mqvae' is a stage 1, which draws nothing by itself"),
         ({"stage1": "results/mine"}, "comes with its own stage 1, fashion_mqvae: give no other"),
-        ({"n": 0}, "n must be at least 1"),
+        ({"n": 0}, "n goes from 1 to"),
         ({"caption": "a boot"}, "fashion_stackformer takes no caption; .*captions does"),
         ({"class_name": "moon"}, "no class 'moon': there are t-shirt, trouser"),
         ({"model": "emoji_stackformer", "class_name": "sneaker"}, "no class 'sneaker': there are Smileys"),
@@ -276,7 +276,7 @@ class TestFolder:
 
     def test_pictures_of_the_same_names_are_not_replaced_unasked(self, tmp_path: Path) -> None:
         (tmp_path / "image_0001.png").write_text("mine")
-        with pytest.raises(SampleError, match=r"holds samples already \(image_0001.png\): --fresh"):
+        with pytest.raises(SampleError, match=r"holds samples already \(image_0001.png\): .*--fresh"):
             self.drawn().save(tmp_path)
         assert (tmp_path / "image_0001.png").read_text() == "mine"
 
@@ -332,8 +332,34 @@ def test_the_command_writes_all_and_replaces_nothing_unasked(
     assert "--fresh" in capsys.readouterr().err
     assert main([*command, "--fresh", "-n", "1"]) == 0
     assert [path.name for path in out.glob("image_*")] == ["image_0005.png"]
+    assert main(["sample", "--model", "no_such_model", "--out", str(out)]) == 2
+    assert "no shipped model 'no_such_model'" in capsys.readouterr().err, "what is asked for is checked first"
     assert main(["sample", "--keep", "1,2", "--out", str(tmp_path / "x")]) == 2
     assert re.search(r"--keep takes top,left,bottom,right", capsys.readouterr().err)
+
+
+def test_the_command_draws_again_and_again_each_time_to_a_new_place(
+    runs: dict[str, dict[str, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    of = runs["captions"]
+    command = ["sample", "-n", "1", "--model", str(of["model"]), "--stage1", str(of["stage1"])]
+    assert [main([*command, "--seed", str(seed)]) for seed in range(3)] == [0, 0, 0]
+    sheets = ["samples-2/contact_sheet.png", "samples-3/contact_sheet.png", "samples/contact_sheet.png"]
+    assert sorted(str(path.relative_to("results")) for path in Path("results").glob("*/*sheet*")) == sheets
+    assert main([*command, "--fresh"]) == 2
+    assert "--out" in capsys.readouterr().err, "which of them it replaces has to be said"
+
+
+def test_the_names_of_the_models_stand_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    words = capsys.readouterr().out
+    drawing = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
+    assert drawing and all(name in words for name in drawing)
 
 
 @pytest.mark.slow
