@@ -96,6 +96,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage1", type=Path, help="stage 2: the trained stage 1; default as for --out")
     parser.add_argument("--resume", action="store_true", help="go on where the run in the folder stopped")
     parser.add_argument("--fresh", action="store_true", help="train anew over the run in the folder")
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="go on though the data or the stage 1 are others than before",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
 
@@ -150,17 +155,20 @@ def _train(options: argparse.Namespace) -> int:
         _check_free_for_training(folder, Path(options.preset))
     from mvqlab.pretrained import require_all
     from mvqlab.training import load_stage1, train_stage1, train_stage2
+    from mvqlab.training.origin import check_is_finished
 
     require_all(config)
     folder.mkdir(parents=True, exist_ok=True)  # says now, not after the training, that it cannot be
     if options.stage == 1:
-        train_stage1(config, folder, resume=options.resume)
+        train_stage1(config, folder, resume=options.resume, allow_changes=options.allow_changes)
     else:
         source = options.stage1 or runs / "stage1"
         if source.resolve() == folder.resolve():
             raise UsageError(f"--out and --stage1 both name {folder}: stage 2 needs a folder of its own")
         stage1 = load_stage1(source)
-        train_stage2(config, stage1, folder, resume=options.resume)
+        if not options.allow_changes:
+            check_is_finished(source)
+        train_stage2(config, stage1, folder, resume=options.resume, allow_changes=options.allow_changes)
     print(f"trained: {folder}")
     return 0
 

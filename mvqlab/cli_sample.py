@@ -34,6 +34,11 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(shipped_transformers())}, or a run of stage 2; default: {DEFAULT_MODEL}",
     )
     parser.add_argument("--stage1", type=Path, help="for a run of stage 2: the run of its stage 1")
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="draw though that stage 1 is not the one it was trained on",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first image; default: 0")
     parser.add_argument("--class", dest="class_name", help="name or number (sneaker); default: each in turn")
@@ -67,6 +72,7 @@ def _sample(options: argparse.Namespace) -> int:
             options.n,
             options.model,
             stage1=options.stage1,
+            allow_changes=options.allow_changes,
             seed=options.seed,
             first=options.first,
             class_name=options.class_name,

@@ -21,7 +21,6 @@ from torch import Tensor
 from mvqlab.captions import CaptionWarning, load_caption_tokenizer
 from mvqlab.completion import KeptPart, box, complete_pairs, part_of
 from mvqlab.config import SamplingConfig, config_from_dict
-from mvqlab.data import class_names
 from mvqlab.data.images import read_square
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import seed_of
@@ -34,6 +33,7 @@ from mvqlab.progress import Progress
 from mvqlab.sampling import sample_pairs
 from mvqlab.shipped import shipped_told
 from mvqlab.trained import Trained, load_trained
+from mvqlab.training.origin import class_names_of
 from mvqlab.training.tokens import order_pairs
 
 BLOCK = 16  # images
@@ -47,6 +47,7 @@ def sample(
     model: str | Path = "fashion_stackformer",
     *,
     stage1: Path | str | None = None,
+    allow_changes: bool = False,
     seed: int = 0,
     first: int = 0,
     class_name: str | int | None = None,
@@ -58,8 +59,9 @@ def sample(
     """Draw images number `first` to ``first + n - 1`` of those that `seed` stands for.
 
     model: a shipped transformer's name, or the folder of a run of stage 2, and then `stage1` the folder of
-    its stage 1. class_name: a class by name or number; a class-conditional model without one draws each in
-    turn. caption: for a model of captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or uint8,
+    its stage 1, which has to be the one that it was trained on, unless `allow_changes`. class_name: a class
+    by name or number; a class-conditional model without one draws each in turn. caption: for a model of
+    captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or uint8,
     or a file, of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left out,
     or (h, w) bool; see `mvqlab.completion`. Pairs stay; the decoder sees the whole image, so pixels there
     may still change a little. settings: those of `config.SamplingConfig` that are to differ from the
@@ -74,6 +76,7 @@ def sample(
         n,
         model,
         stage1=stage1,
+        allow_changes=allow_changes,
         seed=seed,
         first=first,
         class_name=class_name,
@@ -89,6 +92,7 @@ def prepare(
     model: str | Path,
     *,
     stage1: Path | str | None,
+    allow_changes: bool = False,
     seed: int,
     first: int,
     class_name: str | int | None,
@@ -108,7 +112,7 @@ def prepare(
         raise SampleError(
             f"n goes from 1 to {MOST_IMAGES} and first from 0 to {MOST_SEEDED}, and they are {n} and {first}"
         )
-    trained = load_trained(model, stage1)
+    trained = load_trained(model, stage1, allow_changes=allow_changes)
     sampling = _sampling(trained, settings)
     asked: dict[str, Any] = {"n": n, "model": str(model), "seed": seed, "first": first}
     if stage1 is not None:
@@ -185,7 +189,7 @@ def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> in
         if 0 <= int(class_name) < n_classes:
             return int(class_name)
         raise SampleError(f"there is no class {class_name}: they go from 0 to {n_classes - 1}")
-    names = class_names(trained.config.data)
+    names = class_names_of(trained.folder, trained.config)
     if class_name not in names:
         raise SampleError(f"there is no class '{class_name}': there are {', '.join(names)}")
     return names.index(class_name)

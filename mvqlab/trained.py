@@ -11,7 +11,9 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.shipped import shipped_card, shipped_folder, shipped_names
 from mvqlab.training import CheckpointError, load_settings, load_stage1, load_stage2
+from mvqlab.training.origin import check_stage1
 from mvqlab.training.stage2 import check_same_stage1
+from mvqlab.training.tokens import weights_hash
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,13 @@ class Trained:
     folder: Path
 
 
-def load_trained(model: str | Path, stage1: Path | str | None = None) -> Trained:
+def load_trained(
+    model: str | Path, stage1: Path | str | None = None, *, allow_changes: bool = False
+) -> Trained:
     """A shipped transformer by its name, or one in a folder with the folder of its stage 1.
 
-    Raises SampleError, CheckpointError; ConfigError where the two stages do not belong together.
+    allow_changes: the stage 1 may be another than the one that it was trained on. Raises SampleError,
+    CheckpointError; ConfigError where the two stages do not belong together.
     """
     if str(model) in shipped_names():
         card = shipped_card(str(model))
@@ -50,6 +55,7 @@ def load_trained(model: str | Path, stage1: Path | str | None = None) -> Trained
     except CheckpointError:
         check_same_stage1(config, of_stage1.config)  # where they do not belong together, it says so better
         raise
+    check_stage1(folder, weights_hash(of_stage1), allow_changes=allow_changes)
     return Trained(transformer, of_stage1, config, folder)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvqlab.config import DataConfig
-from mvqlab.data import build_splits, class_names, credit_of, emoji, photos
+from mvqlab.data import build_splits, credit_of, emoji, photos
 from mvqlab.data.drawing import Object, draw
 from mvqlab.data.images import centre_square, to_pixels
 from mvqlab.data.shapes import COLOURS
@@ -28,6 +28,7 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots.made_asked_for import ALL, CLASS_ASKED_FOR, make_class_asked_for, make_possible_copies
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
+from mvqlab.training.origin import class_names_of
 
 N_GROUPS = 9  # of the emoji
 N_MOVING = 8  # images
@@ -108,7 +109,7 @@ def _sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     from mvqlab.trained import load_trained
 
     trained = load_trained(asked.model, asked.stage1)
-    names, credit = class_names(trained.config.data), credit_of(trained.config.data)  # known without the data
+    names, credit = class_names_of(trained.folder, trained.config), credit_of(trained.config.data)
     n_classes = len(names)
     drawn = sample(n_rows * n_classes, asked.model, stage1=asked.stage1, seed=0)
     images = [as_pixels(image) for image in drawn.images]

@@ -4,6 +4,7 @@
     folder/weights.safetensors   the model's weights
     folder/state.pt              the training state, plain containers only
     folder/state.previous.pt     the one before it, in case the newest is damaged
+    folder/trained_on.json       what it was trained on, see `training.origin`
     folder/curves.csv            the curves
 
 Nothing that could run code is ever loaded: weights are safetensors, and the state is read with
@@ -15,7 +16,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mvqlab.config import Config, load_config, save_config
+from mvqlab.config import Config, config_from_dict, load_config, save_config
 from mvqlab.files import whole_file
+from mvqlab.locks import held
 from mvqlab.models.ranks import from_every_rank
 from mvqlab.packed_weights import packed, unpacked
 from mvqlab.saved_tensors import ProgramFileError, load_tensors
@@ -39,6 +42,8 @@ class DamagedStateWarning(UserWarning):
     """The newest training state cannot be read or is not finite, so the one before it is used."""
 
 
+LOCK = ".lock"
+WEIGHTS = "weights.safetensors"
 UNSET = "threshold"  # of masks with budgets: NaN until its first training step
 
 
@@ -141,13 +146,12 @@ FREE = {"preset", "evaluation", "sampling", "workers", "cache_tokens", "root", "
 FREE |= {"log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "steps", "precision"}
 
 
-def check_same_run(config: Config, folder: Path, stage: str) -> None:
-    """Check that the run of `stage` ("stage1", "stage2") in `folder` can go on under `config`.
+def check_same_run(config: Config, folder: Path, stage: str, settings: Config | None) -> None:
+    """Check that the run of `stage` ("stage1", "stage2") in `folder`, under `settings` so far, can go on.
 
     Settings that change neither the model nor what it has learned so far may differ. Raises
     CheckpointError, naming each that does and may not.
     """
-    settings = settings_before(folder)
     if settings is None:
         return
     later = {"stage1": ["stage2", "transformer"], "stage2": ["stage1", "loss", "discriminator"]}[stage]
@@ -167,6 +171,44 @@ def _flat(config: Config, skip: list[str]) -> dict[str, Any]:
         inside = section.items() if isinstance(section, dict) else [("", section)]
         flat |= {f"{name}.{key}".rstrip("."): value for key, value in inside if key not in FREE}
     return flat
+
+
+def settings_of_state(state: dict[str, Any], folder: Path) -> Config | None:
+    """The settings under which `state` was saved: its own, or what an older one has beside it in `folder`."""
+    return config_from_dict(state["settings"]) if "settings" in state else settings_before(folder)
+
+
+@contextmanager
+def taken_from(path: Path) -> Iterator[None]:
+    """While a run takes over the training state at `path`: say what is wrong with one that does not fit.
+
+    Raises CheckpointError.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(
+            f"{path} lacks {error}: it is damaged or of another version: restore it, or train afresh"
+        ) from None
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path} is of another model than the settings describe ({' '.join(str(error).split())[:300]}): "
+            "restore the right one, or train afresh"
+        ) from None
+
+
+def holds_weights_of(path: Path, model: nn.Module) -> bool:
+    """Whether the file at `path` can be read and holds the weights of `model`, to the bit."""
+    try:
+        stored = load_file(path)
+    except (SafetensorError, OSError):
+        return False
+    ours = model.state_dict()
+    return stored.keys() == ours.keys() and all(
+        torch.equal(stored[name], tensor.detach().cpu()) for name, tensor in ours.items()
+    )
 
 
 def random_state() -> dict[str, Any]:
@@ -205,6 +247,26 @@ def save_state(state: dict[str, Any], path: Path) -> None:
         torch.save(state, temporary)
         if path.exists():
             os.replace(path, _previous(path))
+
+
+def discard_run(folder: Path) -> None:
+    """Remove state and weights of an earlier run in `folder`: a kill must not leave them among the next's."""
+    for path in (folder / "state.pt", _previous(folder / "state.pt"), folder / WEIGHTS):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_run(folder: Path, *, is_writer: bool = True) -> Iterator[None]:
+    """Let nobody else train in `folder` meanwhile; a process that is killed lets go.
+
+    Raises HeldError, with nothing touched, if another process is training there.
+    """
+    if not is_writer:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / LOCK, f"another process is training in {folder}"):
+        yield
 
 
 def has_state(folder: Path | str) -> bool:

@@ -29,8 +29,12 @@ from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1, quickest_layout
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
+    WEIGHTS,
     check_finite_tensors,
     check_same_run,
+    discard_run,
+    hold_run,
+    holds_weights_of,
     load_settings,
     load_state,
     load_weights,
@@ -39,11 +43,13 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
     set_random_state,
-    settings_before,
+    settings_of_state,
+    taken_from,
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
+from mvqlab.training.origin import check_same_origin, origin_of, read_origin, save_origin
 from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
 
 if TYPE_CHECKING:
@@ -55,6 +61,7 @@ def train_stage1(
     folder: Path | str,
     *,
     resume: bool = False,
+    allow_changes: bool = False,
     on_step: OnStep | None = None,
     on_model: OnModel | None = None,
     splits: Splits | None = None,
@@ -62,7 +69,8 @@ def train_stage1(
     """Train the stage-1 model that `config` describes; returns it in evaluation mode.
 
     `folder` receives settings, weights, training state and curves (see `training.checkpoint`). With
-    `resume` the run in it goes on where its state was last written. `on_step(step, values)` is called
+    `resume` the run in it goes on where its state was last written, which is refused where the data are no
+    longer what they were, unless `allow_changes`. `on_step(step, values)` is called
     whenever losses are logged, and `on_model(step, model)` with the model as it would be kept then, in
     evaluation mode; what these raise ends the training. Several processes (`torchrun`) each train on their
     share of every batch.
@@ -70,19 +78,21 @@ def train_stage1(
     Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
 
     Raises CheckpointError if there is nothing to resume, FloatingPointError if the loss stops being
-    finite. Warns (CodebookWarning) where quantising would begin after the last step.
+    finite, HeldError if another process is training in `folder`. Warns (CodebookWarning) where quantising
+    would begin after the last step.
     """
     folder = Path(folder)
     _check_codebook_starts(config)
     fabric = make_fabric(config.stage1.precision)
-    seed_everything(config.seed)
-    splits = splits or build_splits(config.data)
-    run = _Run(config, folder, fabric, splits)
-    if resume:
-        run.load()
-    else:
-        run.start()
-    run.train(with_model(on_step, on_model, run.average.model, run.bare))
+    with hold_run(folder, is_writer=fabric.is_global_zero):
+        seed_everything(config.seed)
+        splits = splits or build_splits(config.data)
+        run = _Run(config, folder, fabric, splits)
+        if resume:
+            run.load(allow_changes=allow_changes)
+        else:
+            run.start()
+        run.train(with_model(on_step, on_model, run.average.model, run.bare))
     return run.average.model.eval()
 
 
@@ -90,7 +100,7 @@ def load_stage1(folder: Path | str) -> TokenModel:
     """The trained stage-1 model in `folder`, in evaluation mode. Raises CheckpointError."""
     folder = Path(folder)
     model = build_stage1(load_settings(folder))
-    load_weights(model, folder / "weights.safetensors")
+    load_weights(model, folder / WEIGHTS)
     return model.eval()
 
 
@@ -149,8 +159,10 @@ class _Run:
 
     def __init__(self, config: Config, folder: Path, fabric: Fabric, splits: Splits) -> None:
         self.config, self.folder, self.fabric, self.splits = config, folder, fabric, splits
+        self.origin = origin_of(splits)
         options = config.stage1
         self.step = 0
+        self.replaces_earlier = False
         self.bare = _on(fabric, build_stage1(config))
         self.average = WeightAverage(self.bare, options.weight_average)
         if options.compile:
@@ -170,24 +182,32 @@ class _Run:
 
     def start(self) -> None:
         """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
+        self.replaces_earlier = True
         seed_noise(self.config.seed, self.fabric.global_rank)
         self.curves = Curves(self.folder, tensorboard=self.config.stage1.tensorboard)
 
-    def load(self) -> None:
+    def load(self, *, allow_changes: bool = False) -> None:
         """Go on from the state in the folder."""
-        check_same_run(self.config, self.folder, "stage1")
-        state = load_state(self.folder / "state.pt", 1, self.config.stage1.steps)
-        self.step = state["step"]
-        self.bare.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.bare_discriminator.load_state_dict(state["discriminator"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
-        if (before := settings_before(self.folder)) is not None:
+        path = self.folder / "state.pt"
+        state = load_state(path, 1, self.config.stage1.steps)
+        before = settings_of_state(state, self.folder)
+        check_same_run(self.config, self.folder, "stage1", before)
+        with taken_from(path):
+            was_on = read_origin(state.get("trained_on"))
+            check_same_origin(was_on, self.origin, self.folder, allow_changes=allow_changes)
+            self.step = state["step"]
+            self.bare.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.bare_discriminator.load_state_dict(state["discriminator"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+            seed_noise(self.config.seed, self.fabric.global_rank, self.step)
+            set_random_state(state["random"], self.fabric.global_rank)
+        if before is not None:
             tell_of_other_schedule(before.stage1, self.config.stage1, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage1.tensorboard)
-        seed_noise(self.config.seed, self.fabric.global_rank, self.step)
-        set_random_state(state["random"], self.fabric.global_rank)
+        if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
+            self._save_weights()  # lost, damaged, or of a run that was killed before its state
 
     def save(self, step: int) -> None:
         """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left.
@@ -196,6 +216,8 @@ class _Run:
         """
         state = {
             "stage": 1,
+            "settings": self.config.model_dump(mode="json"),
+            "trained_on": self.origin.record(),
             "step": step,
             "model": self.bare.state_dict(),
             "average": self.average.state_dict(),
@@ -207,10 +229,19 @@ class _Run:
         check_finite_tensors(state, f"stage 1 after step {step}")
         if not self.fabric.is_global_zero:
             return
+        if self.replaces_earlier:
+            discard_run(self.folder)
+            self.replaces_earlier = False
         self.curves.save()
         save_settings(self.config, self.folder)
-        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=1)
+        save_origin(self.origin, self.folder)
+        self.step = step
+        self._save_weights()
         save_state(state, self.folder / "state.pt")
+
+    def _save_weights(self) -> None:
+        if self.fabric.is_global_zero:
+            save_weights(self.average.model, self.folder / WEIGHTS, step=self.step, stage=1)
 
     def train(self, on_step: OnStep | None) -> None:
         """From the current step to the last."""

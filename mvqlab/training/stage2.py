@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.captions import CaptionTokenizer, pretrained_caption_tokenizer, train_caption_tokenizer
+from mvqlab.captions import FILE_NAME as CAPTION_TOKENIZER
+from mvqlab.captions import (
+    CaptionTokenizer,
+    load_caption_tokenizer,
+    pretrained_caption_tokenizer,
+    train_caption_tokenizer,
+)
 from mvqlab.config import Config, ConfigError
 from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
 from mvqlab.files import cache_folder
@@ -23,10 +29,13 @@ from mvqlab.models.ranks import sum_over_ranks
 from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
-    CheckpointError,
+    WEIGHTS,
     check_finite_model,
     check_finite_tensors,
     check_same_run,
+    discard_run,
+    hold_run,
+    holds_weights_of,
     load_settings,
     load_state,
     load_weights,
@@ -35,13 +44,15 @@ from mvqlab.training.checkpoint import (
     save_state,
     save_weights,
     set_random_state,
-    settings_before,
+    settings_of_state,
+    taken_from,
     tensor_shape,
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
+from mvqlab.training.origin import Origin, check_same_origin, origin_of, read_origin, save_origin
 from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
@@ -67,42 +78,54 @@ def train_stage2(
     folder: Path | str,
     *,
     resume: bool = False,
+    allow_changes: bool = False,
     on_step: OnStep | None = None,
     on_model: OnModel | None = None,
     splits: Splits | None = None,
 ) -> PairModel:
     """Train the transformer that `config` describes on the pairs of `stage1`; returns it in evaluation mode.
 
-    The data set is encoded once, before the first step. `folder`, `resume`, `on_step`, `on_model`: as in
-    `train_stage1`.
+    The data set is encoded once, before the first step. `folder`, `resume`, `allow_changes` (of the data, or
+    of `stage1`), `on_step`, `on_model`: as in `train_stage1`. A tokenizer of captions is learned at the start
+    and kept.
 
     Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
 
     Raises CheckpointError if there is nothing to resume or a weight of `stage1` is not finite, ConfigError if
     `config` describes another stage 1 than `stage1` or an optimiser that this torch lacks, FloatingPointError
-    if the loss stops being finite.
+    if the loss stops being finite, HeldError if another process is training in `folder`.
     """
     folder = Path(folder)
     check_same_stage1(config, stage1.config)
     check_optimiser(config.stage2)
     check_finite_model(stage1, "the stage 1 that was given")
     fabric = make_fabric(config.stage2.precision)
-    splits = splits or build_splits(config.data)
-    with torch.device("meta"):  # what does not fit is said before the encoding
-        build_transformer(config, stage1, splits.n_classes)
-    tokenizer = caption_tokenizer(config, splits) if config.transformer.condition == "caption" else None
-    tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
-    if tokenizer is not None:
-        tokens = with_captions(tokens, splits, tokenizer)
-    seed_everything(config.seed)
-    model = build_transformer(config, stage1, splits.n_classes)
-    run = _Run(config, model, tokens, folder, fabric, weights_hash(stage1), tokenizer)
-    if resume:
-        run.load()
-    else:
-        run.start()
-    run.train(with_model(on_step, on_model, run.average.model, run.bare))
+    with hold_run(folder, is_writer=fabric.is_global_zero):
+        splits = splits or build_splits(config.data)
+        with torch.device("meta"):  # what does not fit is said before the encoding
+            build_transformer(config, stage1, splits.n_classes)
+        tokenizer = None
+        if config.transformer.condition == "caption":
+            tokenizer = _kept_tokenizer(folder) if resume else None
+            tokenizer = tokenizer or caption_tokenizer(config, splits)
+        tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
+        if tokenizer is not None:
+            tokens = with_captions(tokens, splits, tokenizer)
+        seed_everything(config.seed)
+        model = build_transformer(config, stage1, splits.n_classes)
+        origin = origin_of(splits, weights_hash(stage1))
+        run = _Run(config, model, tokens, folder, fabric, origin, tokenizer)
+        if resume:
+            run.load(allow_changes=allow_changes)
+        else:
+            run.start()
+        run.train(with_model(on_step, on_model, run.average.model, run.bare))
     return run.average.model.eval()
+
+
+def _kept_tokenizer(folder: Path) -> CaptionTokenizer | None:
+    """The tokenizer of the run in `folder`, if it has one: learned anew, it could number words otherwise."""
+    return load_caption_tokenizer(folder) if (folder / CAPTION_TOKENIZER).exists() else None
 
 
 def check_same_stage1(config: Config, of_stage1: Config) -> None:
@@ -130,7 +153,7 @@ def load_stage2(folder: Path | str, stage1: TokenModel) -> PairModel:
     Raises CheckpointError.
     """
     folder = Path(folder)
-    config, weights = load_settings(folder), folder / "weights.safetensors"
+    config, weights = load_settings(folder), folder / WEIGHTS
     n_classes = 0
     if config.transformer.condition == "class":
         n_rows = tensor_shape(weights, "start.classes.weight")[0]
@@ -204,13 +227,14 @@ class _Run:
         tokens: Tokens,
         folder: Path,
         fabric: Fabric,
-        stage1_hash: str,
+        origin: Origin,
         tokenizer: CaptionTokenizer | None,
     ) -> None:
         self.config, self.tokens, self.folder, self.fabric = config, tokens, folder, fabric
-        self.stage1_hash, self.tokenizer = stage1_hash, tokenizer
+        self.origin, self.tokenizer = origin, tokenizer
         options = config.stage2
         self.step = 0
+        self.replaces_earlier = False
         self.bare = model.to(fabric.device)
         self.average = WeightAverage(self.bare, options.weight_average)
         if options.compile:
@@ -220,27 +244,30 @@ class _Run:
 
     def start(self) -> None:
         """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
+        self.replaces_earlier = True
         seed_noise(self.config.seed, self.fabric.global_rank)
         self.curves = Curves(self.folder, tensorboard=self.config.stage2.tensorboard)
 
-    def load(self) -> None:
+    def load(self, *, allow_changes: bool = False) -> None:
         """Go on from the state in the folder."""
-        check_same_run(self.config, self.folder, "stage2")
-        state = load_state(self.folder / "state.pt", 2, self.config.stage2.steps)
-        if state["stage1"] != self.stage1_hash:
-            raise CheckpointError(
-                f"the run in {self.folder} was trained on the codes of another stage 1: give it that one, or "
-                "train in another folder"
-            )
-        self.step = state["step"]
-        self.bare.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if (before := settings_before(self.folder)) is not None:
+        path = self.folder / "state.pt"
+        state = load_state(path, 2, self.config.stage2.steps)
+        before = settings_of_state(state, self.folder)
+        check_same_run(self.config, self.folder, "stage2", before)
+        with taken_from(path):
+            was_on = read_origin(state.get("trained_on") or {"stage1": state["stage1"]})
+            check_same_origin(was_on, self.origin, self.folder, allow_changes=allow_changes)
+            self.step = state["step"]
+            self.bare.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            seed_noise(self.config.seed, self.fabric.global_rank, self.step)
+            set_random_state(state["random"], self.fabric.global_rank)
+        if before is not None:
             tell_of_other_schedule(before.stage2, self.config.stage2, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
-        seed_noise(self.config.seed, self.fabric.global_rank, self.step)
-        set_random_state(state["random"], self.fabric.global_rank)
+        if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
+            self._save_weights()  # lost, damaged, or of a run that was killed before its state
 
     def save(self, step: int) -> None:
         """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left.
@@ -249,7 +276,9 @@ class _Run:
         """
         state = {
             "stage": 2,
-            "stage1": self.stage1_hash,
+            "settings": self.config.model_dump(mode="json"),
+            "trained_on": self.origin.record(),
+            "stage1": self.origin.stage1,
             "step": step,
             "model": self.bare.state_dict(),
             "average": self.average.state_dict(),
@@ -259,12 +288,21 @@ class _Run:
         check_finite_tensors(state, f"stage 2 after step {step}")
         if not self.fabric.is_global_zero:
             return
+        if self.replaces_earlier:
+            discard_run(self.folder)
+            self.replaces_earlier = False
         self.curves.save()
         save_settings(self.config, self.folder)
         if self.tokenizer is not None:
             self.tokenizer.save(self.folder)
-        save_weights(self.average.model, self.folder / "weights.safetensors", step=step, stage=2)
+        save_origin(self.origin, self.folder)
+        self.step = step
+        self._save_weights()
         save_state(state, self.folder / "state.pt")
+
+    def _save_weights(self) -> None:
+        if self.fabric.is_global_zero:
+            save_weights(self.average.model, self.folder / WEIGHTS, step=self.step, stage=2)
 
     def train(self, on_step: OnStep | None) -> None:
         """From the current step to the last."""

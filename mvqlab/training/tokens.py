@@ -117,7 +117,7 @@ def weights_hash(model: nn.Module) -> str:
 def _is_readable(path: Path) -> bool:
     try:
         with safe_open(path, framework="pt") as file:
-            return "side" in file.metadata()
+            return "side" in (file.metadata() or {}) and {"codes", "positions", "labels"} <= set(file.keys())
     except (OSError, SafetensorError):
         return False
 

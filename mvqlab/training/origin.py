@@ -1,0 +1,139 @@
+"""What a run was trained on, kept with it: the data by their hash, what its labels mean, its stage 1.
+
+    folder/trained_on.json
+
+A run without the file is from before there was one, or came otherwise: what is unknown does not differ.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from mvqlab.config import Config
+from mvqlab.data import Splits, class_names
+from mvqlab.files import write_text_whole
+from mvqlab.training.checkpoint import CheckpointError, load_settings
+
+FILE_NAME = "trained_on.json"
+HOW_TO_GO_ON = "--allow-changes (allow_changes=True) goes on nevertheless"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run was trained on; None is unknown.
+
+    data_hash: `Splits.data_hash`. n_images: for training. class_names: what labels meant, by number.
+    stage1: of stage 2, `weights_hash` of the model whose codes it learned.
+    """
+
+    data_hash: str | None = None
+    n_images: int | None = None
+    class_names: list[str] | None = None
+    stage1: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As plain words and numbers, for a file or a training state."""
+        return asdict(self)
+
+
+def origin_of(splits: Splits, stage1: str | None = None) -> Origin:
+    """The origin of a run that learns from `splits`, and from the codes of the model of hash `stage1`."""
+    return Origin(splits.data_hash, len(splits.train), list(splits.class_names), stage1)
+
+
+def save_origin(origin: Origin, folder: Path) -> None:
+    """Write `origin` into the folder of a run."""
+    write_text_whole(folder / FILE_NAME, json.dumps(origin.record(), indent=1, ensure_ascii=False) + "\n")
+
+
+def load_origin(folder: Path | str) -> Origin:
+    """What the run in `folder` was trained on. Raises CheckpointError where the file is damaged."""
+    path = Path(folder) / FILE_NAME
+    try:
+        return read_origin(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Origin()
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}): restore it, or remove it to go on without knowing"
+        ) from None
+
+
+def read_origin(record: Any) -> Origin:
+    """The origin in a `record`, unknown where it is None. Raises ValueError or TypeError."""
+    if record is None:
+        return Origin()
+    origin = Origin(**record)
+    names = origin.class_names
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("class_names are no list of names")
+    return origin
+
+
+def check_same_origin(before: Origin, now: Origin, folder: Path, *, allow_changes: bool = False) -> None:
+    """Raise CheckpointError, in one line, where a run in `folder` would go on with something else."""
+    changes = _differences(before, now)
+    if changes and not allow_changes:
+        raise CheckpointError(f"the run in {folder} was trained on {'; '.join(changes)}: {HOW_TO_GO_ON}")
+
+
+def check_stage1(folder: Path, stage1: str, *, allow_changes: bool = False) -> None:
+    """Raise CheckpointError unless the stage 2 in `folder` was trained on the model of hash `stage1`."""
+    check_same_origin(load_origin(folder), Origin(stage1=stage1), folder, allow_changes=allow_changes)
+
+
+def check_is_finished(folder: Path | str, stage: int = 1) -> None:
+    """Raise CheckpointError where the weights in `folder` are from before its training's last step."""
+    folder = Path(folder)
+    wanted = getattr(load_settings(folder), f"stage{stage}").steps
+    step = _step_of(folder / "weights.safetensors")
+    if step is not None and step < wanted:
+        raise CheckpointError(
+            f"the run in {folder} is half-trained, {step} of {wanted} steps: finish it first (--resume), or "
+            f"take it as it is: {HOW_TO_GO_ON}"
+        )
+
+
+def class_names_of(folder: Path, config: Config) -> list[str]:
+    """What the labels of the run in `folder` meant when it was trained, which needs no data.
+
+    Of a run that does not say, what they mean in the data of `config` now. Raises CheckpointError, DataError.
+    """
+    names = load_origin(folder).class_names
+    return class_names(config.data) if names is None else names
+
+
+def _differences(before: Origin, now: Origin) -> list[str]:
+    """What `before` and `now` both know, and differ in, in words."""
+    changes = []
+    if None not in (before.class_names, now.class_names) and before.class_names != now.class_names:
+        changes.append(f"classes {_listed(before.class_names)}, and they are {_listed(now.class_names)} now")
+    elif None not in (before.data_hash, now.data_hash) and before.data_hash != now.data_hash:
+        counts = f"{before.n_images} images, now {now.n_images}"
+        changes.append(
+            f"other data than there are now (hash {before.data_hash}, now {now.data_hash}; {counts})"
+        )
+    if None not in (before.stage1, now.stage1) and before.stage1 != now.stage1:
+        changes.append(
+            f"the codes of another stage 1 (hash {str(before.stage1)[:12]}, not {str(now.stage1)[:12]})"
+        )
+    return changes
+
+
+def _listed(names: list[str] | None, most: int = 6) -> str:
+    names = names or []
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "(none)"
+
+
+def _step_of(weights: Path) -> int | None:
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return int(json.loads((file.metadata() or {})["step"]))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
