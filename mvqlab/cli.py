@@ -123,6 +123,9 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8866, help="the first that is tried; default: 8866")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--no-token", action="store_true", help="let in whoever knows the address")
+    parser.add_argument(
+        "--pages", type=count, default=8, help="that may be open at once, up to 0.7 GB each; default: 8"
+    )
     parser.set_defaults(command=_explore)
 
 
@@ -192,9 +195,9 @@ def _check_free_for_training(folder: Path, preset: Path) -> None:
 def _explore(options: argparse.Namespace) -> int:
     if not 0 < options.port < 2**16:
         raise UsageError(f"--port goes from 1 to {2**16 - 1}, not {options.port}")
-    from mvqlab.widgets.page import explore
+    from mvqlab.widgets.page_server import explore
 
-    explore(options.port, opens_browser=not options.no_browser, has_token=not options.no_token)
+    explore(options.port, not options.no_browser, not options.no_token, options.pages)
     return 0
 
 

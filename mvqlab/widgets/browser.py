@@ -52,8 +52,10 @@ def open_browser() -> Iterator[Any]:
 
 
 @contextmanager
-def serve(command: list[str], folder: Path) -> Iterator[str]:
+def serve(command: list[str], folder: Path, has_token: bool = True) -> Iterator[str]:
     """Run a server, ``python -m`` the command, in `folder`; gives the address, token and all, that it prints.
+
+    has_token: whether that address has to hold a token.
 
     It is stopped as by Ctrl-C. Raises RuntimeError with its last words where it does not start.
     """
@@ -71,7 +73,7 @@ def serve(command: list[str], folder: Path) -> Iterator[str]:
     reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
     reader.start()
     try:
-        yield _address(process, lines)
+        yield _address(process, lines, has_token)
     finally:
         interrupt_group(process)
         try:
@@ -88,11 +90,12 @@ def _hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _address(process: subprocess.Popen[str], lines: list[str]) -> str:
+def _address(process: subprocess.Popen[str], lines: list[str], has_token: bool) -> str:
+    pattern = r"http://127\.0\.0\.1:\d+" + (r"\S*token=\w+" if has_token else r"/\S*")
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         for line in list(lines):
-            found = re.search(r"http://127\.0\.0\.1:\d+\S*token=\w+", line)
+            found = re.search(pattern, line)
             if found:
                 return found.group(0)
         time.sleep(0.1)

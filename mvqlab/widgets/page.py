@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ipywidgets as widgets
@@ -50,23 +49,10 @@ def all_widgets() -> widgets.Tab:
     return tab
 
 
-def explore(port: int = 8866, opens_browser: bool = True, has_token: bool = True) -> None:
-    """Serve the widgets on 127.0.0.1 until Ctrl-C; every visitor has a kernel of their own.
-
-    port: the first that is tried. has_token: whether the address that is printed holds a secret without
-    which nobody gets in, as with Jupyter.
-    """
-    from voila.app import Voila
-
-    with TemporaryDirectory(prefix="mvqlab-") as folder:
-        notebook = write_notebook(Path(folder), CELL)
-        Voila.launch_instance(argv=voila_arguments(notebook, port, opens_browser, has_token))
-
-
 def voila_arguments(
     notebook: Path, port: int, opens_browser: bool = True, has_token: bool = True
 ) -> list[str]:
-    """What Voila is told, to show `notebook` to this machine alone; see `explore`."""
+    """What Voila is told, to show `notebook` to this machine alone; see `page_server.explore`."""
     return [
         str(notebook),
         "--Voila.ip=127.0.0.1",
