@@ -90,9 +90,11 @@ def check_stage1(folder: Path, stage1: str, *, allow_changes: bool = False) -> N
 def check_is_finished(folder: Path | str, stage: int = 1) -> None:
     """Raise CheckpointError where the weights in `folder` are from before its training's last step."""
     folder = Path(folder)
-    wanted = getattr(load_settings(folder), f"stage{stage}").steps
     step = _step_of(folder / "weights.safetensors")
-    if step is not None and step < wanted:
+    if step is None:  # shipped, imported, or from before weights said so
+        return
+    wanted = getattr(load_settings(folder), f"stage{stage}").steps
+    if step < wanted:
         raise CheckpointError(
             f"the run in {folder} is half-trained, {step} of {wanted} steps: finish it first (--resume), or "
             f"take it as it is: {HOW_TO_GO_ON}"
