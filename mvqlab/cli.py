@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from mvqlab.cli_sample import add_sample
 from mvqlab.columns import printable
 from mvqlab.faults import explained
 from mvqlab.usage import UsageError, count, positive
+
+STATES = ("state.pt", "state.previous.pt")  # of a run: from either it goes on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = in_one_line(error)
         if words is None:
             raise
+        words += _how_to_go_on(sys.argv[1:] if arguments is None else arguments, options, error)
         with suppress(OSError):  # where the disk is full, a log may be, too
             print(f"mvqlab: {printable(words)}", file=sys.stderr)
         return 2
@@ -62,6 +66,16 @@ def in_one_line(error: Exception) -> str | None:
     if is_ours or isinstance(error, FloatingPointError):
         return str(error)
     return explained(error)
+
+
+def _how_to_go_on(arguments: Sequence[str], options: argparse.Namespace, error: Exception) -> str:
+    """The command by which a training goes on that the machine cut short; empty for all else."""
+    if explained(error) is None or not getattr(options, "run", None):
+        return ""
+    if not any(os.path.exists(options.run / name) for name in STATES):  # a name too long is none
+        return ""
+    again = [word for word in arguments if word not in ("--fresh", "--resume")]
+    return f"; then go on with: {shlex.join(['mvqlab', *again, '--resume'])}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -151,7 +165,7 @@ def _train(options: argparse.Namespace) -> int:
 
     config = load_config(options.preset, options.overrides)
     runs = Path("results") / Path(options.preset).stem
-    folder = options.out or runs / f"stage{options.stage}"
+    folder = options.run = options.out or runs / f"stage{options.stage}"
     if options.resume and options.fresh:
         raise UsageError("--resume goes on with a run, --fresh trains anew over it: give one of them")
     if not (options.resume or options.fresh):
@@ -177,8 +191,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _check_free_for_training(folder: Path, preset: Path) -> None:
-    what = {"weights.safetensors": "a trained model", "state.pt": "an unfinished run"}
-    what["state.previous.pt"] = what["state.pt"]
+    what = {"weights.safetensors": "a trained model", **dict.fromkeys(STATES, "an unfinished run")}
     found = next((name for name in what if (folder / name).exists()), None)
     if found is not None:
         raise UsageError(

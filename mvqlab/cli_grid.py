@@ -41,8 +41,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     one = commands.add_parser(
         "run-one",
         help="run one point in this process (what a scheduler calls)",
-        epilog="exit code: 0 it is done, 1 it failed (its status.json says why), 75 another process is "
-        "running it, 130 stopped",
+        epilog="exit code: 0 it is done, 1 it failed (its status.json says why), 2 the grid is not fit to "
+        "run, 75 another process is running it, 130 stopped",
     )
     one.add_argument("file", type=Path, help="the grid file")
     one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")

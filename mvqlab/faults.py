@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 
 DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -23,11 +24,14 @@ ADVICE = {
 _MEMORY_WORDS = (
     "can't allocate memory",
     "cannot allocate memory",
+    "not enough memory",
     "out of memory",
     "unable to allocate",
     "std::bad_alloc",
     "cublas_status_alloc_failed",
     "cudnn_status_alloc_failed",
+    "unable to open shared memory object",
+    "out of shared memory",
 )
 
 
@@ -45,12 +49,14 @@ def explained(error: BaseException) -> str | None:
     if is_out_of_memory(kind, message) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return (
             "out of memory: make batches smaller (stage1.batch_size, stage2.batch_size), the images or the "
-            "model, or draw fewer images at a time. What was saved is kept, --resume goes on from there "
-            f"({kind}: {message[:200]})"
+            f"model, or draw fewer images at a time ({kind}: {message[:200]})"
         )
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or message
         advice = ADVICE.get(error.errno)
         return f"{where}{reason}" + (f": {advice}" if advice else "")
+    if isinstance(error, shutil.Error):  # of many files at once: one tells enough
+        failed = error.args[0] if error.args else ""
+        return " ".join(str(failed[0][-1] if isinstance(failed, list) and failed else failed).split())
     return None

@@ -25,15 +25,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "mvqlab")
 
 
+class CacheError(OSError):
+    """A cache's folder cannot be written. Says what to do."""
+
+
 def writable_folder(folder: Path, what: str) -> Path:
-    """Make a cache's `folder`, or raise OSError that says where `what` could be kept instead."""
+    """Make a cache's `folder`, or raise CacheError that says where `what` could be kept instead."""
     advice = f"cannot keep {what} in {folder}: set {CACHE_VARIABLE} to a folder that can be written"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(advice) from error
+        raise CacheError(advice) from error
     if not os.access(folder, os.W_OK):
-        raise OSError(advice)
+        raise CacheError(advice)
     return folder
 
 
@@ -127,11 +131,17 @@ def write_bytes_whole(path: str | Path, data: bytes) -> None:
 
 ABANDONED_AFTER = 86400.0  # seconds until a temporary file of another machine is taken for left behind
 _TEMPORARY = re.compile(r"\.mvqlab-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}-")
-_looked_through: set[Path] = set()  # folders in which this process has removed what others left behind
+_CLOCK_SLACK = 60.0  # seconds by which a file server's clock may be behind ours
+_next_look: dict[Path, float] = {}  # when each folder is looked through again for what others left behind
 
 
 def _machine() -> str:
-    return sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Where a process number means the same process: on this host, since its start, in this container."""
+    facts = [socket.gethostname()]
+    with suppress(OSError):  # only Linux has them
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        facts.append(os.readlink("/proc/self/ns/pid"))
+    return sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 
 def _temporary_for(path: Path) -> Path:
@@ -141,10 +151,13 @@ def _temporary_for(path: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files in `folder` whose writers are dead; each process looks once."""
-    if folder in _looked_through:
+    """Remove the temporary files in `folder` whose writers are dead.
+
+    In a large folder not at each write: at most a tenth of this process's time goes into looking.
+    """
+    began = time.monotonic()
+    if began < _next_look.get(folder, 0.0):
         return
-    _looked_through.add(folder)
     with suppress(OSError):
         for path in folder.glob(".mvqlab-*"):
             if not _is_abandoned(path):
@@ -153,15 +166,27 @@ def _remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+    now = time.monotonic()
+    _next_look[folder] = now + 10 * (now - began)
 
 
 def _is_abandoned(path: Path) -> bool:
     found = _TEMPORARY.match(path.name)
     if found is None:
         return False
-    if found["machine"] == _machine():
-        return not psutil.pid_exists(int(found["process"]))
-    return time.time() - path.stat().st_mtime > ABANDONED_AFTER
+    if found["machine"] != _machine():
+        return time.time() - path.stat().st_mtime > ABANDONED_AFTER
+    try:
+        writer = psutil.Process(int(found["process"]))
+        if writer.status() == psutil.STATUS_ZOMBIE:
+            return True
+        began = writer.create_time()
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, ValueError, OverflowError):
+        return False
+    # an older file is of another process, whose number was given anew
+    return path.stat().st_ctime + _CLOCK_SLACK < began
 
 
 # What writers that are not Python's own say where the system refused them, and for which reason it did.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -137,3 +138,18 @@ def test_out_of_memory_has_many_names():
     assert is_out_of_memory("OutOfMemoryError", "CUDA out of memory")
     assert is_out_of_memory("RuntimeError", "DefaultCPUAllocator: can't allocate memory")
     assert not is_out_of_memory("ValueError", "out of range")
+
+
+@pytest.mark.parametrize("file", ["point.json", "executed.ipynb"])
+def test_a_disk_that_takes_no_more_fails_the_point_and_says_so_without_an_engine(tmp_path, monkeypatch, file):
+    """What a scheduler calls has nobody else who writes down how it ended."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    name = {"point.json": "_describe", "executed.ipynb": "papermill.execute_notebook"}[file]
+    monkeypatch.setattr(f"mvqlab.grid.execute.{name}", refuse)
+    folder, is_done = run(tmp_path)
+    assert not is_done and state_of(folder) == "failed"
+    assert "No space left on device" in read_status(folder).why
+    assert "free some space" in read_status(folder).why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -191,6 +192,7 @@ def test_a_point_held_elsewhere_is_no_failure_of_this_grid(tmp_path):
 
     assert code == BUSY
     assert "another process is running it" in stream.getvalue()
+    assert "1 not done, left to another process: 0 (waiting)" in stream.getvalue()
     assert os.listdir(folder) and read_status(folder) is None
 
 
@@ -302,3 +304,22 @@ def test_a_training_whose_kernel_is_killed_goes_on_from_its_checkpoint(tmp_path,
     assert rows["step"].tolist() == list(range(1, 61))
     # what was logged before the kill is still there, so those steps were not taken again
     assert saved == 10 and rows["seconds"].tolist()[:saved] == seconds
+
+
+class _FullDisk(io.StringIO):
+    """A log on a disk that is full once the first point runs."""
+
+    def write(self, text: str) -> int:
+        if "stage" in text or "done in" in text or "FAILED" in text:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.slow
+def test_an_engine_that_cannot_go_on_leaves_no_point_running(tmp_path):
+    points = [{"how": "badly"}, {"label": "other", "how": "slowly at first"}]
+    _, other = folders_of(tmp_path, points=points)
+    with pytest.raises(OSError, match="No space"):
+        run_grid(tmp_path / "toy_grid.yaml", workers=2, stream=_FullDisk())
+    assert state_of(other) in ("waiting", "stopped")
+    wait_until(lambda: all(map(kernel_is_gone, attempts(other))))

@@ -221,3 +221,32 @@ def test_a_deadline_interrupts_and_one_that_is_kept_does_nothing():
         pass
     time.sleep(0.3)
     assert not kept.is_past
+
+
+def test_a_deadline_needs_no_alarm_nor_signals_between_threads(monkeypatch):
+    """Windows has neither."""
+    monkeypatch.delattr(signal, "pthread_kill", raising=False)
+    monkeypatch.delattr(signal, "SIGALRM", raising=False)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Deadline(0.05, lambda: None):
+        while time.monotonic() < began + PATIENCE:
+            pass
+
+
+def test_a_limit_that_strikes_as_the_block_ends_interrupts_nothing_after_it(monkeypatch):
+    """What follows the block writes the point's status."""
+    deadline = Deadline(0.01, lambda: None)
+    monkeypatch.setattr("mvqlab.grid.deadline._interrupt_main_thread", lambda: pytest.fail("too late"))
+    real_wait = deadline._has_ended.wait
+    looked = []
+
+    def wait_too_long(seconds):
+        real_wait(seconds)
+        looked.append(seconds)
+        return False  # the limit was over a moment before the block was
+
+    monkeypatch.setattr(deadline._has_ended, "wait", wait_too_long)
+    with deadline:
+        pass
+    wait_until(lambda: bool(looked))
+    assert not deadline.is_past

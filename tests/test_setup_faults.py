@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from mvqlab import cli, progress
 from mvqlab.faults import explained, is_out_of_memory
+from mvqlab.files import CacheError, writable_folder
 from mvqlab.locks import HeldError, held, is_held
 
 
@@ -44,6 +46,32 @@ def test_other_faults_are_not_taken_for_memory() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "RuntimeError",
+            "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
+        ),
+        ("AcceleratorError", "CUDA error: out of memory"),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        ("RuntimeError", "MPS backend out of memory (MPS allocated: 9 GB)"),
+        (
+            "RuntimeError",
+            "DataLoader worker is killed. It is possible that workers are out of shared memory.",
+        ),
+    ],
+)
+def test_every_device_s_words_for_memory_are_known(name: str, message: str) -> None:
+    assert is_out_of_memory(name, message)
+
+
+def test_of_many_files_that_could_not_be_copied_one_is_told() -> None:
+    failed = [("a", "b/a", "[Errno 28] No space left on device: 'b/a'"), ("c", "b/c", "the same")]
+    words = explained(shutil.Error(failed))
+    assert words is not None and "No space left on device: 'b/a'" in words and "the same" not in words
+
+
+@pytest.mark.parametrize(
     "code", ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "EMFILE", "EFBIG", "ENAMETOOLONG"]
 )
 def test_the_system_s_refusals_are_one_line_and_no_traceback(
@@ -59,6 +87,35 @@ def test_the_system_s_refusals_are_one_line_and_no_traceback(
     (line,) = capsys.readouterr().err.splitlines()
     assert "results/run/state.pt" in line and os.strerror(number) in line
     assert line.count(": ") >= 3, "what to do follows the reason"
+
+
+def test_a_training_cut_short_by_the_machine_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        (tmp_path / "state.pt").touch()
+        raise out_of_memory_of_torch()
+
+    monkeypatch.setattr("mvqlab.training.train_stage1", refuse)
+    given = ["train", "--stage", "1", "--fresh", "--out", str(tmp_path), "stage1.steps=4"]
+    assert cli.main(given) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"mvqlab train --stage 1 --out {tmp_path} stage1.steps=4 --resume")
+    options = cli.build_parser().parse_args(["train", "--stage", "1", "--out", str(tmp_path), "--resume"])
+    assert (options.resume, options.fresh) == (True, False)
+
+
+def test_a_folder_whose_name_is_too_long_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--stage", "1", "--out", "x" * 300]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "shorter name" in line
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_one_line() -> None:
+    with pytest.raises(CacheError) as raised:
+        writable_folder(Path(__file__) / "cache", "things")
+    words = cli.in_one_line(raised.value)
+    assert words is not None and "MVQLAB_CACHE" in words
 
 
 LIMITED = """
@@ -77,6 +134,7 @@ def test_a_training_that_may_not_write_its_weights_ends_in_one_line_and_goes_on_
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MVQLAB_QUIET": "1"})
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert str(tmp_path) in ended.stderr.splitlines()[-1]
+    assert "--resume" not in ended.stderr, "there is nothing yet to go on with"
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".mvqlab-")]
     assert not list(tmp_path.glob("weights*")), "nothing is half-written"
     again = subprocess.run([sys.executable, "-W", "ignore", "-m", "mvqlab.cli", *run, "--fresh"])
@@ -98,6 +156,7 @@ def test_progress_that_cannot_be_written_stops_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
+from mvqlab.files import CacheError, writable_folder
 from mvqlab.locks import held
 with held(Path(sys.argv[1]), "busy"):
     print("held", flush=True)

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,7 +152,7 @@ def test_what_a_killed_writer_leaves_goes_with_the_next_write_and_what_a_living_
     left = names_in(tmp_path)
     assert len(left) == 2 and all(name.startswith(".mvqlab-") for name in left)
     with whole_file(tmp_path / "other.bin") as ours:
-        monkeypatch.setattr(files, "_looked_through", set())  # as another process would
+        monkeypatch.setattr(files, "_next_look", {})  # as another process would
         ours.write_bytes(b"")
         write_bytes_whole(tmp_path / "weights.bin", b"whole")
         assert names_in(tmp_path) == [ours.name, "weights.bin"]
@@ -167,11 +168,11 @@ def test_a_temporary_file_of_another_machine_is_left_until_it_is_old(
         os.link(tmp_path / "kept", tmp_path / theirs.name.replace(str(os.getpid()), "1"))
     monkeypatch.undo()
     (left,) = [path for path in tmp_path.iterdir() if path.name.startswith(".mvqlab-")]
-    monkeypatch.setattr(files, "_looked_through", set())
+    monkeypatch.setattr(files, "_next_look", {})
     write_text_whole(tmp_path / "a", "")
     assert left.exists()
     os.utime(left, (0, 0))
-    monkeypatch.setattr(files, "_looked_through", set())
+    monkeypatch.setattr(files, "_next_look", {})
     write_text_whole(tmp_path / "b", "")
     assert not left.exists()
 
@@ -212,3 +213,46 @@ def test_a_temporary_folder_is_gone_afterwards(tmp_path: Path) -> None:
         (temporary / "a.png").write_text("x")
         (temporary / "a.png").replace(tmp_path / "out" / "a.png")
     assert names_in(tmp_path / "out") == ["a.png"]
+
+
+def _abandon(folder: Path, process: int) -> Path:
+    """A temporary file in `folder` as the process of that number on this machine would call it."""
+    with whole_file(folder / "x.bin") as ours:
+        ours.write_bytes(b"half")
+        left = folder / f"{ours.name.replace(f'-{os.getpid()}-', f'-{process}-')}.left"
+        os.link(ours, left)
+    return left
+
+
+def test_a_folder_is_looked_through_again_and_again(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for _ in range(2):
+        left = _abandon(tmp_path, dead.pid)
+        wait_for_the_next_look(tmp_path)
+        write_text_whole(tmp_path / "a", "")
+        assert not left.exists()
+
+
+def wait_for_the_next_look(folder: Path) -> None:
+    time.sleep(max(0.0, files._next_look.get(folder, 0.0) - time.monotonic()))
+
+
+def test_a_number_given_anew_protects_no_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container every program has the same few numbers: a file older than its process is not its own."""
+    left = _abandon(tmp_path, os.getpid())
+    wait_for_the_next_look(tmp_path)
+    write_text_whole(tmp_path / "a", "")
+    assert left.exists(), "as old as this process: it may still be written"
+    monkeypatch.setattr(files.psutil.Process, "create_time", lambda process: time.time() + 3600)
+    wait_for_the_next_look(tmp_path)
+    write_text_whole(tmp_path / "b", "")
+    assert not left.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="only Linux has namespaces")
+def test_another_container_of_the_same_name_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its processes have numbers of their own, and a living one would be taken for dead."""
+    here = files._machine()
+    monkeypatch.setattr(files.os, "readlink", lambda path: "pid:[1]")
+    assert files._machine() != here

@@ -23,7 +23,7 @@ class Deadline:
     def __init__(self, seconds: float | None, last_words: Callable[[], object], grace: float = GRACE) -> None:
         self.seconds, self.grace, self.last_words = seconds, grace, last_words
         self.is_past = False
-        self._has_ended = threading.Event()
+        self._has_ended, self._turn = threading.Event(), threading.Lock()
 
     def __enter__(self) -> Deadline:
         if self.seconds is not None:
@@ -33,13 +33,20 @@ class Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._has_ended.set()
+        try:
+            with self._turn:  # what follows a block that has ended is not interrupted
+                self._has_ended.set()
+        finally:  # the limit may strike here, too
+            self._has_ended.set()
 
     def _watch(self, seconds: float) -> None:
         if self._has_ended.wait(seconds):
             return
-        self.is_past = True
-        _interrupt_main_thread()
+        with self._turn:
+            if self._has_ended.is_set():
+                return
+            self.is_past = True
+            _interrupt_main_thread()
         if self._has_ended.wait(self.grace):
             return
         family = descendants(os.getpid())

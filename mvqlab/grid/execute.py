@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from mvqlab.columns import printable
-from mvqlab.faults import is_out_of_memory
+from mvqlab.faults import explained, is_out_of_memory
 from mvqlab.files import write_text_whole
 from mvqlab.grid.deadline import Deadline
 from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
@@ -81,9 +82,16 @@ def run_point(grid: Grid, point: Point, *, fresh: bool = False) -> bool:
         if state_of(folder) == "done" and not fresh:
             print(f"{folder.name} is done already")
             return True
-        _clear(folder, everything=fresh)
-        _describe(grid, point, folder)
-        return _run_held(grid, point, folder)
+        try:
+            _clear(folder, everything=fresh)
+            _describe(grid, point, folder)
+            return _run_held(grid, point, folder)
+        except OSError as error:  # a full disk: said here, since a scheduler says nothing of it
+            why = explained(error) or one_line(str(error))
+            print(f"failed: {printable(why)}", file=sys.stderr)
+            with suppress(OSError):
+                write_status(folder, Status("failed", why, now(), None, 1))
+            return False
 
 
 def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
@@ -146,6 +154,11 @@ def _execute(grid: Grid, point: Point, folder: Path) -> None:
         if ThisPython.was_stopped:
             raise KeyboardInterrupt from None
         raise PointError("killed: the notebook's process died (out of memory?)") from None
+    except OSError as error:  # of the executed notebook; what the notebook itself raises comes as papermill's
+        where = f"{folder}: " if error.filename is None else ""
+        raise PointError(
+            where + (explained(error) or one_line(f"{type(error).__name__}: {error}"))
+        ) from error
     except Exception as error:
         raise PointError(one_line(f"{type(error).__name__}: {error}")) from error
     if not read_json(folder / RESULT_FILE):

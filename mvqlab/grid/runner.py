@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
@@ -135,6 +136,11 @@ class _GridRun:
                 self._look()
         except KeyboardInterrupt:
             return self._stopped()
+        except (
+            BaseException
+        ):  # nobody reads our words any more, or their disk is full: no point runs unwatched
+            stop(*(one.process for one in self.running))
+            raise
         return self._summary()
 
     def _announce(self) -> None:
@@ -248,7 +254,8 @@ class _GridRun:
         for one in self.running:
             if state_of(one.folder) == "interrupted":
                 status = read_status(one.folder) or Status("stopped")
-                write_status(one.folder, replace(status, state="stopped", exit_code=STOPPED_CODE))
+                with suppress(OSError):
+                    write_status(one.folder, replace(status, state="stopped", exit_code=STOPPED_CODE))
         n_done = sum(state_of(self._folder(point)) == "done" for point in self.points)
         cut_short = ", ".join(f"'{one.point.label}'" for one in self.running)
         self.board.say(
@@ -263,15 +270,15 @@ class _GridRun:
         why_failed = {point.id: status.why for point, state, status in found if state == "failed" and status}
         why_failed |= self.unsaid
         n_done = sum(state == "done" and point.id not in why_failed for point, state, _ in found)
-        left = [point for point, state, _ in found if state != "done" and point.id not in why_failed]
+        left = [(point, state) for point, state, _ in found if state != "done" and point.id not in why_failed]
         self.board.say(f"{n_done} of {len(self.points)} points done, {len(why_failed)} failed")
         for point, _, _ in found:
             if point.id in why_failed:
                 self.board.say(f"  {point.index}  {point.label}: {why_failed[point.id]}")
         if left:
-            names = ", ".join(str(point.index) for point in left[:10]) + ", ..." * (len(left) > 10)
+            names = ", ".join(f"{point.index} ({state})" for point, state in left[:10])
             self.board.say(
-                f"  {len(left)} not done, since another process runs them (points {names}): "
+                f"  {len(left)} not done, left to another process: {names}{', ...' * (len(left) > 10)}; "
                 f"see mvqlab grid status {self.grid.path}"
             )
         self.board.say(f"Look at them with: mvqlab grid table {self.grid.path}")
