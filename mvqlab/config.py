@@ -552,8 +552,6 @@ def _read_preset(preset: str | Path) -> dict[str, Any]:
         settings = read_yaml(path, "preset file")
     except YamlFileError as error:
         raise ConfigError(str(error)) from None
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} must hold sections of settings, found {type(settings).__name__}")
     return {"preset": path.stem, **settings}
 
 

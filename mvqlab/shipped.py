@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mvqlab.config import Config
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.training import load_settings, load_stage1, load_stage2
+from mvqlab.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent / "checkpoints"
 CARD = "card.yaml"
@@ -67,7 +67,7 @@ def shipped_card(name: str) -> dict[str, Any]:
     """
     if name not in shipped_names():
         raise ShippedError(f"no model '{name}' comes with mvqlab: there are {', '.join(shipped_names())}")
-    return yaml.safe_load((FOLDER / name / CARD).read_text(encoding="utf-8"))
+    return read_yaml(FOLDER / name / CARD, "card of a shipped model")
 
 
 def shipped_folder(name: str) -> Path:
