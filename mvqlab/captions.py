@@ -76,14 +76,30 @@ class CaptionTokenizer:
             said.append(f"the caption is too long, its end is not read: '{_shortened(lost)}'")
         return said
 
+    @staticmethod
+    def path_in(folder: Path) -> Path:
+        """Where the tokenizer of the run in `folder` lies."""
+        return Path(folder) / FILE_NAME
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer into `folder`, whole."""
+        write_text_whole(self.path_in(folder), self.to_text())
+
+    def to_text(self) -> str:
+        """All of it, as `from_text` reads it."""
         content = {
             "length": self.length,
             "known_words": sorted(self.known_words),
             "tokenizer": json.loads(self.tokenizer.to_str()),
         }
-        write_text_whole(Path(folder) / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False))
+        return json.dumps(content, indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> CaptionTokenizer:
+        """What `to_text` gave. Raises whatever its parsers raise over a damaged one."""
+        content = json.loads(text)
+        tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
+        return cls(tokenizer, int(content["length"]), content["known_words"])
 
     def _ids(self, caption: str) -> list[int]:
         return self.tokenizer.encode(caption.strip().lower(), add_special_tokens=False).ids
@@ -149,13 +165,14 @@ def pretrained_caption_tokenizer(
 
 def load_caption_tokenizer(folder: Path) -> CaptionTokenizer:
     """The tokenizer that was saved in the folder of a run. Raises CaptionError."""
-    path = Path(folder) / FILE_NAME
+    path = CaptionTokenizer.path_in(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_str(json.dumps(content["tokenizer"]))
-        return CaptionTokenizer(tokenizer, int(content["length"]), content["known_words"])
+        return CaptionTokenizer.from_text(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CaptionError(f"{folder} holds no {FILE_NAME}: its model was not trained on captions") from None
+        raise CaptionError(
+            f"{folder} holds no {FILE_NAME}: its model was not trained on captions, or has lost it, and then "
+            "`mvqlab train --resume` writes it anew from the run's state"
+        ) from None
     except Exception as error:
         raise CaptionError(f"{path} is damaged ({type(error).__name__}: {error}): train again") from None
 

@@ -22,6 +22,7 @@ from mvqlab.cli_results import add_results
 from mvqlab.cli_sample import add_sample
 from mvqlab.columns import printable
 from mvqlab.faults import explained
+from mvqlab.locks import LOCK, held
 from mvqlab.usage import UsageError, count, positive
 
 STATES = ("state.pt", "state.previous.pt")  # of a run: from either it goes on
@@ -168,6 +169,9 @@ def _train(options: argparse.Namespace) -> int:
     folder = options.run = options.out or runs / f"stage{options.stage}"
     if options.resume and options.fresh:
         raise UsageError("--resume goes on with a run, --fresh trains anew over it: give one of them")
+    if (folder / LOCK).exists():
+        with held(folder / LOCK, f"another process is training in {folder}"):
+            pass  # who trains there is said before what lies there
     if not (options.resume or options.fresh):
         _check_free_for_training(folder, Path(options.preset))
     from mvqlab.pretrained import require_all

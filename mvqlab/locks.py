@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+LOCK = ".lock"  # in the folder of a run that is being trained
+
 
 class HeldError(RuntimeError):
     """Another process holds a lock; the message says which, where that is known."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mvqlab.config import DataConfig
 from mvqlab.data.captions import read_captions
 from mvqlab.data.checking import faulty_files
+from mvqlab.data.contents import contents_hash
 from mvqlab.data.images import read_square
 from mvqlab.data.listing import Listing, given_split, held_out_names, list_images
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits, some_of
@@ -63,20 +64,22 @@ def folder_splits(config: DataConfig) -> Splits:
     files, n_ignored = _find(config)
     names = [file.name for file in files]
     captions = read_captions(config.captions, names) if config.captions else {}
-    stamps = [_stamp(_root_of(config) / name) for name in names]
-    faults = faulty_files(_root_of(config), names, stamps, config.max_megapixels)
+    stamp_of = {name: _stamp(_root_of(config) / name) for name in names}
+    faults = faulty_files(_root_of(config), names, list(stamp_of.values()), config.max_megapixels)
     if faults and not config.skip_bad:
         raise DataError(_refusal(list(faults.values()), len(files)))
     usable = _usable(files, faults)
     class_names = sorted({file.class_name for file in usable} - {""})
     train, held_out = _parts(usable, config)
     settings = (config.resolution, config.validation_share, config.flip, config.seed)
+    used = [file.name for file in usable]
+    contents = contents_hash(_root_of(config), used, [stamp_of[name] for name in used])
     return Splits(
         train=FolderDataset(train, class_names, captions, config, config.flip),
         validation=FolderDataset(held_out, class_names, captions, config, flip=False),
         class_names=class_names,
         label_meaning="folder" if class_names else "",
-        data_hash=short_hash("folder", READING_VERSION, settings, usable, stamps, sorted(captions.items())),
+        data_hash=short_hash("folder", READING_VERSION, settings, usable, contents, sorted(captions.items())),
         skipped=list(faults.values()),
         n_ignored=n_ignored,
     )

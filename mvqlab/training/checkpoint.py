@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, config_from_dict, load_config, save_config
 from mvqlab.files import whole_file
-from mvqlab.locks import held
+from mvqlab.locks import LOCK, held
 from mvqlab.models.ranks import from_every_rank
 from mvqlab.packed_weights import packed, unpacked
 from mvqlab.saved_tensors import ProgramFileError, load_tensors
@@ -42,7 +42,6 @@ class DamagedStateWarning(UserWarning):
     """The newest training state cannot be read or is not finite, so the one before it is used."""
 
 
-LOCK = ".lock"
 WEIGHTS = "weights.safetensors"
 UNSET = "threshold"  # of masks with budgets: NaN until its first training step
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.captions import FILE_NAME as CAPTION_TOKENIZER
 from mvqlab.captions import (
     CaptionTokenizer,
     load_caption_tokenizer,
@@ -30,6 +29,7 @@ from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     WEIGHTS,
+    CheckpointError,
     check_finite_model,
     check_finite_tensors,
     check_same_run,
@@ -106,8 +106,7 @@ def train_stage2(
             build_transformer(config, stage1, splits.n_classes)
         tokenizer = None
         if config.transformer.condition == "caption":
-            tokenizer = _kept_tokenizer(folder) if resume else None
-            tokenizer = tokenizer or caption_tokenizer(config, splits)
+            tokenizer = _kept_tokenizer(folder, config) if resume else caption_tokenizer(config, splits)
         tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
         if tokenizer is not None:
             tokens = with_captions(tokens, splits, tokenizer)
@@ -123,9 +122,21 @@ def train_stage2(
     return run.average.model.eval()
 
 
-def _kept_tokenizer(folder: Path) -> CaptionTokenizer | None:
-    """The tokenizer of the run in `folder`, if it has one: learned anew, it could number words otherwise."""
-    return load_caption_tokenizer(folder) if (folder / CAPTION_TOKENIZER).exists() else None
+def _kept_tokenizer(folder: Path, config: Config) -> CaptionTokenizer:
+    """The tokenizer of the run in `folder`: learned anew, it could number words otherwise.
+
+    It stands in the training state, of older versions beside it. Raises CheckpointError, CaptionError.
+    """
+    path = folder / "state.pt"
+    state = load_state(path, 2, config.stage2.steps)
+    if "captions" not in state:
+        return load_caption_tokenizer(folder)
+    try:
+        return CaptionTokenizer.from_text(state["captions"])
+    except Exception as error:  # the library raises plain Exceptions
+        raise CheckpointError(
+            f"the tokenizer in {path} is damaged ({error}): restore the file, or train afresh"
+        ) from None
 
 
 def check_same_stage1(config: Config, of_stage1: Config) -> None:
@@ -266,6 +277,8 @@ class _Run:
         if before is not None:
             tell_of_other_schedule(before.stage2, self.config.stage2, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
+        if self.tokenizer is not None and self.fabric.is_global_zero:
+            self.tokenizer.save(self.folder)  # as it is in the state, whatever lies there
         if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
             self._save_weights()  # lost, damaged, or of a run that was killed before its state
 
@@ -285,6 +298,8 @@ class _Run:
             "optimiser": self.optimiser.state_dict(),
             "random": random_state(),
         }
+        if self.tokenizer is not None:
+            state["captions"] = self.tokenizer.to_text()
         check_finite_tensors(state, f"stage 2 after step {step}")
         if not self.fabric.is_global_zero:
             return
