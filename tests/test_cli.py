@@ -113,11 +113,13 @@ def test_train_hands_settings_folders_and_resume_on(tmp_path, monkeypatch):
     monkeypatch.setattr("mvqlab.training.load_stage1", lambda folder: f"model of {folder}")
     monkeypatch.setattr(
         "mvqlab.training.train_stage2",
-        lambda config, stage1, folder, *, resume: calls.append((config.stage2.steps, stage1, folder, resume)),
+        lambda config, stage1, folder, *, resume, allow_changes: calls.append(
+            (config.stage2.steps, stage1, folder, resume, allow_changes)
+        ),
     )
     cli.main(["train", "--stage", "2", "--out", str(tmp_path / "run"), "--resume", "stage2.steps=17"])
 
-    assert calls == [(17, "model of results/shapes32/stage1", tmp_path / "run", True)]
+    assert calls == [(17, "model of results/shapes32/stage1", tmp_path / "run", True, False)]
 
 
 def test_train_never_writes_over_a_trained_model_unasked(tmp_path, capsys):
