@@ -34,7 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Errors that mvqlab raises for people are printed as one message; others keep their traceback.
     """
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for word in words:
+        # such a word would only fail where it is printed or written down, after a training, say
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            shown = word.encode("ascii", "backslashreplace").decode()
+            parser.error(f"not UTF-8: '{shown}': rename the file, or write the word in UTF-8")
+    options, rest = parser.parse_known_args(words)
     if rest:
         # argparse takes settings on one side of the options only
         if not hasattr(options, "overrides") or any(word.startswith("-") for word in rest):
@@ -148,15 +154,15 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="a file written by the authors' training script")
     parser.add_argument("out", type=Path, help="receives stage1/ and stage2/, whichever the file holds")
     parser.add_argument("--mask-ratio", type=float, help="share dropped, 1 - topk_ratio; default: 0.75")
-    parser.add_argument("--resolution", type=int, help="side of the images, pixels; default: told, or 256")
+    parser.add_argument("--resolution", type=count, help="side of the images, pixels; default: told, or 256")
     parser.add_argument("--mask-init-value", type=float, help="of the de-masker; default: 0.02")
     parser.add_argument(
         "--reweight", action=argparse.BooleanOptionalAction, help="of the de-masker; default: no"
     )
-    parser.add_argument("--heads", type=int, help="of stage 2; default: one for each 64 channels")
+    parser.add_argument("--heads", type=count, help="of stage 2; default: one for each 64 channels")
     parser.add_argument("--first", choices=("code", "position"), help="of a pair, in stage 2; default: code")
     parser.add_argument("--order", choices=("raster", "score"), help="of pairs, in stage 2; default: raster")
-    parser.add_argument("--classes", type=int, help="of stage 2; default: told by the stage 1 inside")
+    parser.add_argument("--classes", type=count, help="of stage 2; default: told by the stage 1 inside")
     parser.add_argument("--strip", action="store_true", help="pass over objects that could run code")
     parser.set_defaults(command=_import_official)
 

@@ -34,12 +34,28 @@ PRESET_FOLDER = Path(__file__).parent / "presets"
 
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
+# Upper bounds refuse what no machine holds before any memory is asked for; what one holds is its own matter.
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+NonNegative = Annotated[int, Field(ge=0, lt=2**31)]
+Side = Annotated[int, Field(ge=8, le=2**14)]  # of images, pixels
+Images = Annotated[int, Field(ge=1, le=10**8)]  # of a split: their numbers are held in memory
+Measured = Annotated[int, Field(ge=0, le=10**7)]  # images whose features are held in memory
+Batch = Annotated[int, Field(ge=1, le=2**16)]
+Channels = Annotated[int, Field(ge=1, le=2**16)]
+Layers = Annotated[int, Field(ge=0, le=2**10)]
+SomeLayers = Annotated[Layers, Field(ge=1)]
+Rows = Annotated[int, Field(ge=0, le=2**22)]  # of a table of embeddings
+SomeRows = Annotated[Rows, Field(ge=1)]
+PatchSide = Annotated[int, Field(ge=2, le=2**14)]  # pixels
+CaptionTokens = Annotated[int, Field(ge=2, le=2**16)]
+AtLeastTwo = Annotated[Measured, Field(ge=2)]
+Redrawn = Annotated[int, Field(ge=0, le=10**6)]  # sets of a bootstrap
+Multiplier = Annotated[int, Field(ge=1, le=2**10)]
+Processes = Annotated[int, Field(ge=0, le=2**10)]
 Positive = Annotated[float, Field(gt=0.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
-Multipliers = Annotated[tuple[Count, ...], Field(min_length=1)]
+Multipliers = Annotated[tuple[Multiplier, ...], Field(min_length=1, max_length=12)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -91,7 +107,7 @@ def _none_or_two(n_images: int) -> int:
     return n_images
 
 
-NoneOrTwo = Annotated[NonNegative, AfterValidator(_none_or_two)]
+NoneOrTwo = Annotated[Measured, AfterValidator(_none_or_two)]
 
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
@@ -127,10 +143,10 @@ class DataConfig(Section):
     """Where images come from."""
 
     name: Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"] = "shapes"
-    resolution: Annotated[int, Field(ge=8)] = 32  # side of the square images, pixels
+    resolution: Side = 32  # side of the square images, pixels
     # both sizes are upper limits for `emoji`, `fashion` and `torchvision`, which have a size of their own
-    train_size: Count = 20_000  # images in the training split (`folder`: taken from the folder)
-    validation_size: Count = 512  # images in the held-out split (`folder`: see validation_share)
+    train_size: Images = 20_000  # images in the training split (`folder`: taken from the folder)
+    validation_size: Images = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
     mixture: Mixture = {}  # `mixture` only: the share of each, such as {photos: 0.8, simple: 0.2}; any sum
     root: Path | None = None  # `folder`: its images; `fashion`, `torchvision`: where sets lie (none: cache)
@@ -142,7 +158,7 @@ class DataConfig(Section):
     max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
     flip: bool = True  # mirror training images at random (all but `shapes`)
     seed: Seed = 0  # which images are drawn, and the split
-    workers: NonNegative = 0  # loader processes; batches do not depend on it
+    workers: Processes = 0  # loader processes; batches do not depend on it
     cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
 
     @model_validator(mode="after")
@@ -190,14 +206,14 @@ class BackboneConfig(Section):
     """Encoder and decoder: VQGAN's (published: f8, 128 channels, multipliers 1, 1, 2, 2) or patches."""
 
     kind: BackboneKind = "vqgan"  # `patch` works at the grid's side only: small models learn hues sooner
-    base_channels: Count = 32  # channels at full resolution (`patch`: at the grid's side)
+    base_channels: Channels = 32  # channels at full resolution (`patch`: at the grid's side)
     channel_multipliers: Multipliers = (1, 2, 2)  # `vqgan` only: one a level; all but the last halve the side
-    patch_size: Annotated[int, Field(ge=2)] = 4  # `patch` only: side of the patches, pixels; one is a region
+    patch_size: PatchSide = 4  # `patch` only: side of the patches, pixels; one is a region
     block: BlockKind = "depthwise"  # `patch` only: ConvNeXt's (7x7, 1x1, 1x1), or `residual` (3x3, 3x3)
     padding: Padding = "zeros"  # `patch` only: what lies beyond the border; `replicate`: no frame, no checker
-    residual_blocks: Count = 1  # a level; `patch` has one level (the decoder has one block more)
+    residual_blocks: SomeLayers = 1  # a level; `patch` has one level (the decoder has one block more)
     attention_resolutions: tuple[Count, ...] = ()  # feature-map sides, in pixels, that get self-attention
-    feature_dim: Count = 64  # d: channels of the feature map Z
+    feature_dim: Channels = 64  # d: channels of the feature map Z
     norm_groups: Count = 32  # groups of every GroupNorm (published: 32)
     dropout: Ratio = 0.0
     zero_init: bool = False  # residual branches start at zero (published: off); small models train sooner
@@ -261,8 +277,8 @@ class MaskConfig(Section):
 class QuantizerConfig(Section):
     """The codebook, its moving average and its restarts (METHOD: quantiser, weak points 1 and 3)."""
 
-    codebook_size: Count = 128  # K
-    code_dim: Count = 32  # n_z
+    codebook_size: SomeRows = 128  # K
+    code_dim: Channels = 32  # n_z
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
     commitment_weight: Weight = 0.25  # beta
     start_step: NonNegative = 0  # step at which quantising begins; until then features pass as they are
@@ -274,7 +290,7 @@ class QuantizerConfig(Section):
 class DemaskConfig(Section):
     """How dropped regions are inferred (section 3.1 of the paper, table 7)."""
 
-    layers: NonNegative = 8  # of residual block + attention; 0 leaves convolutions only
+    layers: Layers = 8  # of residual block + attention; 0 leaves convolutions only
     direction_constraint: bool = True  # information flows from kept to dropped regions only
     mask_update: bool = True  # inferred regions are trusted more, layer by layer
     renormalise: bool = False  # let attention rows sum to one again (off as published)
@@ -296,15 +312,15 @@ class LossConfig(Section):
 class DiscriminatorConfig(Section):
     """The PatchGAN discriminator."""
 
-    base_channels: Count = 64
-    layers: Count = 3  # stride-2 convolutions
+    base_channels: Channels = 64
+    layers: SomeLayers = 3  # stride-2 convolutions
 
 
 class OptimiserConfig(Section):
     """A training loop's length, batch and schedule."""
 
     steps: Count
-    batch_size: Count  # images of one process in one step, before accumulation
+    batch_size: Batch  # images of one process in one step, before accumulation
     learning_rate: Positive
     betas: tuple[Momentum, Momentum]
     weight_decay: Weight = 0.0
@@ -336,7 +352,7 @@ class Stage1Config(OptimiserConfig):
     """Training of MQ-VAE or the plain VQ model."""
 
     steps: Count = 1000
-    batch_size: Count = 32
+    batch_size: Batch = 32
     learning_rate: Positive = 1e-3
     betas: tuple[Momentum, Momentum] = (0.5, 0.9)
 
@@ -347,21 +363,21 @@ class TransformerConfig(Section):
     model: Literal["stackformer", "raster", "none"] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
     order: Literal["raster", "score"] = "raster"  # order of the pairs in a sequence
-    code_layers: Count = 3
-    position_layers: Count = 3
-    width: Count = 128
-    heads: Count = 4
+    code_layers: SomeLayers = 3
+    position_layers: SomeLayers = 3
+    width: Channels = 128
+    heads: Channels = 4
     dropout: Ratio = 0.1
     activation_checkpointing: bool = False  # compute activations twice, to hold fewer: for large models
     condition: Literal["none", "class", "caption"] = "none"  # what images are drawn from
     condition_dropout: Ratio = 0.1  # share of training images whose condition is withheld, for guidance
-    vocabulary_size: Annotated[int, Field(ge=256)] = 512  # captions: tokens of the byte-level BPE, at most
-    caption_length: Annotated[int, Field(ge=2)] = 32  # captions: tokens that are read, the begin included
+    vocabulary_size: Annotated[Rows, Field(ge=256)] = 512  # captions: tokens of the byte-level BPE, at most
+    caption_length: CaptionTokens = 32  # captions: tokens that are read, the begin included
     tokenizer: Path | None = None  # captions: a tokenizer.json to take, instead of one learned from them
     match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
     position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss
-    block_size: NonNegative = 0  # Stackformer: place embeddings that it has; 0: one a pair
-    start_codes: Count = 1  # Stackformer: rows beyond K in code table and head (released: one a class)
+    block_size: Rows = 0  # Stackformer: place embeddings that it has; 0: one a pair
+    start_codes: SomeRows = 1  # Stackformer: rows beyond K in code table and head (released: one a class)
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> TransformerConfig:
@@ -374,7 +390,7 @@ class Stage2Config(OptimiserConfig):
     """Training of the transformers."""
 
     steps: Count = 1000
-    batch_size: Count = 32
+    batch_size: Batch = 32
     learning_rate: Positive = 5e-4
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     weight_decay: Weight = 0.01  # on linear weights only
@@ -409,10 +425,10 @@ class SamplingConfig(Section):
 class EvaluationConfig(Section):
     """What is measured, on how much, with which networks."""
 
-    images: Annotated[int, Field(ge=2)] = 512  # held-out images for reconstruction, codebook and importance
+    images: AtLeastTwo = 512  # held-out images for reconstruction, codebook and importance
     samples: NoneOrTwo = 256  # generated images for FID and KID; 0 leaves generation out
-    batch_size: Count = 64
-    bootstrap: NonNegative = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals
+    batch_size: Batch = 64
+    bootstrap: Redrawn = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals
     extractor: Literal["lab", "inception"] = "lab"  # features of FID and KID; never mixed in a column
     extractor_steps: Count = 300  # training of the `lab` extractor
     lpips: Perceptual = "random"  # network of the LPIPS column, named in its header

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from grid_files import write_grid
@@ -184,3 +186,32 @@ def test_a_reader_that_has_enough_gets_no_traceback(is_buffered):
         process.stdout.close()
         words = process.stderr.read()
     assert "Error" not in words and "Traceback" not in words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--stage", "1", "--out", os.fsdecode(b"caf\xe9")],
+        ["train", "--stage", "1", os.fsdecode(b"data.root=\xff")],
+        ["sample", "--model", os.fsdecode(b"\xff")],
+        ["grid", "status", os.fsdecode(b"\xff.yaml")],
+        [os.fsdecode(b"\xff")],
+    ],
+    ids=["out", "setting", "model", "grid", "command"],
+)
+def test_a_word_that_is_not_utf8_is_refused_before_anything_starts(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert "not UTF-8" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--heads", "--classes", "--resolution"])
+def test_no_heads_are_refused_before_the_checkpoint_is_read(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["import-official", "missing.ckpt", "out", option, "0"])
+    assert f"{option}: must be a whole number from 1 on" in capsys.readouterr().err

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from mvqlab.config import (
+    Config,
     ConfigError,
     config_from_dict,
     known_keys,
@@ -199,3 +201,33 @@ def test_a_setting_given_twice_is_an_error(twice: list[str]) -> None:
 
 def test_a_value_may_hold_an_equals_sign() -> None:
     assert parse_override("data.root=a=b") == ("data.root", "a=b")
+
+
+def _counts(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Dotted names of all settings that are whole numbers, alone or in a list, seeds left out."""
+    names = []
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _counts(field.annotation, f"{prefix}{name}.")
+        elif "int" in str(field.annotation) and name != "seed":
+            names.append(prefix + name)
+    return names
+
+
+@pytest.mark.parametrize("name", _counts())
+def test_no_number_is_too_large_to_be_refused(name: str) -> None:
+    """Before memory is asked for: every whole number has an upper bound."""
+    is_list = name.endswith(("multipliers", "attention_resolutions"))
+    with pytest.raises(ConfigError, match=f"{name}.* less than"):
+        load_config("shapes32", [f"{name}={'[1000000000000]' if is_list else 10**12}"])
+
+
+def test_numbers_of_the_largest_published_models_fit() -> None:
+    for name, value in {
+        "quantizer.codebook_size": 2**18,
+        "transformer.width": 12_288,
+        "data.train_size": 14_197_122,
+        "stage1.batch_size": 4096,
+        "evaluation.samples": 50_000,
+    }.items():
+        load_config("shapes32", [f"{name}={value}"])
