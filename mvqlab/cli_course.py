@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from mvqlab.usage import positive
+from mvqlab.usage import count, positive
+
+RISK = """\
+Run handed-in notebooks and count what is right.
+
+THIS RUNS THE STUDENTS' CODE ON THIS MACHINE, with what your account may do: read, write and delete its
+files, use the network, end its processes. Use a container or an account of its own, with no secrets in it.
+
+Protected: what a student prints, patches or writes decides nothing. Answers are taken out of the student's
+process as plain data and compared in another, which never runs their code; functions are called with inputs
+that the check chose. The table is kept, one copy does not stop the others, and what it started is ended.
+Not protected, under one account: files of the installation and the solutions, where they lie on this
+machine, can be read and changed; a process can end all others of its account; root can read any memory.
+Time is limited on every system, memory by looking at it often; what one file may hold, and memory that is
+taken at once, only where Python has the module `resource` (not on Windows)."""
 
 
 def add_course(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +33,20 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     solve.add_argument("--fresh", action="store_true", help="replace what is there")
     solve.set_defaults(command=_solve)
 
-    grade = commands.add_parser("grade", help="run handed-in notebooks and count what is right")
+    grade = commands.add_parser(
+        "grade",
+        help="run handed-in notebooks and count what is right",
+        description=RISK,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     grade.add_argument("notebook", type=Path, help="the notebook of the course, as it was handed out")
     grade.add_argument("folder", type=Path, help="a folder of handed-in copies; folders inside are searched")
     grade.add_argument("--out", type=Path, help="the table, as CSV; default: FOLDER/grades.csv, or -2 ...")
     grade.add_argument("--minutes", type=positive, default=5.0, help="time for one cell; default: 5")
+    grade.add_argument(
+        "--jobs", type=count, default=0, help="copies that run side by side; default: one for two cores"
+    )
+    grade.add_argument("--gigabytes", type=positive, default=4.0, help="memory of one copy; default: 4")
     grade.set_defaults(command=_grade)
 
     book = commands.add_parser("book", help="run the lessons and render them as a static site")
@@ -45,7 +69,9 @@ def _grade(options: argparse.Namespace) -> int:
     from mvqlab.tables import as_markdown
 
     out = options.out or free_name(options.folder / "grades.csv")
-    table = grade_folder(options.notebook, options.folder, out, seconds=60.0 * options.minutes)
+    jobs = options.jobs or max(1, (os.cpu_count() or 1) // 2)
+    seconds = 60.0 * options.minutes
+    table = grade_folder(options.notebook, options.folder, out, seconds, jobs=jobs, memory=options.gigabytes)
     print(as_markdown(table))
     print(f"written: {out}")
     return 0

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
 from mvqlab.files import check_nothing_in_the_way, whole_file
-from mvqlab.grid.execute import ThisPython
+from mvqlab.grading.checker import names_bound
+from mvqlab.grading.watch import Limits, run_checks
 from mvqlab.progress import Progress
 from mvqlab.solutions import TAG, exercise_tags, read_solutions, solve
 from mvqlab.tables import write_csv
 
-VERDICT = re.compile(r"^Exercise (\w+): (right|not done yet|not right yet)", re.MULTILINE)
+LARGEST_COPY = 64 * 2**20  # bytes of a notebook that is read at all
 
 
 class CourseError(ValueError):
@@ -44,14 +42,23 @@ def solve_file(notebook: Path, out: Path, fresh: bool = False) -> Path:
     return out
 
 
-def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0) -> pd.DataFrame:
+def grade_folder(
+    notebook: Path,
+    folder: Path,
+    out: Path,
+    seconds: float = 300.0,
+    *,
+    jobs: int = 1,
+    memory: float = 4.0,
+) -> pd.DataFrame:
     """Run the answers of every copy of `notebook` under `folder`; a row a copy, also written to `out` (CSV).
 
-    From a copy only the cells of its exercises are taken, by their tags, and put into `notebook` as it was
-    handed out: the checks are always the lecturer's own. Columns: file, one an exercise (``right``, ``not
-    right yet``, ``not done yet``, ``missing``, ``did not run``), n_right, of, seconds. A cell gets `seconds`;
-    what stands after one that takes longer did not run. What students wrote is run here: do it where it can
-    do no harm.
+    From a copy only the cells of its exercises are taken, by their tags; all other cells are those of
+    `notebook`. They run in a process of their own, another one compares what they answer (`mvqlab.grading`),
+    and `jobs` copies run side by side. Columns: file, one an exercise (``right``, ``not right yet``, ``not
+    done yet``, ``missing``, ``did not run``), n_right, of, seconds, note. A cell gets `seconds`, a copy
+    `memory` GiB: what it runs into stands in `note`, and its exercises from there on did not run. What
+    students wrote is run here: do it where it can do no harm.
 
     Raises CourseError, or InTheWayError where `out` is there already, before anything runs.
     """
@@ -59,14 +66,27 @@ def grade_folder(notebook: Path, folder: Path, out: Path, seconds: float = 300.0
     if not exercise_tags(handed_out):
         raise CourseError(f"{notebook} has no exercises to grade")
     check_nothing_in_the_way(out, "grades are never written over; name another file")
-    rows: list[dict[str, object]] = []
-    with Progress("grading", len(copies)) as progress:
-        for copy in copies:
-            row = _grade(handed_out, notebook.parent, copy, seconds)
-            rows.append({**row, "file": str(copy.relative_to(folder))})
-            write_csv(pd.DataFrame(rows), out)
-            progress.advance()
-    table = pd.DataFrame(rows)
+    rows: dict[Path, dict[str, object]] = {}
+    limits = Limits(seconds, int(memory * 2**30))
+    with Progress("grading", len(copies)) as progress, ThreadPoolExecutor(jobs) as pool:
+        graded = {
+            pool.submit(_grade, handed_out, notebook.parent, folder, copy, limits): copy for copy in copies
+        }
+        try:
+            for future in as_completed(graded):
+                copy = graded[future]
+                rows[copy] = {**future.result(), "file": str(copy.relative_to(folder))}
+                write_csv(_table(rows), out)
+                progress.advance()
+        except BaseException:  # Ctrl-C: no copy runs on
+            limits.is_over.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return _table(rows)
+
+
+def _table(rows: dict[Path, dict[str, object]]) -> pd.DataFrame:
+    table = pd.DataFrame([rows[copy] for copy in sorted(rows)])
     return table[["file", *table.columns.drop("file")]]
 
 
@@ -83,49 +103,70 @@ def _read(path: Path) -> NotebookNode:
 def _copies(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CourseError(f"there is no folder {folder}")
-    copies = sorted(path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    copies = sorted(
+        path
+        for path in folder.rglob("*.ipynb")
+        if ".ipynb_checkpoints" not in path.parts and not path.is_dir()
+    )
     if not copies:
         raise CourseError(f"{folder} holds no notebook")
     return copies
 
 
-def _grade(handed_out: NotebookNode, folder: Path, copy: Path, seconds: float) -> dict[str, object]:
+def _grade(
+    handed_out: NotebookNode, lessons: Path, folder: Path, copy: Path, limits: Limits
+) -> dict[str, object]:
     tags = exercise_tags(handed_out)
     began = time.monotonic()
+    verdicts, note = dict.fromkeys(tags, "missing"), ""
     try:
-        answers = _answers(_read(copy))
-    except CourseError:
-        verdicts = dict.fromkeys(tags, "missing")
-    else:
-        stubs = _answers(handed_out)
-        answered = solve(handed_out, {tag: answers.get(tag, stubs[tag]) for tag in tags})
-        printed = _run(answered, folder, seconds)
-        found = {f"{TAG}{name}": verdict for name, verdict in VERDICT.findall(printed)}
-        verdicts = {tag: found.get(tag, "did not run") for tag in tags}
-        verdicts |= dict.fromkeys(set(tags) - set(answers), "missing")
+        answers = {tag: source for tag, source in _answers(_read_copy(copy)).items() if tag in tags}
+        if answers:
+            found, note = run_checks(_cells(handed_out, answers), lessons, folder, limits)
+            verdicts |= {tag: found.get(tag.removeprefix(TAG), "did not run") for tag in answers}
+    except Exception as error:  # whatever it is, it is this copy's: the others are graded
+        note = " ".join(f"{'' if isinstance(error, CourseError) else type(error).__name__} {error}".split())
     n_right = list(verdicts.values()).count("right")
     spent = round(time.monotonic() - began, 1)
-    return {"file": "", **verdicts, "n_right": n_right, "of": len(tags), "seconds": spent}
+    return {"file": "", **verdicts, "n_right": n_right, "of": len(tags), "seconds": spent, "note": note[:200]}
+
+
+def _read_copy(path: Path) -> NotebookNode:
+    if not path.is_file():
+        raise CourseError("it is no ordinary file")
+    if path.stat().st_size > LARGEST_COPY:
+        raise CourseError(f"it is larger than {LARGEST_COPY >> 20} MB")
+    try:
+        return _read(path)
+    except RecursionError:
+        raise CourseError("it is no notebook") from None
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell that are words: copies are not all written by Jupyter."""
+    metadata = cell.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
 def _answers(notebook: NotebookNode) -> dict[str, str]:
-    """The sources of the exercises' cells, by tag."""
-    return {
-        tag: cell.source for cell in notebook.cells for tag in cell.metadata.get("tags", []) if TAG in tag
-    }
+    """The sources of the exercises' cells, by tag; an answer that was split over cells is put together."""
+    answers: dict[str, list[str]] = {}
+    for cell in notebook.cells:
+        if cell.get("cell_type") == "code" and isinstance(cell.get("source"), str):
+            for tag in {tag for tag in _tags(cell) if tag.startswith(TAG)}:
+                answers.setdefault(tag, []).append(cell.source)
+    return {tag: "\n".join(parts) for tag, parts in answers.items()}
 
 
-def _run(notebook: NotebookNode, folder: Path, seconds: float) -> str:
-    """Run `notebook` in `folder`, through errors too, and return what it printed."""
-    client = NotebookClient(
-        notebook,
-        timeout=seconds,
-        allow_errors=True,
-        kernel_manager_class=ThisPython,
-        record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    with suppress(CellTimeoutError, DeadKernelError):  # what was printed until then counts
-        client.execute()
-    streams = [o for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "stream"]
-    return "".join(output.text for output in streams if output.name == "stdout")
+def _cells(handed_out: NotebookNode, answers: dict[str, str]) -> list[dict[str, object]]:
+    """The cells of code of the lesson; those of exercises with their answer and the names that they bind."""
+    cells: list[dict[str, object]] = []
+    for cell in handed_out.cells:
+        if cell.cell_type != "code":
+            continue
+        tags = [tag for tag in _tags(cell) if tag.startswith(TAG)]
+        answer = answers.get(tags[0], cell.source) if tags else None
+        names = names_bound(cell.source) if tags else []
+        cells.append({"source": cell.source, "answer": answer, "names": names})
+    return cells

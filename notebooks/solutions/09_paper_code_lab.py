@@ -27,6 +27,14 @@ class Asleep(nn.Module):
         return super().train(False)
 
 
+def in_training(ones: torch.Tensor, p: float) -> tuple[torch.Tensor, torch.Tensor, bool] | None:
+    """What Dropouts of rate `p` make of `ones` in a tree that trains: one asleep, one not. Keep it."""
+    if "train" not in vars(Asleep):
+        return None
+    tree = nn.ModuleDict({"asleep": Asleep(nn.Dropout(p)), "awake": nn.Dropout(p)}).train()
+    return tree["asleep"](ones), tree["awake"](ones), Asleep(nn.Identity()).train() is not None
+
+
 # %% exercise-4
 def places_read(n_pairs: int, has_cache: bool) -> int:
     """Places that Code-Transformer and Position-Transformer read together to draw `n_pairs` pairs."""
