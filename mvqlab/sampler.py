@@ -190,6 +190,11 @@ def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> in
             return int(class_name)
         raise SampleError(f"there is no class {class_name}: they go from 0 to {n_classes - 1}")
     names = class_names_of(trained.folder, trained.config)
+    if len(names) != n_classes:  # of a run of an older version, whose data are others today
+        raise SampleError(
+            f"{trained.folder.name} knows {n_classes} classes, and its data have {len(names)} today: name "
+            f"the class by its number, 0 to {n_classes - 1}"
+        )
     if class_name not in names:
         raise SampleError(f"there is no class '{class_name}': there are {', '.join(names)}")
     return names.index(class_name)

@@ -19,6 +19,7 @@ import mvqlab
 from mvqlab import cli
 from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.data import Splits, build_splits
+from mvqlab.drawn import SampleError
 from mvqlab.locks import LOCK
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import CheckpointError, load_stage1, tokenise, train_stage1, train_stage2
@@ -149,6 +150,9 @@ def test_a_class_is_what_it_was_when_the_model_was_trained(tmp_path: Path) -> No
     given = {"n": 2, "model": of_stage2, "stage1": of_stage1}
     by_name = mvqlab.sample(**given, class_name="f")
     assert torch.equal(by_name.images, mvqlab.sample(**given, class_name=2).images)
+    save_origin(Origin(class_names=["f"]), of_stage2)
+    with pytest.raises(SampleError, match="by its number"):
+        mvqlab.sample(**given, class_name="f")
 
 
 def test_the_tokenizer_of_captions_is_kept_and_never_learned_anew(tmp_path: Path, splits: Splits) -> None:
