@@ -138,18 +138,34 @@ def load(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    points = sorted(Path(folder).glob(f"*/{POINT_FILE}"))
-    if not points:
+    folders = point_folders(folder)
+    if not folders:
         raise ResultError(f"no results under {folder}: no point of a grid has run there yet")
-    rows = sorted((_row(path.parent) for path in points), key=lambda row: (row["index"], row["label"]))
+    rows = sorted(map(_row, folders), key=lambda row: (row["index"], row["label"]))
     table = pd.DataFrame(rows).drop(columns="index")
     return table.assign(started=pd.to_datetime(table["started"], utc=True, errors="coerce"))
+
+
+def point_folders(folder: str | Path) -> list[Path]:
+    """The folders of points under `folder`, sorted: those that hold what a point writes first, or last."""
+    names = (POINT_FILE, STATUS_FILE, RESULT_FILE)
+    return sorted({path.parent for name in names for path in Path(folder).glob(f"*/{name}")})
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Which of a point's files are there and cannot be read, or do not hold what they should."""
+    kinds = {POINT_FILE: ("settings", dict), STATUS_FILE: ("state", str), RESULT_FILE: ("metrics", dict)}
+    return [
+        name
+        for name, (entry, kind) in kinds.items()
+        if (folder / name).exists() and not isinstance(read_json(folder / name).get(entry), kind)
+    ]
 
 
 def parameter_names(folder: str | Path) -> list[str]:
     """The columns of `load(folder)` that are parameters of its points."""
     points = [read_json(path) for path in sorted(Path(folder).glob(f"*/{POINT_FILE}"))]
-    return list(dict.fromkeys(name for point in points for name in point.get("settings", {})))
+    return list(dict.fromkeys(name for point in points for name in _mapping(point, "settings")))
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -197,21 +213,43 @@ def _row(folder: Path) -> dict[str, Any]:
     point, status = read_json(folder / POINT_FILE), read_json(folder / STATUS_FILE)
     # what a failed attempt had measured before it failed is not a result
     result = read_json(folder / RESULT_FILE) if status.get("state") == "done" else {}
+    damaged = damaged_files(folder)
+    label = _words(point, "label", folder.name)
+    index = point.get("index")
+    settings = _mapping(point, "settings")
     row = {
-        "index": point.get("index", 0),
-        "label": point.get("label", folder.name),
-        "variant": point.get("variant", point.get("label", folder.name)),
-        "status": status.get("state", "waiting"),
-        "why": status.get("why", ""),
-        **{name: as_cell(value) for name, value in point.get("settings", {}).items()},
+        "index": index if isinstance(index, int) else 0,
+        "label": label,
+        "variant": _words(point, "variant", label),
+        "status": _words(status, "state", "waiting"),
+        "why": _words(status, "why", ""),
+        **{name: as_cell(value) for name, value in settings.items()},
     }
-    for name, value in _flat(result.get("metrics", {})):
+    if damaged:
+        row["why"] = f"{' and '.join(damaged)} damaged: remove the folder, and the point runs again"
+    for name, value in _flat(_mapping(result, "metrics")):
         # a notebook may repeat its parameters; a measured value never replaces what was asked for
         row[_column(name) if row.get(name, value) == value else f"measured_{name}"] = value
-    row |= {"seconds": status.get("seconds")}
-    for name, value in result.get("environment", {}).items():
-        row[name if name not in point.get("settings", {}) else f"measured_{name}"] = value
-    return row | {"started": status.get("started"), "point": point.get("id"), "folder": str(folder)}
+    seconds = status.get("seconds")
+    row |= {"seconds": seconds if isinstance(seconds, int | float) else None}
+    for name, value in _mapping(result, "environment").items():
+        row[name if name not in settings else f"measured_{name}"] = as_cell(value)
+    return row | {
+        "started": _words(status, "started", None),
+        "point": _words(point, "id", folder.name.rpartition("-")[2]),
+        "folder": str(folder),
+    }
+
+
+def _mapping(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """The mapping under `name` in what a file holds; empty where it is something else."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _words(record: dict[str, Any], name: str, otherwise: str | None) -> str | None:
+    found = record.get(name)
+    return found if isinstance(found, str) else otherwise
 
 
 def as_cell(value: Any) -> Any:

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from grid_files import read_points
 
+from mvqlab import results
 from mvqlab.grid import report
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, hold_point, write_status
+from mvqlab.plots import grid as grid_figures
 from mvqlab.results import ResultError, write_progress, write_result
 
 ENTRIES = {
@@ -217,3 +219,37 @@ def test_null_ranges_truth_and_words_are_tabled_summarised_compared_and_drawn(tm
     assert (grid.results / "summary.png").stat().st_size > 1000
     assert "null" in (grid.results / "summary.md").read_text()
     assert any("null" in line for line in words[0].splitlines() if "done" in line)
+
+
+OTHER_KINDS = '{"state": [1], "settings": [1], "metrics": [1], "index": "x"}'
+NONSENSE = ["", "{", "[1]", '"x"', "null", "\x00", OTHER_KINDS]
+
+
+@pytest.mark.parametrize("name", ["point.json", "status.json", "result.json"])
+@pytest.mark.parametrize("content", NONSENSE)
+def test_one_damaged_file_is_named_and_fails_nothing(tmp_path, drawn, name, content):
+    """A table of three points, of which one file of one holds nonsense: three rows, and a word about it."""
+    grid, points = read_points(tmp_path, **ENTRIES)
+    for number, point in enumerate(points):
+        write_done(grid, point, {"psnr": 20.0 + number})
+    (points[1].folder(grid.results) / name).write_text(content)
+    words = []
+    table = report.print_table(tmp_path / "toy_grid.yaml", words.append)
+
+    said = "\n".join(words)
+    assert len(table) == 3 and table["psnr"].notna().sum() >= 2
+    assert f"{name} damaged" in said and "older results" not in said
+    assert (name == "point.json") == (table["status"].tolist() == ["done"] * 3)
+    assert len(results.load(grid.results)) == 3
+
+
+def test_curves_that_are_cut_short_are_drawn_as_far_as_they_go(tmp_path):
+    run = tmp_path / "stage1"
+    run.mkdir()
+    (run / "curves.csv").write_text("step,split,seconds,l1\n1,train,0.5,0.25\n2,train,1.0,0.2\n3,tra")
+    done = pd.DataFrame([{"label": "a", "folder": str(tmp_path)}])
+    assert grid_figures._all_curves(done, "stage1", "l1")["l1"].tolist() == [0.25, 0.2]
+    (run / "curves.csv").write_text("step,spl")
+    assert grid_figures._all_curves(done, "stage1", "l1").empty
+    (run / "curves.csv").write_bytes(b"\xff\xfe\x00")
+    assert grid_figures._all_curves(done, "stage1", "l1").empty

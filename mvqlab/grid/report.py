@@ -201,9 +201,10 @@ def _with_states(table: pd.DataFrame) -> pd.DataFrame:
 def _failures(table: pd.DataFrame) -> list[str]:
     if "why" not in table:
         return []
-    failed = table[table["status"] == "failed"]
-    lines = [f"  {row.label}: {row.why}" for row in failed.itertuples()]
-    return ["", "failed:", *lines] if lines else []
+    told = table[(table["status"] == "failed") | table["why"].str.contains(" damaged: ", regex=False)]
+    lines = [f"  {row.label}: {row.why}" for row in told.itertuples()]
+    title = "failed:" if (told["status"] == "failed").all() else "failed or damaged:"
+    return ["", title, *lines] if lines else []
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

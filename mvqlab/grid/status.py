@@ -49,8 +49,15 @@ def write_status(folder: Path, status: Status) -> None:
 def read_status(folder: Path) -> Status | None:
     """The status in the point's folder, or None where there is none that can be read."""
     with suppress(TypeError):
-        return Status(**read_json(folder / STATUS_FILE))
+        status = Status(**read_json(folder / STATUS_FILE))
+        return status if _is_whole(status) else None
     return None
+
+
+def _is_whole(status: Status) -> bool:
+    """Whether a status that was read holds what it should."""
+    known = status.state in ("running", "done", "failed", "stopped")
+    return known and isinstance(status.why, str) and isinstance(status.seconds, int | float | None)
 
 
 def state_of(folder: Path) -> State:

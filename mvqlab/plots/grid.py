@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +105,24 @@ def _all_curves(done: pd.DataFrame, stage: str, value: str) -> pd.DataFrame:
         path = Path(row.folder) / stage / "curves.csv"
         if not path.exists():
             continue
-        with path.open(newline="", encoding="utf-8") as lines:  # pandas takes ten times as long for so few
-            rows = csv.reader(lines)
-            named = {name: place for place, name in enumerate(next(rows, []))}
-            found = [cells for cells in rows if value in named and cells[named[value]]]
+        found = _points_of(path, value)
         columns["run"] += [getattr(row, "variant", row.label)] * len(found)
-        columns["step"] += [int(cells[named["step"]]) for cells in found]
-        columns["split"] += [cells[named["split"]] for cells in found]
-        columns[value] += [float(cells[named[value]]) for cells in found]
+        for name, cells in zip(("step", "split", value), zip(*found, strict=True), strict=False):
+            columns[name] += cells
     return pd.DataFrame(columns)
+
+
+def _points_of(path: Path, value: str) -> list[tuple[int, str, float]]:
+    """Step, split and `value` of a run's curves; what is cut short or cannot be read is left out."""
+    found = []
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:  # pandas takes ten times as long for so few
+            for cells in csv.DictReader(lines):
+                with suppress(KeyError, TypeError, ValueError):
+                    found.append((int(cells["step"]), cells["split"], float(cells[value])))
+    except (OSError, ValueError, csv.Error):
+        return found
+    return found
 
 
 CURVES = {

@@ -53,17 +53,28 @@ class Curves:
             self._writer.flush()
 
 
-def _rows(path: Path, up_to_step: int) -> list[dict[str, Any]]:
+def read_curves(path: Path) -> pd.DataFrame:
+    """The curves in the file at `path`; rows that were cut short are left out, with a DamagedCurvesWarning.
+
+    No rows where there are none to be read.
+    """
     try:
-        earlier = pd.read_csv(path)
-        return earlier[earlier["step"] <= up_to_step].to_dict("records")
+        table = pd.read_csv(path)
+        whole = table[table["split"].isin(["train", "validation"])]
+        whole = whole[pd.to_numeric(whole["step"], errors="coerce").notna()]
+        whole = whole.astype({"step": int, "seconds": float})
     except (ValueError, KeyError, TypeError) as error:  # pandas' and the decoder's own are ValueErrors
-        warnings.warn(
-            f"{path} cannot be read ({error}): the curves go on from step {up_to_step} without it",
-            DamagedCurvesWarning,
-            stacklevel=2,
-        )
-        return []
+        warnings.warn(f"{path} cannot be read ({error})", DamagedCurvesWarning, stacklevel=2)
+        return pd.DataFrame({"step": [], "split": [], "seconds": []})
+    if len(whole) < len(table):
+        lost = len(table) - len(whole)
+        warnings.warn(f"{path}: {lost} rows are cut short and left out", DamagedCurvesWarning, stacklevel=2)
+    return whole
+
+
+def _rows(path: Path, up_to_step: int) -> list[dict[str, Any]]:
+    earlier = read_curves(path)
+    return earlier[earlier["step"] <= up_to_step].to_dict("records")
 
 
 def _tensorboard_writer(folder: Path) -> Any:
