@@ -76,7 +76,7 @@ def look(folder: Path) -> tuple[State, Status | None]:
         return "waiting", None
     if status.state == "running":
         return "running" if is_held(folder / LOCK_FILE) else "interrupted", status
-    if status.state == "done" and not read_json(folder / RESULT_FILE):
+    if status.state == "done" and not isinstance(read_json(folder / RESULT_FILE).get("metrics"), dict):
         return "interrupted", status
     return status.state, status
 
