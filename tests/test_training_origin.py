@@ -70,19 +70,30 @@ def test_resume_writes_lost_weights_anew_from_the_state(how: str, run: Path, spl
     check_is_finished(run)
 
 
-def test_a_new_run_that_is_killed_while_saving_leaves_nothing_of_another(
-    run: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moment", ["save_state", "save_weights"])
+def test_a_new_run_that_is_killed_while_saving_leaves_one_run_or_the_other(
+    run: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """The finished run's state does not lie beside the new one's weights, to be taken for theirs."""
+    """Before its state is saved the finished run is as it was; after it, no weights of that one are left."""
+    earlier = load_stage1(run)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("mvqlab.training.stage1.save_state", killed)
-        train_stage1(tiny(*SHORT), run, splits=splits)
-    with pytest.raises(CheckpointError, match="nothing to resume"):
+        patch.setattr(f"mvqlab.training.stage1.{moment}", killed)
+        train_stage1(tiny(*SHORT, "seed=7"), run, splits=splits)
+    if moment == "save_state":
         resumed(run, splits)
+        assert_same(earlier, load_stage1(run))
+        return
+    with pytest.raises(CheckpointError, match="no weights"):
+        load_stage1(run)
+    model = train_stage1(tiny(*SHORT, "seed=7"), run, splits=splits, resume=True)
+    assert_same(model, load_stage1(run))
+    assert not torch.equal(
+        earlier.state_dict()["encoder.conv_in.weight"], model.state_dict()["encoder.conv_in.weight"]
+    )
 
 
 def test_a_state_that_lacks_a_part_or_is_of_another_model_is_named(run: Path, splits: Splits) -> None:

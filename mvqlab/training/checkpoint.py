@@ -236,22 +236,20 @@ def set_random_state(state: dict[str, Any], rank: int = 0) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a training state, nested dicts and lists of tensors and numbers; the one there is kept beside.
+def save_state(state: dict[str, Any], path: Path, *, keeps_previous: bool = True) -> None:
+    """Write a training state, nested dicts and lists of tensors and numbers.
+
+    The one there is kept beside it, if it is of the same run (`keeps_previous`), else removed.
 
     Raises FloatingPointError, and writes nothing, if a tensor in it is not finite.
     """
     check_finite_tensors(state, f"the training state for {path}")
     with whole_file(path) as temporary:
         torch.save(state, temporary)
-        if path.exists():
+        if path.exists() and keeps_previous:
             os.replace(path, _previous(path))
-
-
-def discard_run(folder: Path) -> None:
-    """Remove state and weights of an earlier run in `folder`: a kill must not leave them among the next's."""
-    for path in (folder / "state.pt", _previous(folder / "state.pt"), folder / WEIGHTS):
-        path.unlink(missing_ok=True)
+    if not keeps_previous:
+        _previous(path).unlink(missing_ok=True)
 
 
 @contextmanager

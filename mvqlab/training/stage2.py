@@ -33,7 +33,6 @@ from mvqlab.training.checkpoint import (
     check_finite_model,
     check_finite_tensors,
     check_same_run,
-    discard_run,
     hold_run,
     holds_weights_of,
     load_settings,
@@ -283,7 +282,7 @@ class _Run:
             self._save_weights()  # lost, damaged, or of a run that was killed before its state
 
     def save(self, step: int) -> None:
-        """Write curves, weights and, last, state after `step` steps: a run goes on from what a kill left.
+        """Write curves, state and, last, weights after `step` steps: a run goes on from what a kill left.
 
         Raises FloatingPointError, before anything is written, if a tensor is not finite.
         """
@@ -303,17 +302,17 @@ class _Run:
         check_finite_tensors(state, f"stage 2 after step {step}")
         if not self.fabric.is_global_zero:
             return
-        if self.replaces_earlier:
-            discard_run(self.folder)
-            self.replaces_earlier = False
+        self.step = step
         self.curves.save()
+        save_state(state, self.folder / "state.pt", keeps_previous=not self.replaces_earlier)
+        if self.replaces_earlier:
+            (self.folder / WEIGHTS).unlink(missing_ok=True)  # or a kill would leave them beside another state
+            self.replaces_earlier = False
         save_settings(self.config, self.folder)
+        save_origin(self.origin, self.folder)
         if self.tokenizer is not None:
             self.tokenizer.save(self.folder)
-        save_origin(self.origin, self.folder)
-        self.step = step
         self._save_weights()
-        save_state(state, self.folder / "state.pt")
 
     def _save_weights(self) -> None:
         if self.fabric.is_global_zero:
