@@ -20,7 +20,7 @@ def positive(word: str) -> float:
 
 
 def count(word: str) -> int:
-    """`word` as a whole number from 1 on. The type of an option of argparse."""
-    if not (word.isascii() and word.isdecimal() and int(word) > 0):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not '{word}'")
+    """`word` as a whole number from 1 on, below 2^31. The type of an option of argparse."""
+    if not (word.isascii() and word.isdecimal() and len(word) <= 10 and 0 < int(word) < 2**31):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, below 2^31, not '{word}'")
     return int(word)

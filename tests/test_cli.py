@@ -208,10 +208,11 @@ def test_a_word_that_is_not_utf8_is_refused_before_anything_starts(
     assert "not UTF-8" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", ["0", "2147483648", "1" + "0" * 5000])
 @pytest.mark.parametrize("option", ["--heads", "--classes", "--resolution"])
-def test_no_heads_are_refused_before_the_checkpoint_is_read(
-    option: str, capsys: pytest.CaptureFixture[str]
+def test_no_heads_and_too_many_are_refused_before_the_checkpoint_is_read(
+    option: str, number: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["import-official", "missing.ckpt", "out", option, "0"])
+        cli.main(["import-official", "missing.ckpt", "out", option, number])
     assert f"{option}: must be a whole number from 1 on" in capsys.readouterr().err

@@ -247,9 +247,10 @@ def test_a_stopped_grid_of_two_workers_leaves_no_kernel(tmp_path):
     wait_until(lambda: all(kernel_is_gone(pid) for folder in folders for pid in attempts(folder)))
 
 
-def test_no_workers_are_refused(tmp_path):
-    with pytest.raises(GridError, match="--workers must be at least 1, not 0"):
-        run_grid(write_grid(tmp_path, seeds=[0]), workers=0)
+@pytest.mark.parametrize("workers", [0, -1, 10**12])
+def test_no_workers_and_too_many_are_refused(workers, tmp_path):
+    with pytest.raises(GridError, match=f"--workers must be at least 1 and at most .*, not {workers}"):
+        run_grid(write_grid(tmp_path, seeds=[0]), workers=workers)
 
 
 @pytest.mark.slow

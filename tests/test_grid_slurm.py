@@ -128,5 +128,19 @@ def test_resources_without_slurm_are_refused(tmp_path, capsys):
     assert "--memory-gb is for --slurm" in capsys.readouterr().err
     assert cli.main(["grid", "run", str(path), "--slurm", "--workers", "2"]) == 2
     assert "--parallel says how many" in capsys.readouterr().err
-    assert cli.main(["grid", "run", str(path), "--slurm", "--minutes", "0"]) == 2
-    assert "--minutes: Input should be greater than or equal to 1 (got 0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [
+        (option, number)
+        for option in ("--minutes", "--memory-gb", "--cpus", "--gpus", "--parallel")
+        for number in ("0", "-1", "1000000000000")
+        if (option, number) != ("--gpus", "0")
+    ],
+)
+def test_what_no_cluster_has_is_refused_in_one_line(option, number, tmp_path, capsys):
+    path = write_grid(tmp_path, seeds=[0])
+    assert cli.main(["grid", "run", str(path), "--slurm", option, number]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{option}: Input should be " in line and number in line

@@ -33,6 +33,7 @@ from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
 LATE = 60.0  # seconds past its time limit after which a point that keeps it by itself is stopped from here
 STOPPED_CODE = 130  # exit code after Ctrl-C
+MOST_WORKERS = 1024  # more processes than any machine runs well
 GLANCE = 0.1  # seconds between two looks at the running points
 
 
@@ -54,8 +55,8 @@ def run_grid(
 
     Raises GridError before anything runs.
     """
-    if workers < 1:
-        raise GridError(f"--workers must be at least 1, not {workers}")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise GridError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}")
     grid = read_grid(path)
     points = choose(build_points(grid), only)
     again = retry_failed or fresh or bool(only)

@@ -68,11 +68,13 @@ class Slurm(Part):
     """What a point asks of SLURM; the command line can say otherwise."""
 
     partition: str | None = None
-    minutes: Annotated[int, Field(ge=1)] = 60
-    memory_gb: Annotated[float, Field(gt=0)] | None = None
-    cpus: Annotated[int, Field(ge=1)] = 2
-    gpus: Annotated[int, Field(ge=0)] = 0
-    parallel: Annotated[int, Field(ge=1)] = 256  # points at a time
+    # upper bounds refuse what no cluster has; what a cluster has is its own matter
+    minutes: Annotated[int, Field(ge=1, le=10**6)] = 60
+    # in whole megabytes, of which none would mean all that a machine has
+    memory_gb: Annotated[float, Field(ge=0.001, le=10**5)] | None = None
+    cpus: Annotated[int, Field(ge=1, le=2**12)] = 2
+    gpus: Annotated[int, Field(ge=0, le=2**10)] = 0
+    parallel: Annotated[int, Field(ge=1, le=10**6)] = 256  # points at a time
 
 
 class GridFile(Part):
@@ -101,9 +103,8 @@ class GridFile(Part):
     points: list[Parameters] = []  # an explicit list; `label` names a point in tables and figures
     seeds: list[int] = []  # each point once a seed
     exclude: list[Parameters] = []  # points that match all of an entry are left out
-    time_limit: Annotated[float, Field(gt=0)] | None = (
-        None  # seconds a point may take; none: as long as it likes
-    )
+    # seconds a point may take; none: as long as it likes. Clocks cannot wait for much longer than the bound
+    time_limit: Annotated[float, Field(gt=0, le=10**8)] | None = None
     cost: Cost | None = None
     plot: Plot | None = None
     slurm: Slurm = Slurm()
