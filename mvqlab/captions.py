@@ -81,6 +81,12 @@ class CaptionTokenizer:
         """Where the tokenizer of the run in `folder` lies."""
         return Path(folder) / FILE_NAME
 
+    def cut(self, captions: Sequence[str]) -> tuple[int, int]:
+        """How many of `captions` lose their end to `encode`, and the length that would keep the longest."""
+        lengths = {caption: 1 + len(self._ids(caption)) for caption in set(captions)}
+        n_cut = sum(lengths[caption] > self.length for caption in captions)
+        return n_cut, max(lengths.values(), default=1)
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer into `folder`, whole."""
         write_text_whole(self.path_in(folder), self.to_text())

@@ -49,6 +49,7 @@ COLUMNS: dict[str, Column] = {
     "rfid_lab": Column("", "Frechet distance of reconstructions, features of the lab's extractor", 4),
     "rfid_inception": Column("", "Frechet distance of reconstructions, Inception features", 4),
     "held_out_images": Column("images", "how many the reconstruction and codebook columns are over"),
+    "skipped_images": Column("images", "bad files that data.skip_bad left out; trained_on.json names them"),
     "codebook_used_share": Column("of K", "share of the codes that occur", 3),
     "codebook_perplexity": Column("codes", "exp of the entropy of the codes' frequencies, 1 to K", 3, True),
     "codebook_n_features": Column("regions", "how many the codebook's usage is computed over"),

@@ -154,8 +154,10 @@ class DataConfig(Section):
     download: bool = False  # `fashion`, `torchvision`: fetch over the network what is not there
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05  # where images come in one part
     captions: Path | None = None  # `folder` only: CSV with columns `file` and `caption`
+    # `folder` with captions: where more of its images have none, the table is taken to be incomplete
+    uncaptioned_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
-    max_megapixels: Positive = 64.0  # `folder` only: larger images are refused as decompression bombs
+    max_megapixels: Positive = 64.0  # of image files: larger ones are refused as decompression bombs
     flip: bool = True  # mirror training images at random (all but `shapes`)
     seed: Seed = 0  # which images are drawn, and the split
     workers: Processes = 0  # loader processes; batches do not depend on it

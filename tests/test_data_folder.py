@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, batches, build_splits, checking
 from mvqlab.data.listing import held_out_names
+from mvqlab.data.samples import DataWarning
 from mvqlab.files import CACHE_VARIABLE
 
 
@@ -136,12 +138,49 @@ def test_bad_files_stop_the_run_each_in_one_line(tmp_path: Path) -> None:
 def test_bad_files_are_skipped_and_counted_on_request(tmp_path: Path) -> None:
     fill(tmp_path, *[f"{n}.png" for n in range(8)])
     (tmp_path / "3.png").write_bytes(b"")
-    splits = build_splits(config(tmp_path, skip_bad=True))
+    with pytest.warns(DataWarning, match=r"(?s)1 of 8 images are skipped \(data\.skip_bad\).*3\.png: "):
+        splits = build_splits(config(tmp_path, skip_bad=True))
     assert len(splits.train) + len(splits.validation) == 7
     assert len(splits.skipped) == 1 and str(tmp_path / "3.png") in splits.skipped[0]
     assert sorted(shown(splits).values()) == [0, 1, 2, 4, 5, 6, 7]
     one_epoch = next(batches(splits.train, len(splits.train), seed=0))
     assert len(one_epoch.images.unique(dim=0)) == len(splits.train), "training goes through all that is left"
+
+
+def test_what_is_no_file_and_what_is_no_readable_image_is_named_or_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a pipe (which was waited for), and folders and pictures that were passed over."""
+    fill(tmp_path, *[f"{kind}/{n}.png" for kind in "ab" for n in range(4)], "a/locked/5.png")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    for name in ("b/phone.HEIC", "icon.svg"):  # the latter lies beside the classes, and is none itself
+        (tmp_path / name).write_bytes(b"x")
+    scandir = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry[str]]:
+        # permissions do not bind root, who may run this test
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    message = refusal(config(tmp_path))
+    for words in ("4 of 12", "locked: the folder cannot be read (Permission denied)", "pipe.png: is not a"):
+        assert words in message
+    assert "phone.HEIC: HEIC images are not read" in message and "icon.svg: SVG images" in message
+    with pytest.warns(DataWarning, match="4 of 12 images are skipped"):
+        splits = build_splits(config(tmp_path, skip_bad=True))
+    assert len(splits.skipped) == 4 and len(shown(splits)) == 8 and splits.class_names == ["a", "b"]
+    assert splits.n_ignored == 0
+
+
+def test_a_class_that_nobody_can_look_into_is_not_lost(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "a/2.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.heic").write_bytes(b"x")
+    for skip_bad in (False, True):
+        message = refusal(config(tmp_path, skip_bad=skip_bad))
+        assert "class folders without images: b" in message and "1.heic: HEIC images are not read" in message
 
 
 def test_many_bad_files_are_counted_not_all_listed(tmp_path: Path) -> None:
@@ -214,12 +253,13 @@ def test_a_class_without_images_is_named(tmp_path: Path) -> None:
 def captioned(tmp_path: Path, table: str) -> DataConfig:
     fill(tmp_path / "images", "a/1.png", "a/2.png", "b/3.png")
     (tmp_path / "captions.csv").write_text(table, encoding="utf-8")
-    return config(tmp_path / "images", captions=tmp_path / "captions.csv")
+    return config(tmp_path / "images", captions=tmp_path / "captions.csv", uncaptioned_share=0.5)
 
 
 def test_captions_reach_their_images(tmp_path: Path) -> None:
     table = '\ufefffile,caption,by\na/2.png,"two, or so",me\n./b/3.png, drei Bäume ,du\n'
-    splits = build_splits(captioned(tmp_path, table))
+    with pytest.warns(DataWarning, match=r"1 of 3 images have no caption: a/1\.png"):
+        splits = build_splits(captioned(tmp_path, table))
     found = {
         name: dataset[index]["caption"]
         for dataset in (splits.train, splits.validation)
@@ -234,7 +274,19 @@ def test_captions_reach_their_images(tmp_path: Path) -> None:
         ("file,caption\na/1.png,x\na/9.png,y\n", "files that are not images under data.root: a/9.png"),
         ("name,text\na/1.png,x\n", "needs the columns 'file' and 'caption', has ['name', 'text']"),
         ("", "needs the columns 'file' and 'caption', has None"),
-        ("file,caption\na/1.png,x\na/1.png,y\n", "1 files have more than one caption"),
+        ("file,caption\na/1.png,x\na/1.png,y\n", "1 files have more than one caption (a/1.png)"),
+        ("file;caption\na/1.png;x\n", "set apart by semicolons"),
+        ("file\tcaption\na/1.png\tx\n", "set apart by tabs"),
+        ("file,caption,caption\na/1.png,x,y\n", "(each once)"),
+        ('file,caption\na/1.png,"x\na/2.png,y\nb/3.png,z\n', "is every quote closed"),
+        ('file,caption\na/1.png,"x\na/2.png,"y"\nb/3.png,z\n', "up to line 3"),
+        ('file,caption\na/1.png,"x\na/2.png,y"\nb/3.png,z\n', "ends in line 3 holds other rows (a/2.png,y)"),
+        ("file,caption\na/1.png,a red, small disc\n", "line 2 has 3 columns, the first line 2"),
+        ("file,caption\na/1.png\n", "line 2 has 1 columns, too few"),
+        ("file,caption\n,x\n", "line 2 has a caption and names no file"),
+        ("file,caption\na/1.png,x\0\n", "has a NUL in line 2"),
+        ("file,caption\na/1.png,x\na/2.png,\n", "2 of 3 images have no caption: a/2.png, b/3.png. These are"),
+        ("file,caption\n", "3 of 3 images have no caption"),
     ],
 )
 def test_a_faulty_table_of_captions_is_refused(tmp_path: Path, table: str, complaint: str) -> None:
@@ -245,8 +297,19 @@ def test_a_missing_or_unreadable_table_is_named(tmp_path: Path) -> None:
     settings_ = captioned(tmp_path, "")
     (tmp_path / "captions.csv").write_bytes(b"file,caption\na/1.png,\xff\xfe\n")
     assert "captions.csv cannot be read" in refusal(settings_)
+    (tmp_path / "captions.csv").write_text("file,caption\na/1.png,x\n", encoding="utf-16")
+    assert "save the table as UTF-8" in refusal(settings_)
     (tmp_path / "captions.csv").unlink()
     assert "captions.csv cannot be read" in refusal(settings_)
+
+
+def test_the_share_without_captions_that_stops_is_a_setting(tmp_path: Path) -> None:
+    settings_ = captioned(tmp_path, "file,caption\na/1.png,x\n")
+    assert "more than data.uncaptioned_share=0.5 allows" in refusal(settings_)
+    with pytest.warns(DataWarning, match="2 of 3 images have no caption"):
+        build_splits(settings_.model_copy(update={"uncaptioned_share": 0.7}))
+    (tmp_path / "captions.csv").write_text("file,caption\na/1.png,x\na/2.png,y\n\nb/3.png,z\n")
+    build_splits(settings_.model_copy(update={"uncaptioned_share": 0.0}))
 
 
 def test_the_hash_names_files_and_settings(tmp_path: Path) -> None:
@@ -280,14 +343,15 @@ def test_a_large_folder_is_checked_once_until_it_changes(
         checking, "check_image", lambda path, limit: (read.append(path.name), check(path, limit))
     )
     settings_ = config(root, skip_bad=True)
-    first = build_splits(settings_).skipped
-    assert len(read) == 4 and len(first) == 1
-    assert build_splits(settings_).skipped == first and len(read) == 4
-    (root / "2.png").write_bytes(b"broken")
-    assert len(build_splits(settings_).skipped) == 2 and len(read) == 8
-    for kept in (tmp_path / "cache" / "checked").iterdir():
-        kept.write_text("{half a fi")
-    assert len(build_splits(settings_).skipped) == 2 and len(read) == 12
+    with pytest.warns(DataWarning):
+        first = build_splits(settings_).skipped
+        assert len(read) == 4 and len(first) == 1
+        assert build_splits(settings_).skipped == first and len(read) == 4
+        (root / "2.png").write_bytes(b"broken")
+        assert len(build_splits(settings_).skipped) == 2 and len(read) == 8
+        for kept in (tmp_path / "cache" / "checked").iterdir():
+            kept.write_text("{half a fi")
+        assert len(build_splits(settings_).skipped) == 2 and len(read) == 12
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from mvqlab.data import DataError
+from mvqlab.data import DataError, images
 from mvqlab.data.images import check_image, read_square
 
 COLOUR = (200, 100, 50)
@@ -234,6 +236,114 @@ def test_what_is_no_image_is_said_to_be_none(tmp_path: Path, content: bytes) -> 
     with pytest.raises(
         DataError, match=r"letter\.png: (is not an image that Pillow can read|cannot be read)"
     ):
+        check_image(path, 64.0)
+
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+ROWS = (b"\0" + bytes(24)) * 8
+BOMB = zlib.compress(bytes(20 * 2**20))  # 20 KB that stand for 20 MB
+
+
+PASSES = ((1, 1), (1, 1), (2, 1), (1, 2), (3, 1), (2, 3), (5, 2))
+
+
+def png(*chunks: tuple[bytes, bytes], header: tuple[bytes, bytes] = HEADER) -> bytes:
+    """A PNG file whose every check sum is right."""
+    packed = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in (header, *chunks, (b"IEND", b""))
+    ]
+    return SIGNATURE + b"".join(packed)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [(b"IDAT", b"")],
+        [(b"IDAT", zlib.compress(ROWS[: 25 * 5]))],
+        [(b"IDAT", zlib.compress(b"\x09" + ROWS[1:]))],
+        [(b"zTXt", b"note\0\0" + BOMB), (b"IDAT", zlib.compress(ROWS))],
+        [(b"IDAT", zlib.compress(ROWS)), (b"zTXt", b"note\0\0" + BOMB)],
+        [(b"IDAT", zlib.compress(ROWS)), (b"iTXt", b"note\0\1\0\0\0" + BOMB)],
+    ],
+    ids=[
+        "no pixels",
+        "empty pixels",
+        "five rows of eight",
+        "bad filter",
+        "zTXt",
+        "zTXt behind",
+        "iTXt behind",
+    ],
+)
+def test_a_png_with_right_check_sums_is_decoded_before_it_is_trusted(
+    tmp_path: Path, chunks: list[tuple[bytes, bytes]]
+) -> None:
+    """Guards against check sums for a check: such files stopped a training half-way."""
+    path = tmp_path / "odd.png"
+    path.write_bytes(png(*chunks))
+    with pytest.raises(DataError, match=r"odd\.png: (cannot be read|is not an image)"):
+        check_image(path, 64.0)
+
+
+def test_the_png_of_these_tests_is_sound_but_for_what_is_spoiled(tmp_path: Path) -> None:
+    path = tmp_path / "even.png"
+    path.write_bytes(png((b"IDAT", zlib.compress(ROWS))))
+    assert read(path).max() == 0
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 17), (300, 5)])
+def test_sound_pngs_of_every_kind_have_all_their_rows(
+    tmp_path: Path, mode: str, size: tuple[int, int]
+) -> None:
+    path = saved(Image.new(mode, size), tmp_path / "sound.png")
+    check_image(path, 64.0)
+
+
+@pytest.mark.parametrize("n_missing", [0, 1])
+def test_the_rows_of_an_interlaced_png_are_counted_pass_by_pass(tmp_path: Path, n_missing: int) -> None:
+    """5 x 5 greys in seven passes: 1 x 1, 1 x 1, 2 x 1, 1 x 2, 3 x 1, 2 x 3 and 5 x 2 columns and rows."""
+    content = bytes(sum(rows * (1 + columns) for columns, rows in PASSES) - n_missing)
+    path = tmp_path / "woven.png"
+    header = (b"IHDR", struct.pack(">IIBBBBB", 5, 5, 8, 0, 0, 0, 1))
+    path.write_bytes(png((b"IDAT", zlib.compress(content)), header=header))
+    if n_missing:
+        with pytest.raises(DataError, match=r"woven\.png: cannot be read"):
+            check_image(path, 64.0)
+    else:
+        check_image(path, 64.0)
+
+
+def test_a_picture_of_nothing_but_nan_is_named(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(np.full((8, 8), np.nan, np.float32)), tmp_path / "empty.tif")
+    with pytest.raises(DataError, match=r"empty\.tif.*64 of 64 pixels are NaN"):
+        check_image(path, 64.0)
+
+
+@pytest.mark.parametrize("use", [check_image, lambda path, limit: read_square(path, 8, limit)])
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, use: Callable[[Path, float], object]) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"x\.png: is not a regular file"):
+        use(tmp_path / "x.png", 64.0)
+
+
+def test_a_pipe_that_takes_a_file_s_place_just_now_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    monkeypatch.setattr(images.stat, "S_ISREG", lambda mode: True)
+    with pytest.raises(DataError, match=r"x\.png"):
+        check_image(tmp_path / "x.png", 64.0)
+
+
+@pytest.mark.parametrize("name", ["phone.heic", "phone.jpg", "phone.HEIF"])
+def test_a_telephone_s_picture_is_named_by_its_kind(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(DataError, match=rf"{name}: HEI[CF] images are not read: convert it"):
         check_image(path, 64.0)
 
 

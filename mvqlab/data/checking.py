@@ -11,6 +11,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from PIL import Image
+from PIL import __version__ as pillow_version
 
 from mvqlab.data.images import check_image
 from mvqlab.data.samples import DataError
@@ -19,6 +20,7 @@ from mvqlab.files import cache_folder, write_text_whole
 from mvqlab.progress import Progress
 
 MANY = 1000  # files whose check takes long enough to show progress and to remember the outcome
+CHECK_VERSION = 2  # raise it when a file that passed before may be found bad
 THREADS = min(16, (os.cpu_count() or 1) + 4)  # more than processors: half of the time goes to the disk
 
 
@@ -32,7 +34,9 @@ def faulty_files(
     """
     if len(names) < MANY:
         return _check_all(root, names, max_megapixels)
-    memory = _memory_file(short_hash(str(root.resolve()), names, stamps, max_megapixels))
+    memory = _memory_file(
+        short_hash(CHECK_VERSION, pillow_version, str(root.resolve()), names, stamps, max_megapixels)
+    )
     # an outcome that was never kept, or not kept whole, is found anew
     with suppress(OSError, ValueError):
         return json.loads(memory.read_text())

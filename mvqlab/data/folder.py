@@ -7,6 +7,7 @@ file is tried before training starts.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from mvqlab.data.checking import faulty_files
 from mvqlab.data.contents import contents_hash
 from mvqlab.data.images import read_square
 from mvqlab.data.listing import Listing, given_split, held_out_names, list_images
-from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits, some_of
+from mvqlab.data.samples import DataError, DataWarning, Picture, PictureDataset, Splits, some_of
 from mvqlab.data.seeds import short_hash
 
 READING_VERSION = 1  # raise it when the same file would look different
@@ -59,18 +60,26 @@ class FolderDataset(PictureDataset):
 def folder_splits(config: DataConfig) -> Splits:
     """The training and the held-out images of `config.root`, once all files are checked.
 
-    Raises DataError, naming every file, folder or caption that is at fault.
+    Warns (DataWarning) of bad files that are skipped, where `config.skip_bad` lets them, and of images
+    without a caption. Raises DataError, naming every file, folder or caption that is at fault.
     """
-    files, n_ignored = _find(config)
+    files, n_ignored, faults_of_listing = _find(config)
     names = [file.name for file in files]
-    captions = read_captions(config.captions, names) if config.captions else {}
+    captions = read_captions(config.captions, names, config.uncaptioned_share) if config.captions else {}
     stamp_of = {name: _stamp(_root_of(config) / name) for name in names}
     faults = faulty_files(_root_of(config), names, list(stamp_of.values()), config.max_megapixels)
-    if faults and not config.skip_bad:
-        raise DataError(_refusal(list(faults.values()), len(files)))
+    bad, n_files = [*faults_of_listing, *faults.values()], len(files) + len(faults_of_listing)
+    if bad and not config.skip_bad:
+        raise DataError(_refusal(bad, n_files))
     usable = _usable(files, faults)
     class_names = sorted({file.class_name for file in usable} - {""})
     train, held_out = _parts(usable, config)
+    if bad:
+        warnings.warn(
+            f"{len(bad)} of {n_files} images are skipped (data.skip_bad):\n{some_of(bad)}",
+            DataWarning,
+            stacklevel=2,
+        )
     settings = (config.resolution, config.validation_share, config.flip, config.seed)
     used = [file.name for file in usable]
     contents = contents_hash(_root_of(config), used, [stamp_of[name] for name in used])
@@ -80,7 +89,7 @@ def folder_splits(config: DataConfig) -> Splits:
         class_names=class_names,
         label_meaning="folder" if class_names else "",
         data_hash=short_hash("folder", READING_VERSION, settings, usable, contents, sorted(captions.items())),
-        skipped=list(faults.values()),
+        skipped=bad,
         n_ignored=n_ignored,
     )
 
@@ -88,6 +97,7 @@ def folder_splits(config: DataConfig) -> Splits:
 class _Found(NamedTuple):
     files: list[ImageFile]
     n_ignored: int
+    faults: list[str]
 
 
 def _find(config: DataConfig) -> _Found:
@@ -97,7 +107,7 @@ def _find(config: DataConfig) -> _Found:
     if split is None:
         listing = list_images(root)
         files = [ImageFile(*pair, False) for pair in zip(listing.names, listing.classes, strict=True)]
-        return _Found(files, listing.n_ignored)
+        return _Found(files, listing.n_ignored, listing.faults)
     train, held_out = (list_images(folder) for folder in split)
     strangers = sorted(set(held_out.classes) - set(train.classes))
     if strangers:
@@ -106,7 +116,7 @@ def _find(config: DataConfig) -> _Found:
             f"{some_of([name or '(images without a class folder)' for name in strangers], ', ')}"
         )
     files = _below(root, train, is_held_out=False) + _below(root, held_out, is_held_out=True)
-    return _Found(files, train.n_ignored + held_out.n_ignored)
+    return _Found(files, train.n_ignored + held_out.n_ignored, train.faults + held_out.faults)
 
 
 def _below(root: Path, listing: Listing, is_held_out: bool) -> list[ImageFile]:

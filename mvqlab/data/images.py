@@ -7,18 +7,27 @@ and greys become RGB; a camera's rotation mark is obeyed; of an animation the fi
 from __future__ import annotations
 
 import io
+import os
+import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from mvqlab.data.png_rows import check_rows
 from mvqlab.data.samples import DataError
 
 _EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff jp2 ppm pgm pbm pnm"
 IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in _EXTENSIONS.split())
+_NOT_READ = "heic heif hif avif jxl tga psd ico svg exr hdr cr2 cr3 nef arw dng raf orf rw2"
+# images by their names, too: who has them in a folder of images is told that they are not read
+UNREAD_SUFFIXES = frozenset(f".{extension}" for extension in _NOT_READ.split())
+LARGE = 8.0  # megapixels from which images are tried one at a time: sixteen at once may need 16 GiB
+_one_large = threading.Lock()
 # a closed list: some of Pillow's other formats start outside programs
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 
@@ -31,39 +40,79 @@ def read_square(path: Path, resolution: int, max_megapixels: float) -> np.ndarra
 
     Raises DataError, naming the file and its fault in one line.
     """
-    with faults_of(path), open_image(path, max_megapixels) as image:
+    with opened(path, max_megapixels) as image:
         return _decode_square(image, resolution)
 
 
 def square_of(content: bytes, name: str, resolution: int, max_megapixels: float) -> np.ndarray:
     """`read_square` of a file's bytes, which `name` stands for in messages. Raises DataError."""
     with faults_of(name), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        _check_pixels(image, name, max_megapixels, "the limit")
+        check_pixels(image, name, max_megapixels, "the limit")
         return _decode_square(image, resolution)
 
 
 def check_image(path: Path, max_megapixels: float) -> None:
-    """Make sure that `read_square` will manage, as cheaply as that can be known.
+    """Decode an image, so that `read_square` is known to manage; a JPEG file at an eighth of its size.
 
-    A PNG file carries check sums, so its pixels need no unpacking; everything else is decoded, a JPEG
-    file at an eighth of its size. Raises DataError, naming the file and its fault in one line.
+    Of a PNG file the check sums and the number of its rows are tried besides, to which its decoder pays
+    little heed. Raises DataError, naming the file and its fault in one line.
     """
-    with faults_of(path), open_image(path, max_megapixels) as image:
-        if image.format == "PNG":
+    with opened(path, max_megapixels) as image:
+        is_png = image.format == "PNG"
+        _try_decoding(image)
+    if is_png:
+        with opened(path, max_megapixels) as image:  # once decoded, it cannot be verified
             image.verify()
-        else:
-            _decode_square(image, 1)
+        with faults_of(path), _regular_file(path) as file:
+            check_rows(file)
 
 
-def open_image(path: Path, max_megapixels: float) -> Image.Image:
-    """Open an image and read its header, no more. Raises DataError where it is too large to decode safely."""
-    image = Image.open(path, formats=FORMATS)
-    try:
-        _check_pixels(image, path, max_megapixels, "data.max_megapixels")
-    except DataError:
-        image.close()
-        raise
-    return image
+@contextmanager
+def opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
+    """An image of which the header has been read, no more; every image file comes through here.
+
+    Raises DataError in one line where it is no regular file or too large to decode safely, and for whatever
+    is raised inside over a broken file.
+    """
+    with faults_of(path), _regular_file(path) as file:
+        _refuse_unread(file, path)
+        with Image.open(file, formats=FORMATS) as image:
+            check_pixels(image, path, max_megapixels, "data.max_megapixels")
+            yield image
+
+
+def _regular_file(path: Path) -> BinaryIO:
+    """The file at `path`, open. Raises DataError where it is a folder, a pipe, a socket or a device.
+
+    A pipe would be waited for without end, and to open a device may do something.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DataError(f"{path}: is not a regular file (but a folder, a pipe, a socket or a device)")
+    # without waiting, should it have become a pipe since
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def _refuse_unread(file: BinaryIO, path: Path) -> None:
+    """Raise DataError for a kind of image that is not read, by its name or, of a telephone's, by content."""
+    head = file.read(12)
+    file.seek(0)
+    suffix = path.suffix.lower()
+    if head[4:8] == b"ftyp" and suffix not in UNREAD_SUFFIXES:
+        suffix = f".{head[8:12].decode('ascii', errors='replace').strip()}"  # a .heic that is called .jpg
+    elif suffix not in UNREAD_SUFFIXES:
+        return
+    raise DataError(unread(path, suffix))
+
+
+def unread(path: Path, suffix: str) -> str:
+    """What is said of an image file whose kind, `suffix`, is not read."""
+    return f"{path}: {suffix.removeprefix('.').upper()} images are not read: convert it to PNG or JPEG"
+
+
+def _try_decoding(image: Image.Image) -> None:
+    is_large = image.width * image.height > LARGE * 1e6
+    with _one_large if is_large else nullcontext():
+        _decode_square(image, 1)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -97,7 +146,8 @@ def to_pixels(image: Image.Image) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def _check_pixels(image: Image.Image, name: Path | str, max_megapixels: float, limit: str) -> None:
+def check_pixels(image: Image.Image, name: Path | str, max_megapixels: float, limit: str) -> None:
+    """Raise DataError where `image`, called `name`, has more pixels than `limit` (a setting) lets it."""
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
         raise DataError(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvqlab.data.images import IMAGE_SUFFIXES
-from mvqlab.data.samples import DataError
+from mvqlab.data.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread
+from mvqlab.data.samples import DataError, some_of
 from mvqlab.data.seeds import share_of
 
 HELD_OUT_NAMES = ("val", "validation", "valid")
@@ -21,12 +21,14 @@ class Listing:
     names: relative to `root`, with forward slashes, sorted.
     classes: of each image, the first folder on its way, or "" for all where any lies outside of one.
     n_ignored: files that are no images by their extension; hidden ones are passed over.
+    faults: a line each for folders that cannot be looked into and for images of kinds that are not read.
     """
 
     root: Path
     names: list[str]
     classes: list[str]
     n_ignored: int
+    faults: list[str]
 
 
 def list_images(root: Path) -> Listing:
@@ -37,15 +39,18 @@ def list_images(root: Path) -> Listing:
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"data.root: {root} {state}; set it to the folder of images")
-    files = [name for folder in _walk(root) for name in folder]
+    faults: list[str] = []
+    files = [name for folder in _walk(root, faults) for name in folder]
     names = sorted(name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-    n_ignored = len(files) - len(names)
+    others = sorted(name for name in files if Path(name).suffix.lower() in UNREAD_SUFFIXES)
+    faults = sorted(faults) + [unread(root / name, Path(name).suffix) for name in others]
+    n_ignored = len(files) - len(names) - len(others)
     if not names:
         raise DataError(
             f"data.root: {root} holds no images ({n_ignored} other files); images are known by their "
-            f"extensions: {' '.join(sorted(IMAGE_SUFFIXES))}"
+            f"extensions: {' '.join(sorted(IMAGE_SUFFIXES))}{_after(faults)}"
         )
-    return Listing(root, names, _classes_of(root, names), n_ignored)
+    return Listing(root, names, _classes_of(root, names, faults), n_ignored, faults)
 
 
 def given_split(root: Path) -> tuple[Path, Path] | None:
@@ -79,7 +84,7 @@ def held_out_names(names: Sequence[str], share: float, seed: int) -> set[str]:
     return set(sorted(lots, key=lots.__getitem__)[:n_held_out])
 
 
-def _classes_of(root: Path, names: list[str]) -> list[str]:
+def _classes_of(root: Path, names: list[str], faults: list[str]) -> list[str]:
     classes = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     if not all(classes):
         return [""] * len(names)
@@ -87,14 +92,26 @@ def _classes_of(root: Path, names: list[str]) -> list[str]:
     if empty:
         raise DataError(
             f"data.root: {root} has class folders without images: {', '.join(empty)}; fill or remove them"
+            f"{_after(faults)}"
         )
     return classes
 
 
-def _walk(root: Path) -> Iterator[list[str]]:
-    """The files of every folder under `root`, named from there, following links but never in a circle."""
+def _after(faults: list[str]) -> str:
+    return f"\n{some_of(faults)}" if faults else ""
+
+
+def _walk(root: Path, faults: list[str]) -> Iterator[list[str]]:
+    """The files of every folder under `root`, named from there, following links but never in a circle.
+
+    `faults` receives a line for each folder that cannot be looked into.
+    """
+
+    def note(error: OSError) -> None:
+        faults.append(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
     seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, followlinks=True, onerror=note):
         real = os.path.realpath(folder)
         below[:] = [] if real in seen else [name for name in below if not _is_hidden(name)]
         if real not in seen:
@@ -104,9 +121,12 @@ def _walk(root: Path) -> Iterator[list[str]]:
 
 
 def _folders_in(root: Path) -> list[str]:
-    if not root.is_dir():
-        return []
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    try:
+        if not root.is_dir():
+            return []
+        return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+    except OSError as error:
+        raise DataError(f"data.root: {root} cannot be read ({error.strerror})") from None
 
 
 def _is_hidden(name: str) -> bool:

@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
-from mvqlab.data.images import resized, to_pixels
+from mvqlab.data.images import opened, resized, to_pixels
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, short_hash
 
@@ -41,6 +41,7 @@ CROPPING_VERSION = 2  # raise it when the same index would look different
 
 SMALLEST_CROP = 1 / 16  # side of the smallest crop, as a share of the photograph's shorter side
 FAINTEST_CROP = 12.0  # standard deviation of a crop's 8-bit greys under which it shows nearly nothing
+MEGAPIXELS = 64.0  # the most that a photograph may have
 CROPS_TRIED = 12  # before the one that shows most is taken
 
 
@@ -138,8 +139,8 @@ def photos_splits(config: DataConfig) -> Splits:
 
 @lru_cache(maxsize=len(TRAINING + HELD_OUT))
 def decoded(path: Path) -> Image.Image:
-    """The photograph in RGB, decoded once a process."""
-    with Image.open(path) as image:
+    """The photograph in RGB, decoded once a process. Raises DataError where its file is damaged."""
+    with opened(path, MEGAPIXELS) as image:
         return image.convert("RGB")
 
 

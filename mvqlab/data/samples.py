@@ -18,6 +18,10 @@ class DataError(ValueError):
     """The data cannot be used as asked. The message says what is wrong, where, and what to do."""
 
 
+class DataWarning(UserWarning):
+    """Some of the data are left out, or say less than they might. The message says what and how much."""
+
+
 def some_of(words: list[str], between: str = "\n", at_most: int = 20) -> str:
     """The first words for an error message, and how many more there are."""
     more = [f"... and {len(words) - at_most} more"] if len(words) > at_most else []

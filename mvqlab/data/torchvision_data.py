@@ -7,6 +7,8 @@ names of the classes. Sets lie below data.root as torchvision lays them out (def
 from __future__ import annotations
 
 import difflib
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch.utils.data import Dataset
 
 from mvqlab.config import DataConfig
 from mvqlab.data.fetching import data_root, network_patience
-from mvqlab.data.images import centre_square, faults_of, to_pixels, to_rgb
+from mvqlab.data.images import centre_square, check_pixels, faults_of, opened, to_pixels, to_rgb
 from mvqlab.data.listing import held_out_names
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn, short_hash
@@ -47,9 +49,16 @@ class TorchvisionDataset(PictureDataset):
     """The images of a part, with labels, captions and masks as far as the set has them."""
 
     def __init__(
-        self, part: Part, name: str, class_names: list[str], resolution: int, flip: bool = False
+        self,
+        part: Part,
+        name: str,
+        class_names: list[str],
+        resolution: int,
+        flip: bool = False,
+        max_megapixels: float = 64.0,
     ) -> None:
         super().__init__(len(part.places), resolution, flip)
+        self.max_megapixels = max_megapixels
         self.part, self.name, self.class_names = part, name, class_names
         labels = labels_of(part.source)
         self.labels = None if labels is None else labels[part.places]
@@ -59,6 +68,8 @@ class TorchvisionDataset(PictureDataset):
         with faults_of(f"{self.name}, image {place}"):
             image, target = self.part.source[place]
             label = self._label(index, target)
+            # read from its header, as far as the set itself has not decoded it
+            check_pixels(image, f"{self.name}, image {place}", self.max_megapixels, "data.max_megapixels")
             is_object = None
             if kind.is_object is not None:
                 # a mask fits the image as it is stored: nothing may turn the image by a camera's mark
@@ -98,6 +109,7 @@ def torchvision_splits(config: DataConfig) -> Splits:
     share = config.validation_share if kind.held_out is None else None
     settings = (config.resolution, sizes, share, config.flip, config.seed)
     common = {"name": config.set, "class_names": class_names, "resolution": config.resolution}
+    common["max_megapixels"] = config.max_megapixels
     return Splits(
         train=TorchvisionDataset(train, flip=config.flip, **common),
         validation=TorchvisionDataset(held_out, **common),
@@ -144,13 +156,22 @@ def _load(config: DataConfig, arguments: dict[str, Any]) -> Dataset:
         if config.download:
             root.mkdir(parents=True, exist_ok=True)
         with network_patience():
-            return of_set(str(root), **arguments)
+            part = of_set(str(root), **arguments)
     # what is missing or damaged is told by exceptions of a dozen kinds, a bad network by some more
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"data.set: {config.set} cannot be read from {root} ({reason}){_advice(config)}"
         ) from error
+    if hasattr(part, "loader"):  # it lists files, and lets us open them
+        part.loader = partial(_read, max_megapixels=config.max_megapixels)
+    return part
+
+
+def _read(path: str, max_megapixels: float) -> Image.Image:
+    """An image file in RGB, as torchvision's own reader gives it. Raises DataError."""
+    with opened(Path(path), max_megapixels) as image:
+        return image.convert("RGB")
 
 
 def _advice(config: DataConfig) -> str:

@@ -28,13 +28,15 @@ class Origin:
     """What a run was trained on; None is unknown.
 
     data_hash: `Splits.data_hash`. n_images: for training. class_names: what labels meant, by number.
-    stage1: of stage 2, `weights_hash` of the model whose codes it learned.
+    stage1: of stage 2, `weights_hash` of the model whose codes it learned. skipped: the bad files that were
+    left out, a line each.
     """
 
     data_hash: str | None = None
     n_images: int | None = None
     class_names: list[str] | None = None
     stage1: str | None = None
+    skipped: list[str] | None = None
 
     def record(self) -> dict[str, Any]:
         """As plain words and numbers, for a file or a training state."""
@@ -43,7 +45,7 @@ class Origin:
 
 def origin_of(splits: Splits, stage1: str | None = None) -> Origin:
     """The origin of a run that learns from `splits`, and from the codes of the model of hash `stage1`."""
-    return Origin(splits.data_hash, len(splits.train), list(splits.class_names), stage1)
+    return Origin(splits.data_hash, len(splits.train), list(splits.class_names), stage1, list(splits.skipped))
 
 
 def save_origin(origin: Origin, folder: Path) -> None:

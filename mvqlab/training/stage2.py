@@ -5,6 +5,7 @@ loss = cross-entropy of the codes + position_weight * cross-entropy of the posit
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from mvqlab.captions import (
     CaptionTokenizer,
+    CaptionWarning,
     load_caption_tokenizer,
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
@@ -187,10 +189,22 @@ def caption_tokenizer(config: Config, splits: Splits) -> CaptionTokenizer:
 
 
 def with_captions(tokens: Tokens, splits: Splits, tokenizer: CaptionTokenizer) -> Tokens:
-    """The same pairs, with the tokens of their images' captions for conditions."""
+    """The same pairs, with the tokens of their images' captions for conditions.
+
+    Warns (CaptionWarning) where training captions are longer than the tokenizer takes them.
+    """
 
     def captioned(part: TokenSet, dataset: PictureDataset) -> TokenSet:
         return TokenSet(part.pairs, tokenizer.encode([dataset.caption(n) for n in range(len(part))]))
+
+    n_cut, longest = tokenizer.cut([splits.train.caption(n) for n in range(len(tokens.train))])
+    if n_cut:
+        warnings.warn(
+            f"{n_cut} of {len(tokens.train)} training captions are longer than transformer.caption_length="
+            f"{tokenizer.length} tokens, and their ends are not read; {longest} would hold the longest",
+            CaptionWarning,
+            stacklevel=3,
+        )
 
     return Tokens(captioned(tokens.train, splits.train), captioned(tokens.validation, splits.validation))
 
