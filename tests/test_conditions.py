@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from mvqlab.captions import (
     CaptionError,
     CaptionTokenizer,
+    CaptionWarning,
     load_caption_tokenizer,
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
@@ -25,6 +27,8 @@ from mvqlab.models.pairs import Pairs
 from mvqlab.models.stage2 import build_stage2
 from mvqlab.models.start import BEGIN, PAD
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.training.stage2 import Tokens, with_captions
+from mvqlab.training.tokens import TokenSet
 
 K, SIDE, LENGTH = 11, 4, 6
 KINDS = {
@@ -206,6 +210,27 @@ class TestTokenizer:
         tokenizer = train_caption_tokenizer(self.CAPTIONS, 300, length=12)
         rows = tokenizer.encode(["ein grüner Würfel 🎲", "red " * 40])
         assert rows.shape == (2, 12) and (rows[1] != PAD).all()
+
+    def test_what_loses_its_end_is_counted(self) -> None:
+        tokenizer = train_caption_tokenizer(self.CAPTIONS, 300, length=6)
+        whole = ["a red disc", ""]
+        assert tokenizer.cut(whole)[0] == 0 and tokenizer.cut([]) == (0, 1)
+        long = "a red bar and a red bar and a red bar"
+        n_cut, longest = tokenizer.cut([*whole, long, long])
+        assert n_cut == 2 and longest > 6
+        assert train_caption_tokenizer(self.CAPTIONS, 300, length=longest).cut([long]) == (0, longest)
+        assert train_caption_tokenizer(self.CAPTIONS, 300, length=longest - 1).cut([long]) == (1, longest)
+
+    def test_a_training_is_told_how_many_captions_lose_their_ends(self) -> None:
+        tokenizer = train_caption_tokenizer(self.CAPTIONS, 300, length=3)
+        captions = ["a", "a small red disc", "", "a green striped star"]
+        part = SimpleNamespace(caption=captions.__getitem__)
+        splits = SimpleNamespace(train=part, validation=part)
+        places = torch.zeros(4, 1, dtype=torch.long)
+        encoded = TokenSet(Pairs(places, places, 2), torch.full((4,), -1))
+        tokens = Tokens(encoded, encoded)
+        with pytest.warns(CaptionWarning, match="2 of 4 training captions are longer than .*=3 tokens"):
+            with_captions(tokens, splits, tokenizer)
 
     def test_what_a_model_cannot_know_is_said(self) -> None:
         tokenizer = train_caption_tokenizer(self.CAPTIONS, 300, length=6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import pickle
 import socket
 import struct
@@ -267,6 +268,20 @@ def test_the_hash_names_what_defines_the_pictures(eurosat: Path, tmp_path: Path)
     changes = [{"resolution": 16}, {"train_size": 9}, {"validation_size": 1}, {"flip": False}, {"seed": 1}]
     changes.append({"validation_share": 0.4})
     assert len({plain, *(name_of(eurosat, **change) for change in changes)}) == 7
+
+
+def test_images_of_a_set_come_through_the_door_of_all_images(eurosat: Path) -> None:
+    """Guards against a pipe that is waited for, and against limits that hold in folders alone."""
+    path = eurosat / "eurosat" / "2750" / "AnnualCrop" / "AnnualCrop_00.png"
+    found = splits("EuroSAT", eurosat, max_megapixels=0.001)
+    with pytest.raises(DataError, match=r"megapixels, more than data\.max_megapixels \(0\.001\)"):
+        found.train.picture(0)
+    path.unlink()
+    os.mkfifo(path)
+    found = splits("EuroSAT", eurosat)
+    part = next(part for part in (found.train, found.validation) if 0 in part.part.places)
+    with pytest.raises(DataError, match="is not a regular file"):
+        part.picture(list(part.part.places).index(0))
 
 
 def test_an_image_that_cannot_be_read_is_named_by_set_and_number(eurosat: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,14 @@ from mvqlab.locks import LOCK
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import CheckpointError, load_stage1, tokenise, train_stage1, train_stage2
 from mvqlab.training.checkpoint import save_state, save_weights
-from mvqlab.training.origin import Origin, check_is_finished, load_origin, origin_of, save_origin
+from mvqlab.training.origin import (
+    Origin,
+    check_is_finished,
+    load_origin,
+    origin_of,
+    read_origin,
+    save_origin,
+)
 from mvqlab.training.tokens import cached_tokens, weights_hash
 
 SHORT = ("stage1.steps=2", "stage2.steps=2", "stage1.checkpoint_every=1", "quantizer.start_step=1")
@@ -214,3 +222,12 @@ def test_a_second_training_in_a_folder_says_who_is_there(
     assert {path.name for path in tmp_path.iterdir()} == {"state.pt", LOCK}
     assert cli.main(["train", "--stage", "1", "--out", str(tmp_path)]) == 2
     assert "an unfinished run" in capsys.readouterr().err  # a lock that nobody holds is none
+
+
+def test_a_run_keeps_what_was_skipped_and_old_records_say_nothing_of_it() -> None:
+    dataset = [0, 1]
+    splits = SimpleNamespace(data_hash="ab", train=dataset, class_names=["a"], skipped=["x.png: is broken"])
+    origin = origin_of(splits)
+    assert origin.skipped == ["x.png: is broken"] and read_origin(origin.record()) == origin
+    record = {key: value for key, value in origin.record().items() if key != "skipped"}
+    assert read_origin(record).skipped is None

@@ -69,12 +69,22 @@ def check_image(path: Path, max_megapixels: float) -> None:
 
 @contextmanager
 def opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
-    """An image of which the header has been read, no more; every image file comes through here.
+    """An image of which the header has been read, no more; see `open_image`.
 
-    Raises DataError in one line where it is no regular file or too large to decode safely, and for whatever
-    is raised inside over a broken file.
+    Raises DataError in one line for whatever is raised inside over a broken file, too.
     """
-    with faults_of(path), _regular_file(path) as file:
+    with faults_of(path), open_image(path, max_megapixels) as image:
+        yield image
+
+
+@contextmanager
+def open_image(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
+    """The door that every image file comes through.
+
+    Raises DataError where it is no regular file, of a kind that is not read, or too large to decode safely,
+    and what Pillow raises where it cannot be opened.
+    """
+    with _regular_file(path) as file:
         _refuse_unread(file, path)
         with Image.open(file, formats=FORMATS) as image:
             check_pixels(image, path, max_megapixels, "data.max_megapixels")

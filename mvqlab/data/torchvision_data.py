@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from mvqlab.config import DataConfig
 from mvqlab.data.fetching import data_root, network_patience
-from mvqlab.data.images import centre_square, check_pixels, faults_of, opened, to_pixels, to_rgb
+from mvqlab.data.images import centre_square, check_pixels, faults_of, open_image, to_pixels, to_rgb
 from mvqlab.data.listing import held_out_names
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn, short_hash
@@ -169,8 +169,8 @@ def _load(config: DataConfig, arguments: dict[str, Any]) -> Dataset:
 
 
 def _read(path: str, max_megapixels: float) -> Image.Image:
-    """An image file in RGB, as torchvision's own reader gives it. Raises DataError."""
-    with opened(Path(path), max_megapixels) as image:
+    """An image file in RGB, as torchvision's own reader gives it. Raises DataError, or what Pillow does."""
+    with open_image(Path(path), max_megapixels) as image:
         return image.convert("RGB")
 
 
