@@ -54,7 +54,7 @@ def grade_folder(
     """Run the answers of every copy of `notebook` under `folder`; a row a copy, also written to `out` (CSV).
 
     From a copy only the cells of its exercises are taken, by their tags; all other cells are those of
-    `notebook`. They run in a process of their own, another one compares what they answer (`mvqlab.grading`),
+    `notebook`. They run in a process of their own, another one compares what they answer (see `grading`),
     and `jobs` copies run side by side. Columns: file, one an exercise (``right``, ``not right yet``, ``not
     done yet``, ``missing``, ``did not run``), n_right, of, seconds, note. A cell gets `seconds`, a copy
     `memory` GiB: what it runs into stands in `note`, and its exercises from there on did not run. What

@@ -152,16 +152,6 @@ def point_folders(folder: str | Path) -> list[Path]:
     return sorted({path.parent for name in names for path in Path(folder).glob(f"*/{name}")})
 
 
-def damaged_files(folder: Path) -> list[str]:
-    """Which of a point's files are there and cannot be read, or do not hold what they should."""
-    kinds = {POINT_FILE: ("settings", dict), STATUS_FILE: ("state", str), RESULT_FILE: ("metrics", dict)}
-    return [
-        name
-        for name, (entry, kind) in kinds.items()
-        if (folder / name).exists() and not isinstance(read_json(folder / name).get(entry), kind)
-    ]
-
-
 def parameter_names(folder: str | Path) -> list[str]:
     """The columns of `load(folder)` that are parameters of its points."""
     points = [read_json(path) for path in sorted(Path(folder).glob(f"*/{POINT_FILE}"))]
@@ -210,10 +200,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    point, status = read_json(folder / POINT_FILE), read_json(folder / STATUS_FILE)
+    point, status, result = (read_json(folder / name) for name in (POINT_FILE, STATUS_FILE, RESULT_FILE))
+    damaged = _damaged(folder, point, status, result)
     # what a failed attempt had measured before it failed is not a result
-    result = read_json(folder / RESULT_FILE) if status.get("state") == "done" else {}
-    damaged = damaged_files(folder)
+    result = result if status.get("state") == "done" else {}
     label = _words(point, "label", folder.name)
     index = point.get("index")
     settings = _mapping(point, "settings")
@@ -239,6 +229,16 @@ def _row(folder: Path) -> dict[str, Any]:
         "point": _words(point, "id", folder.name.rpartition("-")[2]),
         "folder": str(folder),
     }
+
+
+def _damaged(folder: Path, point: Any, status: Any, result: Any) -> list[str]:
+    """Which of a point's files are there and cannot be read, or do not hold what they should."""
+    is_whole = {
+        POINT_FILE: isinstance(point.get("settings"), dict),
+        STATUS_FILE: isinstance(status.get("state"), str),
+        RESULT_FILE: isinstance(result.get("metrics"), dict),
+    }
+    return [name for name, whole in is_whole.items() if not whole and (folder / name).exists()]
 
 
 def _mapping(record: dict[str, Any], name: str) -> dict[str, Any]:
