@@ -1,11 +1,19 @@
-"""Self-checks of exercises: one line each, the right one, whatever a student's code does."""
+"""Self-checks of exercises: one line each, the right one, whatever a student's code does, no answer shown."""
 
 from __future__ import annotations
 
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
 import pytest
 import torch
 
 from mvqlab.exercises import exercise
+from mvqlab.solutions import exercise_tags
+
+LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -60,3 +68,49 @@ def test_an_error_in_the_answer_is_told_with_its_line_and_stops_nothing(capsys):
 def test_stopping_the_notebook_stops_it():
     with pytest.raises(KeyboardInterrupt), exercise("6"):
         raise KeyboardInterrupt
+
+
+def checks_of(path: Path) -> dict[str, ast.With]:
+    """The `with exercise(...)` of a lesson, by name."""
+    found = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for node in ast.walk(ast.parse(cell.source)) if cell.cell_type == "code" else ():
+            if isinstance(node, ast.With) and ast.unparse(node.items[0].context_expr.func) == "exercise":
+                found[node.items[0].context_expr.args[0].value] = node
+    return found
+
+
+def gives_away(check: ast.With, name: str) -> list[str]:
+    """What a check holds besides one call of the library with names alone: values, formulas, hints."""
+    first, *after = check.body
+    call = first.value if isinstance(first, ast.Expr) else None
+    if not isinstance(call, ast.Call) or ast.unparse(call.func) != f"checks.exercise_{name}":
+        return [ast.unparse(check)]
+    told = [ast.unparse(part) for part in [*call.args, *call.keywords] if not isinstance(part, ast.Name)]
+    names = [node for later in after for node in ast.walk(later) if isinstance(node, ast.Name)]
+    return told + [node.id for node in names if node.id in ("check", "checks")]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_no_check_shows_the_answer_below_the_question(path):
+    found = checks_of(path)
+    tags = exercise_tags(nbformat.read(path, as_version=4))
+    assert [f"exercise-{name}" for name in found] == tags
+    shown = {name: gives_away(check, name) for name, check in found.items()}
+    assert [name for name, parts in shown.items() if parts] == [], shown
+    module = import_module(f"mvqlab.grading.checks.lesson_{path.stem[:2]}")
+    assert all(hasattr(module, f"exercise_{name}") for name in found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "check.equal(answer, 64, 'hint')",
+        "checks.exercise_1(check, answer, 64)",
+        "checks.exercise_1(check, answer, right=K * L)",
+        "checks.exercise_1(check, answer)\n    check.equal(answer, K * L, 'hint')",
+    ],
+)
+def test_a_check_that_shows_the_answer_is_found(line):
+    (check,) = ast.parse(f"with exercise('1') as check:\n    {line}").body
+    assert gives_away(check, "1")
