@@ -25,12 +25,13 @@ from mvqlab.widgets.page_server import PageKernels, explore
 PATIENCE = 300  # seconds: the machine may be busy with other tests
 LIGHT = """from pathlib import Path
 from voila.app import Voila
+from mvqlab.widgets import page_server
 from mvqlab.widgets.page import voila_arguments, write_notebook
-from mvqlab.widgets.page_server import settings_of_pages
 
+page_server.TRIES = 5
 cell = "import ipywidgets; ipywidgets.HTML('<p id=light>here</p>')"
 arguments = voila_arguments(write_notebook(Path.cwd(), cell), 18898, False, {has_token})
-Voila.launch_instance(argv=arguments, config=settings_of_pages(most=2, seconds_alone=15))"""
+Voila.launch_instance(argv=arguments, config=page_server.settings_of_pages(most=2, seconds_alone=15))"""
 
 
 def kernels() -> set[int]:

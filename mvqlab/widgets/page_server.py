@@ -24,7 +24,7 @@ MOST_PAGES = 8  # open at once; a kernel takes up to 0.7 GB
 SECONDS_ALONE = 35  # until a kernel that nobody is connected to is shut down
 SECONDS_BETWEEN_LOOKS = 5
 PING_EVERY, PING_PATIENCE = 5_000, 15_000  # milliseconds: a browser that died closes nothing
-TRIES, PAUSE = 50, 0.1  # seconds in all that a new page waits for one that is just being left
+TRIES, PAUSE = 100, 0.1  # a new page waits for one that is just being left; its kernel has 5 s to end
 
 
 def explore(
