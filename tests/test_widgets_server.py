@@ -31,7 +31,9 @@ from mvqlab.widgets.page import voila_arguments, write_notebook
 page_server.TRIES = 5
 cell = "import ipywidgets; ipywidgets.HTML('<p id=light>here</p>')"
 arguments = voila_arguments(write_notebook(Path.cwd(), cell), 18898, False, {has_token})
-Voila.launch_instance(argv=arguments, config=page_server.settings_of_pages(most=2, seconds_alone=15))"""
+settings = page_server.settings_of_pages(most=2, seconds_alone=12)
+settings.PageKernels.cull_interval = 1
+Voila.launch_instance(argv=arguments, config=settings)"""
 
 
 def kernels() -> set[int]:
