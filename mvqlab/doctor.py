@@ -40,6 +40,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "anywidget": "anywidget",
     "traitlets": "traitlets",
     "voila": "voila",
+    "tornado": "tornado",
     "ipykernel": "ipykernel",
     "ipython": "IPython",
     "ipywidgets": "ipywidgets",
