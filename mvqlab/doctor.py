@@ -41,6 +41,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "traitlets": "traitlets",
     "voila": "voila",
     "tornado": "tornado",
+    "jupyter-server": "jupyter_server",
     "ipykernel": "ipykernel",
     "ipython": "IPython",
     "ipywidgets": "ipywidgets",
