@@ -137,7 +137,7 @@ def test_a_state_never_lies_on_disk_without_its_curves(
 ) -> None:
     """A kill between the two files would otherwise lose what was logged before it."""
 
-    def killed(state: dict[str, object], path: Path) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     for stage, train in ((1, train_stage1), (2, train_stage2)):
@@ -219,7 +219,7 @@ def test_stage1_loss_is_the_sum_of_its_terms(splits: Splits) -> None:
         ["transformer.first=position", "transformer.activation_checkpointing=true"],
         ["transformer.order=score", "stage2.weight_average=0.9"],
         ["transformer.condition=class", "transformer.condition_dropout=0.5"],
-        ["transformer.condition=caption", "transformer.vocabulary_size=300"],
+        ["transformer.condition=caption", "transformer.vocabulary_size=300", "transformer.caption_length=40"],
         ["transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0"],
         pytest.param(["stage2.optimiser=muon", "stage2.gradient_clip=1"], marks=needs_muon),
     ],

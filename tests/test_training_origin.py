@@ -175,7 +175,12 @@ def test_a_class_is_what_it_was_when_the_model_was_trained(tmp_path: Path) -> No
 
 
 def test_the_tokenizer_of_captions_is_kept_and_never_learned_anew(tmp_path: Path, splits: Splits) -> None:
-    config = tiny("transformer.condition=caption", "transformer.vocabulary_size=300", *SHORT)
+    config = tiny(
+        "transformer.condition=caption",
+        "transformer.vocabulary_size=300",
+        "transformer.caption_length=40",
+        *SHORT,
+    )
     stage1 = build_stage1(config).eval()
     train_stage2(config, stage1, tmp_path, splits=splits)
     path = CaptionTokenizer.path_in(tmp_path)

@@ -262,7 +262,7 @@ def test_a_program_in_the_place_of_a_state_is_named(tmp_path: Path) -> None:
 
 def test_damaged_curves_cost_a_warning_not_the_run(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.warns(DamagedCurvesWarning, match="go on from step 3"):
+    with pytest.warns(DamagedCurvesWarning, match="cannot be read"):
         assert Curves(tmp_path, up_to_step=3).rows == []
 
 
