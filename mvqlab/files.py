@@ -211,7 +211,7 @@ def _refusal(error: Exception, path: Path, temporary: Path) -> OSError | None:
     for words, number in _SAID_OF.items():
         if words in message:
             return OSError(number, os.strerror(number), str(path))
-    if "PytorchStreamWriter" in message or "iostream error" in message:
+    if any(words in message for words in ("PytorchStreamWriter", "inline_container.cc", "iostream error")):
         return OSError(errno.ENOSPC, "could not be written whole, is the disk full?", str(path))
     return None
 
