@@ -35,10 +35,12 @@ test: lint ## install everything, check style and notebooks, run every test
 	@echo "==> Running all tests, the slow ones too"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n auto --dist loadfile
 
-lint: $(VENV)/.installed-dev ## check style, and that notebooks are stored without outputs
+lint: $(VENV)/.installed-dev ## check style, floors, and that notebooks are stored without outputs
 	@echo "==> Checking style"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@echo "==> Checking the floors: which room imports from which"
+	@$(BIN)/lint-imports --no-logo > $(VENV)/floors.txt 2>&1 || { cat $(VENV)/floors.txt; exit 1; }
 	@echo "==> Checking that notebooks are stored without outputs"
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --extra-keys "$(NOTEBOOK_NOISE)" $(NOTEBOOKS),echo "no notebooks yet")
 
@@ -58,14 +60,14 @@ book: $(VENV)/.installed-dev ## run the lessons and render them as a site, into 
 # Each shipped model's own settings are its recipe.
 checkpoints: $(VENV)/.installed ## train the models that come with mvqlab anew, into results/shipped (hours on a CPU)
 	@for name in emoji_mqvae anything_mqvae fashion_mqvae fashion_plain_vq simple_mqvae simple_plain_vq; do \
-	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
-	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
+	  $(BIN)/mvqlab train --preset mvqlab/zoo/checkpoints/$$name/config.yaml --stage 1 --fresh --out results/shipped/$$name && \
+	  $(BIN)/python -m mvqlab.zoo.shipping results/shipped/$$name || exit 1; done
 	@for pair in emoji_mqvae/emoji_stackformer fashion_mqvae/fashion_stackformer fashion_plain_vq/fashion_raster \
 	  simple_mqvae/simple_stackformer simple_mqvae/simple_captions simple_plain_vq/simple_raster; do \
 	  stage1=$${pair%/*}; name=$${pair#*/}; \
-	  $(BIN)/mvqlab train --preset mvqlab/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
-	    --stage1 mvqlab/checkpoints/$$stage1 && \
-	  $(BIN)/python -m mvqlab.shipping results/shipped/$$name || exit 1; done
+	  $(BIN)/mvqlab train --preset mvqlab/zoo/checkpoints/$$name/config.yaml --stage 2 --fresh --out results/shipped/$$name \
+	    --stage1 mvqlab/zoo/checkpoints/$$stage1 && \
+	  $(BIN)/python -m mvqlab.zoo.shipping results/shipped/$$name || exit 1; done
 
 # What a machine with a GPU is asked for, in stages of a few minutes. Where mvqlab is installed already:
 # make gpu-check PYTHON=/path/to/its/python
@@ -77,16 +79,16 @@ gpu-pack: $(PACK) ## render what gpu-train learns from into one file, on any mac
 	@echo "packed: $(PACK)"
 
 $(PACK): | $(GPU_NEEDS)
-	@$(GPU_PYTHON) -m mvqlab.cli gpu pack $(PACK)
+	@$(GPU_PYTHON) -m mvqlab gpu pack $(PACK)
 
 gpu-check: $(GPU_NEEDS) ## does the GPU compute what the CPU does? (under 3 minutes)
-	@$(GPU_PYTHON) -m mvqlab.cli gpu check
+	@$(GPU_PYTHON) -m mvqlab gpu check
 
 gpu-bench: $(GPU_NEEDS) ## how quick is the GPU beside its limits? (under 3 minutes)
-	@$(GPU_PYTHON) -m mvqlab.cli gpu bench
+	@$(GPU_PYTHON) -m mvqlab gpu bench
 
 gpu-train: $(GPU_NEEDS) $(PACK) ## train the models that ship, as well as SECONDS=240 allow
-	@$(GPU_PYTHON) -m mvqlab.cli gpu train $(SECONDS) --pack $(PACK)
+	@$(GPU_PYTHON) -m mvqlab gpu train $(SECONDS) --pack $(PACK)
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"

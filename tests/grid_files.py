@@ -35,7 +35,7 @@ def read_points(folder: Path, **entries: Any) -> tuple[Grid, list[Point]]:
 
 def start_grid(path: Path, *arguments: str) -> subprocess.Popen[str]:
     """``mvqlab grid run`` as a process, its words in a pipe."""
-    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run", str(path), *arguments]
+    command = [sys.executable, "-m", "mvqlab", "grid", "run", str(path), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

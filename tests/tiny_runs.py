@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from mvqlab.captions import train_caption_tokenizer
 from mvqlab.config import load_config, merged
+from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import build_transformer
 from mvqlab.training.checkpoint import save_settings, save_weights

@@ -9,10 +9,10 @@ from torch import nn
 
 from mvqlab.bench.timing import Case
 from mvqlab.config import load_config
-from mvqlab.memory import peak_process_memory
 from mvqlab.models.mqvae import build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
+from mvqlab.support.memory import peak_process_memory
 from mvqlab.training.stage1 import adam
 
 

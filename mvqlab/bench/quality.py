@@ -33,12 +33,12 @@ from mvqlab.bench.peer import train_peer_stage1, train_peer_stage2
 from mvqlab.bench.timing import machine
 from mvqlab.config import Config, load_config
 from mvqlab.data import Splits, batches_in_order, build_splits
-from mvqlab.evaluation.class_asked_for import drawing_with
-from mvqlab.evaluation.class_judge import ClassJudge, class_judge
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.reconstruction import image_scores
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.attributes.class_asked_for import drawing_with
+from mvqlab.evaluation.images.reconstruction import image_scores
+from mvqlab.evaluation.samples.class_judge import ClassJudge, class_judge
+from mvqlab.results.tables import write_csv
 from mvqlab.sampling import sample_images
-from mvqlab.tables import write_csv
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.loop import OnModel

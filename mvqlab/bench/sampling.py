@@ -10,7 +10,7 @@ from torch import nn
 
 from mvqlab.bench.timing import Case, read_bandwidth
 from mvqlab.config import SamplingConfig, TransformerConfig
-from mvqlab.models.stage2 import PairModel, build_stage2
+from mvqlab.models.transformers import PairModel, build_stage2
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
 
 N_IMAGES, CODEBOOK_SIZE, WIDTH, HEADS, LAYERS = 4, 1024, 256, 8, 4

@@ -13,7 +13,7 @@ from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 
 N_IMAGES = 4
 # The published shape at a quarter of its width and half its resolution.

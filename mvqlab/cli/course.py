@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mvqlab.usage import count, positive
+from mvqlab.cli.arguments import count, positive
 
 RISK = """\
 Run handed-in notebooks and count what is right.
@@ -57,16 +57,16 @@ def add_course(parser: argparse.ArgumentParser) -> None:
 
 
 def _solve(options: argparse.Namespace) -> int:
-    from mvqlab.course import solve_file
+    from mvqlab.course.lecturer import solve_file
 
     print(f"written: {solve_file(options.notebook, options.out, options.fresh)}")
     return 0
 
 
 def _grade(options: argparse.Namespace) -> int:
-    from mvqlab.course import grade_folder
-    from mvqlab.files import free_name
-    from mvqlab.tables import as_markdown
+    from mvqlab.course.lecturer import grade_folder
+    from mvqlab.results.tables import as_markdown
+    from mvqlab.support.files import free_name
 
     out = options.out or free_name(options.folder / "grades.csv")
     jobs = options.jobs or max(1, (os.cpu_count() or 1) // 2)
@@ -78,7 +78,7 @@ def _grade(options: argparse.Namespace) -> int:
 
 
 def _book(options: argparse.Namespace) -> int:
-    from mvqlab.book import build_book
+    from mvqlab.course.book import build_book
 
     print(f"written: {build_book(options.notebooks, options.out, options.scale)}")
     return 0

@@ -167,7 +167,7 @@ def check_devices() -> Iterator[Finding]:
 
 def check_weights() -> Iterator[Finding]:
     """Each file of pretrained weights: there, or what to put where."""
-    from mvqlab.pretrained import all_files
+    from mvqlab.support.pretrained import all_files
 
     for file in all_files():
         if file.is_there:
@@ -192,7 +192,7 @@ def check_presets() -> Iterator[Finding]:
     """Each preset: whether its images and its weights are there."""
     from mvqlab.config import load_config, preset_names
     from mvqlab.data.catalogue import missing
-    from mvqlab.pretrained import needed_by
+    from mvqlab.support.pretrained import needed_by
 
     default = load_config().preset
     for name in preset_names():
@@ -233,7 +233,7 @@ def _package(package: str, module: str, state: Literal["absent", "fault"], remed
 
 def _import(module: str) -> str:
     """Import `module`. Returns what there is to remark on it, with a comma in front."""
-    from mvqlab.torchvision_guard import has_compiled_operators, import_torchvision
+    from mvqlab.support.torchvision_guard import has_compiled_operators, import_torchvision
 
     if module != "torchvision":
         importlib.import_module(module)

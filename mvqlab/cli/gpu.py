@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mvqlab.usage import positive
+from mvqlab.cli.arguments import positive
 
 PACK = Path("results/gpu/data.pack.zip")
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mvqlab.usage import UsageError
+from mvqlab.cli.arguments import UsageError
 
 
 def add_grid(parser: argparse.ArgumentParser) -> None:

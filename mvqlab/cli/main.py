@@ -14,16 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from mvqlab import __version__
-from mvqlab.cli_course import add_course
-from mvqlab.cli_data import add_data
-from mvqlab.cli_gpu import add_gpu
-from mvqlab.cli_grid import add_grid
-from mvqlab.cli_results import add_results
-from mvqlab.cli_sample import add_sample
-from mvqlab.columns import printable
-from mvqlab.faults import explained
-from mvqlab.locks import LOCK, held
-from mvqlab.usage import UsageError, count, positive
+from mvqlab.cli.arguments import UsageError, count, positive
+from mvqlab.cli.course import add_course
+from mvqlab.cli.data import add_data
+from mvqlab.cli.gpu import add_gpu
+from mvqlab.cli.grid import add_grid
+from mvqlab.cli.results import add_results
+from mvqlab.cli.sample import add_sample
+from mvqlab.results.columns import printable
+from mvqlab.support.faults import explained
+from mvqlab.support.locks import LOCK, held
 
 STATES = ("state.pt", "state.previous.pt")  # of a run: from either it goes on
 
@@ -180,7 +180,7 @@ def _train(options: argparse.Namespace) -> int:
             pass  # who trains there is said before what lies there
     if not (options.resume or options.fresh):
         _check_free_for_training(folder, Path(options.preset))
-    from mvqlab.pretrained import require_all
+    from mvqlab.support.pretrained import require_all
     from mvqlab.training import load_stage1, train_stage1, train_stage2
     from mvqlab.training.origin import check_is_finished
 
@@ -226,7 +226,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _import_official(options: argparse.Namespace) -> int:
     from mvqlab.interop import read_state_dict, strip_checkpoint
-    from mvqlab.training.official import import_official
+    from mvqlab.interop.runs import import_official
 
     read = strip_checkpoint if options.strip else read_state_dict
     names = ("mask_ratio", "resolution", "mask_init_value", "reweight", "heads", "first", "order")
@@ -248,7 +248,7 @@ def _presets(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from mvqlab import doctor
+    from mvqlab.cli import doctor
 
     return doctor.main() or 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mvqlab.usage import UsageError
+from mvqlab.cli.arguments import UsageError
 
 KEPT = Path("results/reference")
 
@@ -28,7 +28,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 def _make(options: argparse.Namespace) -> int:
     if options.out is None and options.model is not None:
         raise UsageError(f"{KEPT} holds the pictures of their own models: with --model, give --out FOLDER")
-    from mvqlab.plots.made import MADE, make
+    from mvqlab.gallery.pictures import MADE, make
 
     for name in MADE if options.names == ["all"] else options.names:
         for path in make(name, options.out or KEPT, options.model, options.stage1):
@@ -37,7 +37,7 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from mvqlab.plots.made import MADE
+    from mvqlab.gallery.pictures import MADE
 
     width, of_model = (max(map(len, names)) for names in (MADE, [made.model for made in MADE.values()]))
     for name, made in MADE.items():

@@ -8,8 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from mvqlab.files import free_name
-from mvqlab.usage import UsageError
+from mvqlab.cli.arguments import UsageError
+from mvqlab.support.files import free_name
 
 DEFAULT_MODEL = "fashion_stackformer"
 DEFAULT_FOLDER = Path("results/samples")
@@ -58,9 +58,9 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from mvqlab.captions import CaptionWarning
-    from mvqlab.drawn import check_free
-    from mvqlab.sampler import prepare
+    from mvqlab.models.caption_tokenizer import CaptionWarning
+    from mvqlab.zoo.by_name import prepare
+    from mvqlab.zoo.drawn import check_free
 
     if options.fresh and options.out is None:
         raise UsageError("--fresh replaces the samples in the folder that --out names, and none is named")
@@ -89,7 +89,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 def shipped_transformers() -> list[str]:
     """Names of the shipped models that draw, read from their cards without loading anything."""
-    cards = sorted((Path(__file__).parent / "checkpoints").glob("*/card.yaml"))
+    cards = sorted((Path(__file__).parents[1] / "zoo" / "checkpoints").glob("*/card.yaml"))
     return [
         path.parent.name for path in cards if re.search(r"^stage: 2$", path.read_text(encoding="utf-8"), re.M)
     ]

@@ -27,8 +27,8 @@ from pydantic import (
     model_validator,
 )
 
-from mvqlab.typed_text import typed
-from mvqlab.yaml_files import YamlFileError, read_yaml
+from mvqlab.config.typed_text import typed
+from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from mvqlab.yaml_files import parse_yaml
+from mvqlab.config.yaml_files import parse_yaml
 
 TEXT = {Path, str}
 PLAIN = {bool, int, float, NoneType}

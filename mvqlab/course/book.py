@@ -12,9 +12,9 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.grid.execute import ThisPython
-from mvqlab.progress import QUIET_VARIABLE, Progress
+from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.support.progress import QUIET_VARIABLE, Progress
 
 MARK = ".made_by_mvqlab"  # in the sources of a book, which the next one may write over
 

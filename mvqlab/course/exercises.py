@@ -5,9 +5,9 @@ An exercise is a code cell with a stub, tagged `exercise-N`, and a cell that che
     with exercise("1") as check:
         check.equal(nearest(features, codebook), nearest_codes(features, codebook), "Which axis is argmin's?")
 
-In the lessons the second line is one call of `mvqlab.grading.checks`, so that no cell shows the right answer
+In the lessons the second line is one call of `mvqlab.course.checks`, so that no cell shows the right answer
 below the question. The stub runs unsolved. A wrong answer prints a hint and stops nothing. Solutions: see
-`mvqlab.solutions`.
+`mvqlab.course.solutions`.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ import nbformat
 import pandas as pd
 from nbformat import NotebookNode
 
-from mvqlab.files import check_nothing_in_the_way, whole_file
-from mvqlab.grading.checker import names_bound
-from mvqlab.grading.watch import Limits, run_checks
-from mvqlab.progress import Progress
-from mvqlab.solutions import TAG, exercise_tags, read_solutions, solve
-from mvqlab.tables import write_csv
+from mvqlab.course.grading.checker import names_bound
+from mvqlab.course.grading.watch import Limits, run_checks
+from mvqlab.course.solutions import TAG, exercise_tags, read_solutions, solve
+from mvqlab.results.tables import write_csv
+from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.support.progress import Progress
 
 LARGEST_COPY = 64 * 2**20  # bytes of a notebook that is read at all
 

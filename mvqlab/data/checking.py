@@ -16,8 +16,8 @@ from PIL import __version__ as pillow_version
 from mvqlab.data.images import check_image
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import short_hash
-from mvqlab.files import cache_folder, write_text_whole
-from mvqlab.progress import Progress
+from mvqlab.support.files import cache_folder, write_text_whole
+from mvqlab.support.progress import Progress
 
 MANY = 1000  # files whose check takes long enough to show progress and to remember the outcome
 CHECK_VERSION = 2  # raise it when a file that passed before may be found bad

@@ -12,8 +12,8 @@ from pathlib import Path
 from mvqlab.data.checking import MANY, THREADS
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import short_hash
-from mvqlab.files import cache_folder, write_text_whole
-from mvqlab.progress import Progress
+from mvqlab.support.files import cache_folder, write_text_whole
+from mvqlab.support.progress import Progress
 
 BLOCK = 2**20  # bytes that are read at a time
 

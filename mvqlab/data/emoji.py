@@ -28,8 +28,8 @@ from mvqlab.config import DataConfig
 from mvqlab.data.emoji_names import Emoji, family_is_held_out, unicode_emoji
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, share_of, short_hash
-from mvqlab.files import cache_folder, whole_file, writable_folder
-from mvqlab.progress import Progress
+from mvqlab.support.files import cache_folder, whole_file, writable_folder
+from mvqlab.support.progress import Progress
 
 CREDIT = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0"
 RENDERING_VERSION = 1  # raise it when the same drawing would be rendered otherwise

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mvqlab.data.fetching import network_patience
 from mvqlab.data.samples import DataError
-from mvqlab.files import write_bytes_whole
+from mvqlab.support.files import write_bytes_whole
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where that package puts the packed files
@@ -120,7 +120,7 @@ def _unpacked(path: Path, name: str) -> bytes:
 
 def _download(root: Path) -> None:
     """All four files, as torchvision downloads them, with its progress bars. Raises DataError."""
-    from mvqlab.torchvision_guard import import_torchvision
+    from mvqlab.support.torchvision_guard import import_torchvision
 
     import_torchvision()
     from torchvision.datasets import FashionMNIST

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mvqlab.files import cache_folder
+from mvqlab.support.files import cache_folder
 
 PATIENCE = 30.0  # seconds without an answer after which a download is given up
 

@@ -103,7 +103,7 @@ KINDS: dict[str, Kind] = {
 
 def class_of(name: str) -> type[Dataset]:
     """The class `name` of torchvision.datasets."""
-    from mvqlab.torchvision_guard import import_torchvision
+    from mvqlab.support.torchvision_guard import import_torchvision
 
     import_torchvision()
     import torchvision.datasets

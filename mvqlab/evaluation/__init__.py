@@ -1,17 +1,17 @@
 """What is measured: reconstructions, codebook, importance, generated images, speed."""
 
-from mvqlab.evaluation.causality import logit_changes
-from mvqlab.evaluation.codebook import codebook_redundancy, codebook_usage
-from mvqlab.evaluation.codebook_table import codebook_table
-from mvqlab.evaluation.extractors import FeatureExtractor, build_extractor
-from mvqlab.evaluation.generation import generation_metrics
-from mvqlab.evaluation.importance import importance_agreement
-from mvqlab.evaluation.judge import judge
-from mvqlab.evaluation.memorisation import memorisation
-from mvqlab.evaluation.precision_recall import precision_recall
-from mvqlab.evaluation.reconstruction import HeldOut, collect, evaluate_reconstruction, reconstruction_quality
-from mvqlab.evaluation.region_drop import drop_costs
-from mvqlab.evaluation.report import (
+from mvqlab.evaluation.codebook.table import codebook_table
+from mvqlab.evaluation.codebook.usage import codebook_redundancy, codebook_usage
+from mvqlab.evaluation.images.importance import importance_agreement
+from mvqlab.evaluation.images.reconstruction import (
+    HeldOut,
+    collect,
+    evaluate_reconstruction,
+    reconstruction_quality,
+)
+from mvqlab.evaluation.images.region_drop import drop_costs
+from mvqlab.evaluation.likelihood.causality import logit_changes
+from mvqlab.evaluation.run_report import (
     collect_held_out,
     evaluate_generation,
     evaluate_held_out,
@@ -19,6 +19,11 @@ from mvqlab.evaluation.report import (
     stage2_columns,
     training_speed,
 )
+from mvqlab.evaluation.samples.distances import generation_metrics
+from mvqlab.evaluation.samples.extractors import FeatureExtractor, build_extractor
+from mvqlab.evaluation.samples.judge import judge
+from mvqlab.evaluation.samples.memorisation import memorisation
+from mvqlab.evaluation.samples.precision_recall import precision_recall
 from mvqlab.evaluation.speed import images_per_second, seconds_per_step
 
 __all__ = [

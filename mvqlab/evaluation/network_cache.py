@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from mvqlab.files import cache_folder, whole_file, writable_folder
-from mvqlab.finite import check_finite
+from mvqlab.support.files import cache_folder, whole_file, writable_folder
+from mvqlab.support.finite import check_finite
 
 Judge = TypeVar("Judge", bound=nn.Module)
 

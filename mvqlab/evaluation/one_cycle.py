@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mvqlab.progress import Progress
+from mvqlab.support.progress import Progress
 
 Network = TypeVar("Network", bound=nn.Module)
 

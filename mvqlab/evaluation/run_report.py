@@ -9,13 +9,18 @@ from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import Splits, batches_in_order
-from mvqlab.evaluation.codebook import code_counts, codebook_redundancy, codebook_usage
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import features_of, spread_column
-from mvqlab.evaluation.importance import importance_agreement
-from mvqlab.evaluation.judge import judge_rows
-from mvqlab.evaluation.reconstruction import HeldOut, collect, perceptual_network, reconstruction_quality
-from mvqlab.evaluation.reference import reference_features
+from mvqlab.evaluation.codebook.usage import code_counts, codebook_redundancy, codebook_usage
+from mvqlab.evaluation.images.importance import importance_agreement
+from mvqlab.evaluation.images.reconstruction import (
+    HeldOut,
+    collect,
+    perceptual_network,
+    reconstruction_quality,
+)
+from mvqlab.evaluation.samples.distances import features_of, spread_column
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.judge import judge_rows
+from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.sampling import Samples
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from mvqlab.plots.class_asked_for import asked_for_over_guidance
-from mvqlab.plots.grid import save_figure
-from mvqlab.tables import write_csv
+from mvqlab.plots.grid_figures import save_figure
+from mvqlab.results.tables import write_csv
 
 ALL = "all that are told a class or a caption"
 CLASS_ASKED_FOR = "class_asked_for"
@@ -37,7 +37,7 @@ def make_class_asked_for(folder: Path, model: str = ALL, stage1: str | None = No
 
 def conditional_models() -> list[str]:
     """Shipped transformers that are told a class, or a caption of a simple scene."""
-    from mvqlab.shipped import shipped_card, shipped_config, shipped_names
+    from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
 
     def can_be_judged(name: str) -> bool:
         config = shipped_config(name)
@@ -49,11 +49,11 @@ def conditional_models() -> list[str]:
 
 def asked_for(model: str, stage1: str | None = None) -> pd.DataFrame:
     """`class_asked_for`, or `colour_and_shape` of a model of captions, with a column `model`."""
-    from mvqlab.captions import load_caption_tokenizer
-    from mvqlab.evaluation.attribute_detector import attribute_detector
-    from mvqlab.evaluation.class_asked_for import class_asked_for, colour_and_shape
-    from mvqlab.evaluation.class_judge import class_judge
-    from mvqlab.trained import load_trained
+    from mvqlab.evaluation.attributes.class_asked_for import class_asked_for, colour_and_shape
+    from mvqlab.evaluation.attributes.detector import attribute_detector
+    from mvqlab.evaluation.samples.class_judge import class_judge
+    from mvqlab.models.caption_tokenizer import load_caption_tokenizer
+    from mvqlab.zoo.trained import load_trained
 
     trained = load_trained(model, stage1)
     parts = trained.model, trained.stage1, trained.config
@@ -68,11 +68,11 @@ def asked_for(model: str, stage1: str | None = None) -> pd.DataFrame:
 def make_possible_copies(folder: Path, model: str, stage1: str | None = None) -> list[Path]:
     """Write possible_copies.csv into `folder`: how many of 500 samples of `model` may be copies."""
     from mvqlab.data import build_splits
-    from mvqlab.evaluation.class_asked_for import drawing_with
-    from mvqlab.evaluation.extractors import build_extractor
-    from mvqlab.evaluation.possible_copies import N_SAMPLES, possible_copies
+    from mvqlab.evaluation.attributes.class_asked_for import drawing_with
+    from mvqlab.evaluation.samples.extractors import build_extractor
+    from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, possible_copies
     from mvqlab.sampling import sample_images
-    from mvqlab.trained import load_trained
+    from mvqlab.zoo.trained import load_trained
 
     trained = load_trained(model, stage1)
     splits = build_splits(trained.config.data)

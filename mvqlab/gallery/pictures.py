@@ -22,10 +22,10 @@ from mvqlab.data import build_splits, credit_of, emoji, photos
 from mvqlab.data.drawing import Object, draw
 from mvqlab.data.images import centre_square, to_pixels
 from mvqlab.data.shapes import COLOURS
-from mvqlab.evaluation.choice import Rank, at_random, by_score
-from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage
+from mvqlab.evaluation.images.choice import Rank, at_random, by_score
+from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
+from mvqlab.gallery.asked_for import ALL, CLASS_ASKED_FOR, make_class_asked_for, make_possible_copies
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.plots.made_asked_for import ALL, CLASS_ASKED_FOR, make_class_asked_for, make_possible_copies
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
 from mvqlab.training.origin import class_names_of
@@ -105,8 +105,8 @@ def stop_at(encoded: Sequence[EncodedImage], mask_ratio: float) -> Stop:
 
 def _sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     """`n_rows` samples of each class, number 0 and on, a column a class."""
-    from mvqlab.sampler import sample  # it draws with what this package shows
-    from mvqlab.trained import load_trained
+    from mvqlab.zoo.by_name import sample  # it draws with what this package shows
+    from mvqlab.zoo.trained import load_trained
 
     trained = load_trained(asked.model, asked.stage1)
     names, credit = class_names_of(trained.folder, trained.config), credit_of(trained.config.data)
@@ -207,8 +207,8 @@ def _widget(name: str, asked: Asked) -> list[Path]:
 
 def load_model(model: str) -> TokenModel:
     """A shipped stage 1 by its name, or the one in a run's folder. Raises ShippedError, CheckpointError."""
-    from mvqlab.shipped import load_shipped_stage1
     from mvqlab.training import load_stage1
+    from mvqlab.zoo.shipped import load_shipped_stage1
 
     return load_stage1(model) if Path(model).is_dir() else load_shipped_stage1(model)
 

@@ -9,7 +9,7 @@ import torch
 
 from mvqlab.bench.timing import read_bandwidth
 from mvqlab.gpu import sampling_speed, step_speed
-from mvqlab.gpu.report import Part, Report, best_device, run_parts
+from mvqlab.gpu.parts import Part, Report, best_device, run_parts
 
 BANDWIDTH_BYTES = 2**32  # of the matrix that is read: much more than a card's cache holds
 # The goals come first; what may be cut is last. Seconds that each part may take.

@@ -16,12 +16,12 @@ import torch
 
 from mvqlab.config import SamplingConfig, load_config
 from mvqlab.evaluation.speed import seconds_per_step
-from mvqlab.gpu.report import Part, Report, best_device, run_parts
+from mvqlab.gpu.parts import Part, Report, best_device, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.quick_steps import Kernels
 from mvqlab.sampling import sample_pairs
+from mvqlab.sampling.quick_steps import Kernels
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20
@@ -235,7 +235,7 @@ def two_ranks(report: Report, device: torch.device) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for stage in (1, 2):
             command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-            command += ["-m", "mvqlab.cli", "train", "--preset", "shapes32", "--stage", str(stage)]
+            command += ["-m", "mvqlab", "train", "--preset", "shapes32", "--stage", str(stage)]
             command += ["--out", f"{folder}/stage{stage}", "--stage1", f"{folder}/stage1"]
             command += [f"{key}={value}" for key, value in _short(4, "bf16-mixed").items()]
             ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)

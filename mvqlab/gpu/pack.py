@@ -24,8 +24,8 @@ from mvqlab.data.fashion import read_garments
 from mvqlab.data.fashion_files import provide
 from mvqlab.data.fetching import data_root
 from mvqlab.data.photos import TRAINING, decoded
-from mvqlab.files import whole_file
-from mvqlab.progress import Progress
+from mvqlab.support.files import whole_file
+from mvqlab.support.progress import Progress
 
 Arrays = dict[str, np.ndarray]
 EMOJI_SIDE = 256  # twice the side of the largest images that are learned from them

@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 import torch
 
-from mvqlab.files import whole_file, write_text_whole
-from mvqlab.plain import json_text
 from mvqlab.results import environment
+from mvqlab.support.files import whole_file, write_text_whole
+from mvqlab.support.plain import json_text
 
 Outcome = Literal["ok", "failed", "skipped"]
 PACKAGES = ("triton", "torchvision", "transformers", "lightning", "lightning-fabric")

@@ -12,13 +12,13 @@ import torch
 
 from mvqlab.bench.sampling import bytes_read_for_a_pair
 from mvqlab.config import SamplingConfig, TransformerConfig
-from mvqlab.cuda_graph import ReplayedStep
 from mvqlab.gpu.clock import Moment, seconds_of
-from mvqlab.gpu.report import Report, release_memory
+from mvqlab.gpu.parts import Report, release_memory
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.stage2 import build_stage2
-from mvqlab.quick_steps import quick_choice
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import chooser_of, sample_pairs
+from mvqlab.sampling.cuda_graph import ReplayedStep
+from mvqlab.sampling.quick_steps import quick_choice
 
 SKIPPED_PAIRS = 6  # the first is not replayed, three warm up, one is captured
 GOAL = 0.6  # share of the bandwidth bound, one image, float32

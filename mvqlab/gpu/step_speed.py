@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, load_config
 from mvqlab.gpu.clock import peak_mib, seconds_of
-from mvqlab.gpu.report import Report, release_memory
+from mvqlab.gpu.parts import Report, release_memory
 from mvqlab.gpu.toys import autocast
 from mvqlab.gpu.transcription import transcribe
-from mvqlab.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import build_stage1, quickest_layout
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
 from mvqlab.models.transformer import weight_decay_groups
+from mvqlab.models.transformers import build_stage2
+from mvqlab.training.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.training.stage1 import adam
 
 GOAL = 2.0  # times faster than the transcription, a stage-1 step

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config, TransformerConfig, load_config
-from mvqlab.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
 from mvqlab.models.transformer import weight_decay_groups
+from mvqlab.models.transformers import build_stage2
+from mvqlab.training.losses import Judges, generator_loss, hinge_discriminator_loss
 from mvqlab.training.stage1 import adam
 
 CODEBOOK_SIZE, SIDE, N_PAIRS, N_CLASSES = 61, 6, 18, 5

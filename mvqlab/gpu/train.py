@@ -23,14 +23,14 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mvqlab.captions import FILE_NAME as CAPTIONS
-from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.config import Config, load_config, merged
 from mvqlab.data.shapes import SHAPE_NAMES
-from mvqlab.files import check_nothing_in_the_way, whole_file
 from mvqlab.gpu.pack import Arrays, captions_of, read_pack
-from mvqlab.gpu.report import Report, best_device, release_memory
+from mvqlab.gpu.parts import Report, best_device, release_memory
+from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
+from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.support.files import check_nothing_in_the_way, whole_file
 from mvqlab.training.device_data import (
     Drawings,
     DrawnImages,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from mvqlab.grid.process import GRACE
-from mvqlab.process_groups import descendants, kill_all
+from mvqlab.support.process_groups import descendants, kill_all
 
 
 class Deadline:

@@ -21,9 +21,6 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from mvqlab.columns import printable
-from mvqlab.faults import explained, is_out_of_memory
-from mvqlab.files import write_text_whole
 from mvqlab.grid.deadline import Deadline
 from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
 from mvqlab.grid.points import Point
@@ -40,8 +37,11 @@ from mvqlab.grid.status import (
     write_status,
 )
 from mvqlab.grid.watch import duration
-from mvqlab.plain import json_text
 from mvqlab.results import POINT_FILE, RESULT_FILE, read_json
+from mvqlab.results.columns import printable
+from mvqlab.support.faults import explained, is_out_of_memory
+from mvqlab.support.files import write_text_whole
+from mvqlab.support.plain import json_text
 
 
 class PointError(RuntimeError):

@@ -27,11 +27,11 @@ from mvqlab.config import (
     merged,
     overrides_of,
 )
+from mvqlab.config.typed_text import is_text
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
-from mvqlab.pretrained import MissingWeightsError, require_all
 from mvqlab.results import TOLD
-from mvqlab.typed_text import is_text
+from mvqlab.support.pretrained import MissingWeightsError, require_all
 
 LABEL = "label"
 SET_BY_GRID = {OUTPUT, RESUME}

@@ -14,9 +14,15 @@ from pathlib import Path
 from types import FrameType
 
 from mvqlab.grid.points import Point
-from mvqlab.process_groups import descendants, interrupt_group, kill_all, kill_group, own_group
-from mvqlab.progress import QUIET_VARIABLE
-from mvqlab.threads import THREADS_VARIABLE, threads_named
+from mvqlab.support.process_groups import (
+    descendants,
+    interrupt_group,
+    kill_all,
+    kill_group,
+    own_group,
+)
+from mvqlab.support.progress import QUIET_VARIABLE
+from mvqlab.support.threads import THREADS_VARIABLE, threads_named
 
 GRACE = 10.0  # seconds between the request to stop and the kill
 
@@ -60,7 +66,7 @@ def start_point(
     grid_file: Path, point: Point, log: Path, slot: Slot, *, fresh: bool = False
 ) -> subprocess.Popen[bytes]:
     """Start ``mvqlab grid run-one`` for `point`, in a process group of its own, its words going to `log`."""
-    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(grid_file)]
+    command = [sys.executable, "-m", "mvqlab", "grid", "run-one", str(grid_file)]
     command += ["--index", str(point.index), "--expect", point.id]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as words:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mvqlab import results
-from mvqlab.columns import COLUMNS, as_text, heading, printable
-from mvqlab.files import write_text_whole
 from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.spec import Grid, Plot, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
-from mvqlab.summary import value_as_text
-from mvqlab.tables import as_latex, as_markdown, write_csv
+from mvqlab.results.columns import COLUMNS, as_text, heading, printable
+from mvqlab.results.summary import value_as_text
+from mvqlab.results.tables import as_latex, as_markdown, write_csv
+from mvqlab.support.files import write_text_whole
 
 if TYPE_CHECKING:
     import pandas as pd

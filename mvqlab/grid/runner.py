@@ -14,9 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
-from mvqlab.faults import explained
 from mvqlab.grid.points import Point, build_points, check_needs, choose, folders_of
-from mvqlab.grid.process import Slot, exit_in_words, share_out, start_point, stop, terminate_like_interrupt
+from mvqlab.grid.process import (
+    Slot,
+    exit_in_words,
+    share_out,
+    start_point,
+    stop,
+    terminate_like_interrupt,
+)
 from mvqlab.grid.spec import Grid, GridError, read_grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
@@ -29,6 +35,7 @@ from mvqlab.grid.status import (
     write_status,
 )
 from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
+from mvqlab.support.faults import explained
 
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
 LATE = 60.0  # seconds past its time limit after which a point that keeps it by itself is stopped from here

@@ -97,7 +97,7 @@ def largest_array() -> int:
 
 def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -> int:
     """What a job of the array does; how the point ended, it writes itself. Returns its exit code."""
-    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", grid_file]
+    command = [sys.executable, "-m", "mvqlab", "grid", "run-one", grid_file]
     command += ["--index", str(index), "--expect", identity, *(["--fresh"] if fresh else [])]
     process = subprocess.Popen(command, env=point_environment(Slot(cpus)))
     # The warning that time is nearly up reaches the point by itself; submitit's answer to it would kill the

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mvqlab.yaml_files import YamlFileError, read_yaml
+from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
 Parameters = dict[str, Any]
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from mvqlab.files import write_text_whole
-from mvqlab.locks import HeldError, held, is_held
-from mvqlab.plain import json_text
 from mvqlab.results import RESULT_FILE, STATUS_FILE, read_json
+from mvqlab.support.files import write_text_whole
+from mvqlab.support.locks import HeldError, held, is_held
+from mvqlab.support.plain import json_text
 
 EXECUTED_FILE = "executed.ipynb"
 LOG_FILE = "log.txt"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from mvqlab.columns import printable
-from mvqlab.progress import PROGRESS_FILE
 from mvqlab.results import read_json
+from mvqlab.results.columns import printable
+from mvqlab.support.progress import PROGRESS_FILE
 
 
 def read_progress(folder: Path) -> dict[str, Any]:

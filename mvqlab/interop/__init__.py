@@ -15,7 +15,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mvqlab.interop.assumed import assumed_of_stage1, assumed_of_stage2
-from mvqlab.interop.checkpoint import (
+from mvqlab.interop.names import stage1_tensors, stage2_tensors
+from mvqlab.interop.official_file import (
     Checkpoint,
     OfficialCheckpointError,
     Tensors,
@@ -23,7 +24,6 @@ from mvqlab.interop.checkpoint import (
     refused_objects,
     strip_checkpoint,
 )
-from mvqlab.interop.names import stage1_tensors, stage2_tensors
 from mvqlab.interop.sizes import (
     grid_side,
     holds_stage1,
@@ -35,7 +35,7 @@ from mvqlab.interop.sizes import (
 )
 from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.stackformer import Stackformer
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 
 __all__ = [
     "OfficialCheckpointError",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mvqlab.config import Config, TransformerConfig
-from mvqlab.interop.checkpoint import Tensors
+from mvqlab.interop.official_file import Tensors
 from mvqlab.interop.sizes import (
     PUBLISHED_HEAD_WIDTH,
     PUBLISHED_MASK_RATIO,

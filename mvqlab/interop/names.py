@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mvqlab.interop.checkpoint import OfficialCheckpointError, Tensors
+from mvqlab.interop.official_file import OfficialCheckpointError, Tensors
 from mvqlab.interop.sizes import FIRST_STAGE, POSITIONS, attended_levels, count, first_stage, scorer
 
 Rules = Sequence[tuple[str, str]]

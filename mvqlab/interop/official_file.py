@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvqlab.saved_tensors import ProgramFileError, is_legacy, load_tensors, saved_file
+from mvqlab.support.saved_tensors import ProgramFileError, is_legacy, load_tensors, saved_file
 
 Tensors = Mapping[str, Tensor]
 Checkpoint = str | Path | Mapping[str, Any]

@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from mvqlab.config import Config
-from mvqlab.files import check_nothing_in_the_way
 from mvqlab.interop import (
     OfficialCheckpointError,
     holds_stage1,
@@ -19,7 +18,8 @@ from mvqlab.interop import (
     stage1_settings,
     stage2_settings,
 )
-from mvqlab.interop.checkpoint import Tensors
+from mvqlab.interop.official_file import Tensors
+from mvqlab.support.files import check_nothing_in_the_way
 from mvqlab.training.checkpoint import save_settings, save_weights
 
 

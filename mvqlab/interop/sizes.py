@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config, TransformerConfig, config_from_dict
-from mvqlab.interop.checkpoint import OfficialCheckpointError, Tensors
+from mvqlab.interop.official_file import OfficialCheckpointError, Tensors
 
 FIRST_STAGE = "first_stage_model."  # what stage 2 puts before the names of the stage 1 inside it
 POSITIONS = "transformer.value_pos_emb.weight"  # its rows tell the grid of both stages

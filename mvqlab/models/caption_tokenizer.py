@@ -18,8 +18,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from mvqlab.files import write_text_whole
 from mvqlab.models.start import BEGIN, N_RESERVED, PAD
+from mvqlab.support.files import write_text_whole
 
 FILE_NAME = "captions.json"
 WORD = re.compile(r"\w+")

@@ -6,21 +6,22 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 
 import sys
 
-from mvqlab.plots.attention import attention_matrices, kept_shares, trust_over_layers
 from mvqlab.plots.attributes import accuracy_over_guidance
 from mvqlab.plots.bits import overfitting
 from mvqlab.plots.codebook import Cloud, code_clouds
 from mvqlab.plots.drops import correlation_dots, cost_shares
-from mvqlab.plots.grid import draw_all, save_figure
+from mvqlab.plots.grid_figures import draw_all, save_figure
 from mvqlab.plots.images import hide_dropped, image_rows, masks
-from mvqlab.plots.maps import map_rows, score_map
 from mvqlab.plots.memorisation import nearest_training
+from mvqlab.plots.method.attention import attention_matrices, kept_shares, trust_over_layers
+from mvqlab.plots.method.maps import map_rows, score_map
+from mvqlab.plots.method.sequences import hearing_maps, laws, loss_by_place, pair_orders
+from mvqlab.plots.method.street import street
+from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
 from mvqlab.plots.patches import PatchPair, patch_pairs
 from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
 from mvqlab.plots.redundancy import code_density, distance_curves, spectra
 from mvqlab.plots.scores import auc_over_steps, mask_agreement, score_histogram
-from mvqlab.plots.sequences import hearing_maps, laws, loss_by_place, pair_orders
-from mvqlab.plots.street import street
 from mvqlab.plots.tables import (
     curve_range,
     curves,
@@ -31,7 +32,6 @@ from mvqlab.plots.tables import (
     summary_lines,
 )
 from mvqlab.plots.trade_off import precision_recall_plane, rounds, trade_off
-from mvqlab.plots.walk import code_grid, pair_strip, principal_maps, stations
 
 __all__ = [
     "Cloud",

@@ -16,7 +16,7 @@ LINES = ("-", "--", "-.")  # dots are chance
 
 
 def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
-    """What `evaluation.attribute_guidance` gives: a panel an attribute, a line a part that was guided.
+    """What `evaluation.attributes.guidance` gives: a panel an attribute, a line a part that was guided.
 
     Bars are 95 % intervals. Two lines across say what could be reached at most: what the detector finds in
     real pictures of the same scenes, and in those after stage 1. Dotted is chance. The detector is named

@@ -16,7 +16,9 @@ COLUMNS = 3  # panels beside each other
 
 
 def asked_for_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
-    """What `evaluation.class_asked_for` gives, with a column `model`: a panel a measure, a line a model.
+    """What `evaluation.attributes.class_asked_for` gives, with a column `model`.
+
+    A panel a measure, a line a model.
 
     Bars are exact 95 % intervals. Lines across: what is right of real images (black), and of these after the
     stage 1 of each model (dotted, in the model's colour).

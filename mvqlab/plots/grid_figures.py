@@ -14,10 +14,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mvqlab.files import whole_file
-from mvqlab.pictures import Pictures, load_pictures
 from mvqlab.plots.images import image_rows, masks
 from mvqlab.plots.tables import MANY, curve_range, curves, metric_bars, metric_spread
+from mvqlab.results.pictures import Pictures, load_pictures
+from mvqlab.support.files import whole_file
 
 Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, drawn when asked for
 A_FEW = 4  # points whose pictures stand for many

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mvqlab.finite import check_finite
-from mvqlab.pictures import Pictures
 from mvqlab.plots.words import as_written
+from mvqlab.results.pictures import Pictures
+from mvqlab.support.finite import check_finite
 
 CELL = 0.95  # inches of an image in a figure
 DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it

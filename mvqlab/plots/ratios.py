@@ -9,10 +9,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvqlab.columns import heading
 from mvqlab.plots.tables import reach
 from mvqlab.plots.words import as_written
-from mvqlab.summary import compare, groups_of, key_of, summarise, value_as_text
+from mvqlab.results.columns import heading
+from mvqlab.results.summary import compare, groups_of, key_of, summarise, value_as_text
 
 MARKERS = "os^Dv"
 
@@ -23,7 +23,7 @@ def paired_differences(
     """What `name` = `first` gives less what `second` gives, a panel a metric, over the values of `at`.
 
     Small hollow marks are single seeds, one shape a seed; discs with bars are means with 95 % intervals, as
-    `mvqlab.summary.compare` has them. Places with one seed have no bar. Raises SummaryError.
+    `mvqlab.results.summary.compare` has them. Places with one seed have no bar. Raises SummaryError.
     """
     compared = compare(table, name, first, second, [at], metrics)
     rows = table[[key_of(value) in {key_of(first), key_of(second)} for value in table[name].tolist()]]

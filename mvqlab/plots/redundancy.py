@@ -9,7 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from mvqlab.plots.maps import MAP_COLOURS
+from mvqlab.plots.method.maps import MAP_COLOURS
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mvqlab.files import whole_file
+from mvqlab.support.files import whole_file
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 

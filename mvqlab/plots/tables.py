@@ -11,9 +11,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvqlab.columns import heading
 from mvqlab.plots.words import as_written
-from mvqlab.summary import groups_of, key_of, value_as_text
+from mvqlab.results.columns import heading
+from mvqlab.results.summary import groups_of, key_of, value_as_text
 
 MANY = 40  # lines, bars or names that a figure still shows one by one
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mvqlab.columns import printable
+from mvqlab.results.columns import printable
 
 
 def as_written(words: object) -> str:

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvqlab.files import whole_file
-from mvqlab.finite import check_finite
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from mvqlab.evaluation.reconstruction import HeldOut
+from mvqlab.support.files import whole_file
+from mvqlab.support.finite import check_finite
 
 FILE_NAME = "pictures.npz"
-
-
-def to_display(images: Tensor, what: str = "images") -> NDArray[np.uint8]:
-    """Images (B, 3, H, W), uint8 or in [-1, 1], as (B, H, W, 3) bytes; what lies outside is clipped.
-
-    Raises NonFiniteError, which calls them `what`.
-    """
-    from mvqlab.evaluation.generation import to_uint8  # late: who only loads pictures does without torch
-
-    return to_uint8(images, what).cpu().permute(0, 2, 3, 1).numpy()
 
 
 @dataclass(frozen=True)
@@ -59,19 +43,3 @@ def load_pictures(folder: Path) -> Pictures | None:
         pictures = Pictures(**{name: arrays[name] for name in arrays.files})
     check_finite(f"scores in {path}", pictures.scores)
     return pictures
-
-
-def pictures_of(
-    held_out: HeldOut, samples: Tensor | None = None, n: int = 16, n_samples: int = 30
-) -> Pictures:
-    """The first `n` held-out images as a model saw them, the first `n_samples` of `samples` (M, 3, H, W)."""
-    side = held_out.pairs.side
-    check_finite("scores of held-out images", held_out.scores[:n])
-    originals = to_display(held_out.images[:n])
-    return Pictures(
-        originals=originals,
-        reconstructions=to_display(held_out.reconstructions[:n]),
-        scores=held_out.scores[:n].unflatten(1, (side, side)).numpy(),
-        is_kept=held_out.is_kept[:n].unflatten(1, (side, side)).numpy(),
-        samples=originals[:0] if samples is None else to_display(samples[:n_samples], "samples"),
-    )

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvqlab import __version__
-from mvqlab.columns import COLUMNS
-from mvqlab.files import whole_file, write_text_whole
-from mvqlab.memory import peak_process_memory
-from mvqlab.plain import NotPlainError, json_text, plain
-from mvqlab.progress import PROGRESS_FILE
-from mvqlab.summary import as_paper, compare, published, summarise
-from mvqlab.tables import as_latex, as_markdown, write_csv
-from mvqlab.threads import threads_named
+from mvqlab.results.columns import COLUMNS
+from mvqlab.results.summary import as_paper, compare, published, summarise
+from mvqlab.results.tables import as_latex, as_markdown, write_csv
+from mvqlab.support.files import whole_file, write_text_whole
+from mvqlab.support.memory import peak_process_memory
+from mvqlab.support.plain import NotPlainError, json_text, plain
+from mvqlab.support.progress import PROGRESS_FILE
+from mvqlab.support.threads import threads_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def environment() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """The commit that mvqlab was imported from, with ``+`` if files were changed since; None outside git."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-FOLDER = Path(__file__).parent.parent / "results" / "reference"
+FOLDER = Path(__file__).parents[2] / "results" / "reference"
 
 
 def reference_table(name: str, folder: Path = FOLDER) -> pd.DataFrame | None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from mvqlab.columns import as_text, heading, is_share
+from mvqlab.results.columns import as_text, heading, is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +205,7 @@ def published(what: str = "") -> pd.DataFrame:
     """
     import pandas as pd
 
-    with files("mvqlab").joinpath("published.csv").open(encoding="utf-8") as lines:
+    with files("mvqlab.results").joinpath("published.csv").open(encoding="utf-8") as lines:
         table = pd.read_csv(lines, comment="#")
     if not what:
         return table

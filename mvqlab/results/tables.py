@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvqlab.columns import as_text, heading, printable
-from mvqlab.files import whole_file
+from mvqlab.results.columns import as_text, heading, printable
+from mvqlab.support.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd

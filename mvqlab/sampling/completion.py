@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.filters import FORBIDDEN, choose, guided
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, is_among
-from mvqlab.sampling import Evaluating, with_null
+from mvqlab.sampling.draw_pairs import Evaluating, with_null
+from mvqlab.sampling.filters import FORBIDDEN, choose, guided
 
 
 @dataclass(frozen=True)

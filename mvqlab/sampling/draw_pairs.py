@@ -1,6 +1,6 @@
 """Draw new images from stage 2: pair by pair, each code and then its position (section 3.2).
 
-How one choice is made from its logits stands in `mvqlab.filters`.
+How one choice is made from its logits stands in `mvqlab.sampling.filters`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config, SamplingConfig
-from mvqlab.cuda_graph import ReplayedStep
-from mvqlab.filters import FORBIDDEN, allowed_positions, choose, guided
 from mvqlab.models.linear import packed_linears
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import NextPair, PairCache, PairModel, Part
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.start import ClassStart
-from mvqlab.progress import Progress
-from mvqlab.quick_steps import quick_choice, quick_steps
+from mvqlab.sampling.cuda_graph import ReplayedStep
+from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
+from mvqlab.sampling.quick_steps import quick_choice, quick_steps
+from mvqlab.support.progress import Progress
 
 # what draws where nobody says how; the defaults of `SamplingConfig` are the published filters
 UNFILTERED = SamplingConfig().without_filters()
@@ -156,7 +156,7 @@ def sample_pairs(
     model takes them; with `settings.code_guidance` or `position_guidance` other than 1 a second one, told
     nothing, is read beside each (see `guided`). progress: called after every pair. listen: called before
     every draw with its part and its logits (B, n), in which what is impossible is -inf; see
-    `mvqlab.sampling_trace`. The model's training mode is left as it was.
+    `mvqlab.sampling.trace`. The model's training mode is left as it was.
     """
     settings = settings or UNFILTERED
     is_guided = settings.is_guided

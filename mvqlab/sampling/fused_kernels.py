@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from mvqlab.filters import at_least_single, choose
+from mvqlab.sampling.filters import at_least_single, choose
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if not IS_INTERPRETED:

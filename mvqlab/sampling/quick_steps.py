@@ -20,9 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.filters import choose
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.transformer import Block, CausalTransformer, Head, KeyValueCache, StaticKeyValueCache
+from mvqlab.models.transformer import (
+    Block,
+    CausalTransformer,
+    Head,
+    KeyValueCache,
+    StaticKeyValueCache,
+)
+from mvqlab.sampling.filters import choose
 
 Kernels = Literal["plain", "compiled", "fused"]
 MOST_FUSED_ROWS = 4  # beyond them, matrix products pay
@@ -57,7 +63,7 @@ def quick_choice(kernels: Kernels) -> Callable[..., Tensor]:
     """`filters.choose`, or the same in one kernel."""
     if kernels == "plain" or find_spec("triton") is None:
         return choose
-    from mvqlab.fused_kernels import fused_choose
+    from mvqlab.sampling.fused_kernels import fused_choose
 
     return fused_choose
 
@@ -95,7 +101,7 @@ class _QuickStack:
 class _FusedStack(_QuickStack):
     def __init__(self, stack: CausalTransformer) -> None:
         super().__init__(stack)
-        from mvqlab.fused_kernels import can_launch_early, fused_attention, fused_linear
+        from mvqlab.sampling.fused_kernels import can_launch_early, fused_attention, fused_linear
 
         self.linear, self.attention = fused_linear, fused_attention
         self.early = can_launch_early(stack.blocks[0].norm1.weight.device)
@@ -115,7 +121,7 @@ class _FusedStack(_QuickStack):
 
 class _FusedHead:
     def __init__(self, head: Head) -> None:
-        from mvqlab.fused_kernels import can_launch_early, fused_linear
+        from mvqlab.sampling.fused_kernels import can_launch_early, fused_linear
 
         self.head, self.linear = head, fused_linear
         self.early = can_launch_early(head[1].weight.device)

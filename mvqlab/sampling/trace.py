@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.filters import at_temperature, top_k, top_p
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel, Part
 from mvqlab.models.pairs import Pairs
-from mvqlab.sampling import UNFILTERED, sample_pairs
+from mvqlab.sampling.draw_pairs import UNFILTERED, sample_pairs
+from mvqlab.sampling.filters import at_temperature, top_k, top_p
 
 
 class TopCodes(NamedTuple):

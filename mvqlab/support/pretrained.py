@@ -121,7 +121,7 @@ def load(file: PretrainedFile) -> dict[str, Tensor]:
 
     Raises MissingWeightsError if it is not there or is not a file of weights (cut short, say).
     """
-    from mvqlab.saved_tensors import ProgramFileError, load_tensors
+    from mvqlab.support.saved_tensors import ProgramFileError, load_tensors
 
     path = require(file)
     try:

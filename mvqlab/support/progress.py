@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mvqlab.files import write_text_whole
-from mvqlab.plain import json_text
+from mvqlab.support.files import write_text_whole
+from mvqlab.support.plain import json_text
 
 PROGRESS_FILE = "progress.json"
 QUIET_VARIABLE = "MVQLAB_QUIET"  # set where nobody watches: a notebook's stored bar is only noise

@@ -27,11 +27,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mvqlab.config import Config, config_from_dict, load_config, save_config
-from mvqlab.files import whole_file
-from mvqlab.locks import LOCK, held
 from mvqlab.models.ranks import from_every_rank
-from mvqlab.packed_weights import packed, unpacked
-from mvqlab.saved_tensors import ProgramFileError, load_tensors
+from mvqlab.support.files import whole_file
+from mvqlab.support.locks import LOCK, held
+from mvqlab.support.saved_tensors import ProgramFileError, load_tensors
+from mvqlab.training.packed_weights import packed, unpacked
 
 
 class CheckpointError(RuntimeError):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mvqlab.files import whole_file
+from mvqlab.support.files import whole_file
 
 
 class DamagedCurvesWarning(UserWarning):

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mvqlab.config import OptimiserConfig
-from mvqlab.progress import Progress
+from mvqlab.support.progress import Progress
 from mvqlab.training.curves import Curves
 
 Losses = dict[str, Tensor]

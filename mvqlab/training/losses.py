@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab import pretrained
 from mvqlab.config import LossConfig
 from mvqlab.models.mqvae import Reconstruction
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.support import pretrained
+from mvqlab.support.torchvision_guard import import_torchvision
 
 SMALLEST_SIDE = 32  # pixels: below it AlexNet and SqueezeNet pool their feature maps away
 UNTRAINED_NET = "squeeze"  # of the three it keeps the most of a small image at the least cost

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.captions import CaptionTokenizer
 from mvqlab.config import Config, ConfigError, OptimiserConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
+from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
 from mvqlab.models.patch_backbone import DepthwiseBlock

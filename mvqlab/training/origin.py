@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from mvqlab.config import Config
 from mvqlab.data import Splits, class_names
-from mvqlab.files import write_text_whole
+from mvqlab.support.files import write_text_whole
 from mvqlab.training.checkpoint import CheckpointError, load_settings
 
 FILE_NAME = "trained_on.json"

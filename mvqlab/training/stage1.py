@@ -17,14 +17,6 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, LossConfig, OptimiserConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
-from mvqlab.losses import (
-    Judges,
-    PerceptualLoss,
-    Stage1Loss,
-    adversarial_ramp,
-    generator_loss,
-    hinge_discriminator_loss,
-)
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import Reconstruction, TokenModel, build_stage1, quickest_layout
 from mvqlab.training.average import WeightAverage
@@ -48,6 +40,14 @@ from mvqlab.training.checkpoint import (
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
+from mvqlab.training.losses import (
+    Judges,
+    PerceptualLoss,
+    Stage1Loss,
+    adversarial_ramp,
+    generator_loss,
+    hinge_discriminator_loss,
+)
 from mvqlab.training.origin import check_same_origin, origin_of, read_origin, save_origin
 from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
 

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.captions import (
+from mvqlab.config import Config, ConfigError
+from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
+from mvqlab.models.caption_tokenizer import (
     CaptionTokenizer,
     CaptionWarning,
     load_caption_tokenizer,
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
 )
-from mvqlab.config import Config, ConfigError
-from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
-from mvqlab.files import cache_folder
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.ranks import sum_over_ranks
-from mvqlab.models.stage2 import PairLoss, PairModel, build_stage2
+from mvqlab.models.transformers import PairLoss, PairModel, build_stage2
+from mvqlab.support.files import cache_folder
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     WEIGHTS,
@@ -161,7 +161,7 @@ def check_same_stage1(config: Config, of_stage1: Config) -> None:
 def load_stage2(folder: Path | str, stage1: TokenModel) -> PairModel:
     """The trained transformer in `folder`, for the pairs of `stage1`, in evaluation mode.
 
-    For a model of captions, `mvqlab.captions.load_caption_tokenizer` reads the tokenizer beside it.
+    Of a model of captions, `models.caption_tokenizer.load_caption_tokenizer` reads the tokenizer beside it.
     Raises CheckpointError.
     """
     folder = Path(folder)

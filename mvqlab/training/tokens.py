@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from mvqlab.data import batches_in_order
 from mvqlab.data.seeds import short_hash
-from mvqlab.files import whole_file
 from mvqlab.models.mqvae import Encoding, TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
-from mvqlab.progress import Progress
+from mvqlab.support.files import whole_file
+from mvqlab.support.progress import Progress
 from mvqlab.training.checkpoint import check_finite_model
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mvqlab.process_groups import interrupt_group, kill_group, own_group
+from mvqlab.support.process_groups import interrupt_group, kill_group, own_group
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import ipywidgets as widgets
 
 from mvqlab.data import DataError, credit_of
-from mvqlab.evaluation.codebook import NEAR_SHARE, codebook_redundancy, codebook_usage
-from mvqlab.evaluation.codebook_plane import principal_plane
+from mvqlab.evaluation.codebook.plane import principal_plane
+from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy, codebook_usage
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.shipped import load_shipped_stage1, those_shipped
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.coded_images import CodedImages, code_images
 from mvqlab.widgets.elements import Message, figure, note, reading, row, style
+from mvqlab.zoo.shipped import load_shipped_stage1, those_shipped
 
 PATCH = 64  # pixels of a patch on the screen
 WIDTH = 390  # pixels of a map: three stand side by side in 1280

@@ -12,19 +12,19 @@ from mvqlab.config import SamplingConfig
 from mvqlab.data import DataError, class_names
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.stage2 import n_parameters
 from mvqlab.models.start import ClassStart
-from mvqlab.shipped import (
+from mvqlab.models.transformers import n_parameters
+from mvqlab.widgets.coded_images import CodedImages, code_images
+from mvqlab.widgets.elements import Message, figure, note, reading, row, style
+from mvqlab.widgets.picture_bytes import Pixels, heat_map, pixels_of
+from mvqlab.widgets.recording import Recording, record
+from mvqlab.zoo.shipped import (
     load_shipped_stage1,
     load_shipped_stage2,
     shipped_card,
     shipped_config,
     those_shipped,
 )
-from mvqlab.widgets.coded_images import CodedImages, code_images
-from mvqlab.widgets.elements import Message, figure, note, reading, row, style
-from mvqlab.widgets.picture_bytes import Pixels, heat_map, pixels_of
-from mvqlab.widgets.recording import Recording, record
 
 SIZE = 240  # pixels of a picture on the screen
 FIRST_STEP = 27  # pairs: something is there, and something to come

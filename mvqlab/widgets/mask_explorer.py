@@ -11,16 +11,16 @@ import ipywidgets as widgets
 from torch import Tensor
 
 from mvqlab.data import PictureDataset, build_splits
-from mvqlab.evaluation.choice import Rank, at_random, by_score, upside_down
-from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage, require_scores
-from mvqlab.losses import PerceptualLoss
+from mvqlab.evaluation.images.choice import Rank, at_random, by_score, upside_down
+from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage, require_scores
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.pretrained import MissingWeightsError
-from mvqlab.shipped import load_shipped_stage1, those_shipped
+from mvqlab.support.pretrained import MissingWeightsError
+from mvqlab.training.losses import PerceptualLoss
 from mvqlab.widgets.elements import Message, column, figure, note, reading, row, style
 from mvqlab.widgets.kept_regions import KeptRegions
 from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
 from mvqlab.widgets.picture_file import PictureFile
+from mvqlab.zoo.shipped import load_shipped_stage1, those_shipped
 
 SIZE, SMALL_SIZE = 216, 160  # pixels of a picture on the screen; two settings side by side are smaller
 RANKS: dict[str, Rank] = {"adaptive": by_score, "random": at_random, "inverted": upside_down}

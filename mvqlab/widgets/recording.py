@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.evaluation.generation import to_uint8
+from mvqlab.data.pixels import to_uint8
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
-from mvqlab.one_thread import one_thread
 from mvqlab.sampling import sample_pairs
-from mvqlab.sampling_trace import SamplingTrace, grow, trace_sampling
+from mvqlab.sampling.trace import SamplingTrace, grow, trace_sampling
+from mvqlab.support.one_thread import one_thread
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mvqlab.files import whole_file
+from mvqlab.support.files import whole_file
 from mvqlab.widgets.browser import open_browser, serve
 from mvqlab.widgets.page import voila_arguments, write_notebook
 

@@ -18,23 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvqlab.captions import CaptionWarning, load_caption_tokenizer
-from mvqlab.completion import KeptPart, box, complete_pairs, part_of
 from mvqlab.config import SamplingConfig, config_from_dict
 from mvqlab.data.images import read_square
+from mvqlab.data.pixels import to_uint8
 from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import seed_of
-from mvqlab.drawn import Drawn, SampleError
-from mvqlab.evaluation.generation import to_uint8
+from mvqlab.models.caption_tokenizer import CaptionWarning, load_caption_tokenizer
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
-from mvqlab.plain import NotPlainError, plain
-from mvqlab.progress import Progress
 from mvqlab.sampling import sample_pairs
-from mvqlab.shipped import shipped_told
-from mvqlab.trained import Trained, load_trained
+from mvqlab.sampling.completion import KeptPart, box, complete_pairs, part_of
+from mvqlab.support.plain import NotPlainError, plain
+from mvqlab.support.progress import Progress
 from mvqlab.training.origin import class_names_of
 from mvqlab.training.tokens import order_pairs
+from mvqlab.zoo.drawn import Drawn, SampleError
+from mvqlab.zoo.shipped import shipped_told
+from mvqlab.zoo.trained import Trained, load_trained
 
 BLOCK = 16  # images
 MOST_IMAGES = 1_000_000  # at a time: they are held in memory
@@ -63,7 +63,7 @@ def sample(
     by name or number; a class-conditional model without one draws each in turn. caption: for a model of
     captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or uint8,
     or a file, of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left out,
-    or (h, w) bool; see `mvqlab.completion`. Pairs stay; the decoder sees the whole image, so pixels there
+    or (h, w) bool; see `sampling.completion`. Pairs stay; the decoder sees the whole image, so pixels there
     may still change a little. settings: those of `config.SamplingConfig` that are to differ from the
     model's own; ``guidance=2.0`` stands for both code_guidance and position_guidance.
 

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from mvqlab import __version__
-from mvqlab.files import temporary_folder
 from mvqlab.models.pairs import Pairs
-from mvqlab.plain import plain
 from mvqlab.plots.images import hide_dropped
+from mvqlab.support.files import temporary_folder
+from mvqlab.support.plain import plain
 
 ASKED, PAIRS, SHEET, GIVEN = "asked.yaml", "pairs.npz", "contact_sheet.png", "given.png"
 IMAGE = re.compile(r"image_\d{4,}\.png")

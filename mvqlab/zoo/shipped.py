@@ -3,9 +3,9 @@
     mqvae = load_shipped_stage1("fashion_mqvae")
     stackformer = load_shipped_stage2("fashion_stackformer")    # predicts the pairs of that MQ-VAE
 
-Each lies in `mvqlab/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
+Each lies in `zoo/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
 half precision, large ones in 8 bits (see `packed_weights`), and `card.yaml`: what it was trained on, how
-long, at which commit, and how good it is. `mvqlab.shipping` makes one from a run.
+long, at which commit, and how good it is. `mvqlab.zoo.shipping` makes one from a run.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 
 from mvqlab.config import Config
+from mvqlab.config.yaml_files import read_yaml
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.training import load_settings, load_stage1, load_stage2
-from mvqlab.yaml_files import read_yaml
 
 FOLDER = Path(__file__).parent / "checkpoints"
 CARD = "card.yaml"

@@ -1,9 +1,9 @@
-"""Put trained models among those that come with mvqlab, each with a card (`mvqlab.shipped` loads them).
+"""Put trained models among those that come with mvqlab, each with a card (`mvqlab.zoo.shipped` loads them).
 
-    python -m mvqlab.shipping RUN                        the run in the folder RUN, by the folder's name
-    python -m mvqlab.shipping RUNS --all                 every run in RUNS that has a place in the plan
+    python -m mvqlab.zoo.shipping RUN                        the run in the folder RUN, by the folder's name
+    python -m mvqlab.zoo.shipping RUNS --all                 every run in RUNS that has a place in the plan
 
-What a model is for and which stage 1 a transformer belongs to stands in `mvqlab/checkpoints/plan.yaml`;
+What a model is for and which stage 1 a transformer belongs to stands in `mvqlab/zoo/checkpoints/plan.yaml`;
 ``make checkpoints`` trains and ships those that a CPU can train.
 """
 
@@ -19,25 +19,25 @@ import torch
 import yaml
 from torch import nn
 
-from mvqlab.captions import FILE_NAME as CAPTIONS
 from mvqlab.config import Config, DataConfig, save_config
+from mvqlab.config.yaml_files import read_yaml
 from mvqlab.data import Splits, batches_in_order, build_splits
 from mvqlab.evaluation import build_extractor, evaluate_generation, evaluate_stage1, stage2_columns
-from mvqlab.evaluation.choice import at_random, by_score, choosing
-from mvqlab.evaluation.class_asked_for import drawing_with
-from mvqlab.evaluation.possible_copies import N_SAMPLES, possible_copies
-from mvqlab.evaluation.reconstruction import collect, image_scores
-from mvqlab.files import whole_file, write_text_whole
+from mvqlab.evaluation.attributes.class_asked_for import drawing_with
+from mvqlab.evaluation.images.choice import at_random, by_score, choosing
+from mvqlab.evaluation.images.reconstruction import collect, image_scores
+from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, possible_copies
+from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
-from mvqlab.models.stage2 import n_parameters
-from mvqlab.plain import plain
+from mvqlab.models.transformers import n_parameters
 from mvqlab.results import environment
 from mvqlab.sampling import sample_images
-from mvqlab.shipped import CARD, FOLDER, load_shipped_stage1
+from mvqlab.support.files import whole_file, write_text_whole
+from mvqlab.support.plain import plain
 from mvqlab.training import load_settings, load_stage1, load_stage2
 from mvqlab.training.checkpoint import load_weights, save_weights
-from mvqlab.yaml_files import read_yaml
+from mvqlab.zoo.shipped import CARD, FOLDER, load_shipped_stage1
 
 PLAN = FOLDER / "plan.yaml"
 FEW = 5000  # training images: a transformer can learn so few by heart, so its card says whether it copies
@@ -202,7 +202,7 @@ def licence_of(config: DataConfig) -> str:
 
 
 def main() -> None:
-    """``python -m mvqlab.shipping RUN [NAME] [--all] [--purpose WORDS] [--stage1 NAME] [--machine WORDS]``"""
+    """``python -m mvqlab.zoo.shipping RUN [NAME] [--all] [--purpose WORDS] [--stage1 NAME] [--machine M]``"""
     parser = argparse.ArgumentParser(description="put trained models among those that come with mvqlab")
     parser.add_argument("run", type=Path, help="folder of the run; with --all, the folder that holds runs")
     parser.add_argument("name", nargs="?", help="its name among the shipped models; default: the folder's")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mvqlab.config import Config
-from mvqlab.drawn import SampleError
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
-from mvqlab.shipped import shipped_card, shipped_folder, shipped_names
 from mvqlab.training import CheckpointError, load_settings, load_stage1, load_stage2
 from mvqlab.training.origin import check_stage1
 from mvqlab.training.stage2 import check_same_stage1
 from mvqlab.training.tokens import weights_hash
+from mvqlab.zoo.drawn import SampleError
+from mvqlab.zoo.shipped import shipped_card, shipped_folder, shipped_names
 
 
 @dataclass(frozen=True)

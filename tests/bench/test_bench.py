@@ -14,7 +14,7 @@ from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedD
 from mvqlab.bench.sampling import bytes_read_for_a_pair
 from mvqlab.config import BackboneConfig, DemaskConfig, TransformerConfig
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 
 
 def test_the_transcribed_module_computes_what_ours_does() -> None:

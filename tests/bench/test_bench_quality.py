@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from mvqlab import cli
 from mvqlab.bench import peer, quality
 from mvqlab.bench.quality import Clock, Watch, class_right, psnr_of, seconds_to_marks
+from mvqlab.cli import main as cli
 from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import build_splits
-from mvqlab.evaluation import class_judge as judges
-from mvqlab.evaluation.class_judge import ClassJudge, JudgeNetwork, share_of
+from mvqlab.evaluation.samples import class_judge as judges
+from mvqlab.evaluation.samples.class_judge import ClassJudge, JudgeNetwork, share_of
 
 TOY = [
     "data.train_size=24",

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from grid_files import write_grid
 
-from mvqlab import cli
+from mvqlab.cli import main as cli
 from mvqlab.config import preset_names
 
 
 def test_help_loads_nothing_heavy():
     """`mvqlab --help` must answer at once: torch alone takes seconds to load."""
-    code = "import sys, mvqlab.cli as cli; cli.build_parser(); print(*sys.modules)"
+    code = "import sys, mvqlab.cli.main as cli; cli.build_parser(); print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path, capsys):
 
 @pytest.mark.parametrize("is_buffered", [True, False])
 def test_a_reader_that_has_enough_gets_no_traceback(is_buffered):
-    command = [sys.executable, *([] if is_buffered else ["-u"]), "-m", "mvqlab.cli", "grid", "columns"]
+    command = [sys.executable, *([] if is_buffered else ["-u"]), "-m", "mvqlab", "grid", "columns"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         words = process.stderr.read()

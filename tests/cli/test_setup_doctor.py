@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab import doctor
-from mvqlab.doctor import Finding, Report
+from mvqlab.cli import doctor
+from mvqlab.cli.doctor import Finding, Report
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_exit_code_and_closing_line(
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None  # what `import torch` then raises is what it raises where torch is not installed
-from mvqlab import doctor
+from mvqlab.cli import doctor
 doctor.NEEDED_PACKAGES = {"torch": "torch"}
 sys.exit(doctor.main())
 """

@@ -13,7 +13,8 @@ from tiny_runs import KINDS, TINY
 from mvqlab.config import Config, ConfigError, Section, load_config, merged
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, evaluate_generation, evaluate_held_out, stage2_columns
-from mvqlab.pictures import load_pictures, pictures_of
+from mvqlab.evaluation.images.reconstruction import pictures_of
+from mvqlab.results.pictures import load_pictures
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
 

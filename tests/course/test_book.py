@@ -8,10 +8,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mvqlab.book import BookError, build_book
-from mvqlab.files import InTheWayError
+from mvqlab.course.book import BookError, build_book
+from mvqlab.support.files import InTheWayError
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 @pytest.fixture

@@ -7,16 +7,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mvqlab.cli import main
-from mvqlab.course import CourseError, grade_folder, solve_file
-from mvqlab.solutions import exercise_tags, read_solutions, solve
+from mvqlab.cli.main import main
+from mvqlab.course.lecturer import CourseError, grade_folder, solve_file
+from mvqlab.course.solutions import exercise_tags, read_solutions, solve
 
 CHECK = 'with exercise("1") as check:\n    check.equal(answer, 42, "six by seven")'
 SOLUTION = '"""Solutions."""\n\n# %% exercise-1\nanswer = 6 * 7\n'
 
 
 def write_notebook(path: Path, answer: str = "answer = ...") -> Path:
-    sources = ["from mvqlab.exercises import exercise", answer, CHECK]
+    sources = ["from mvqlab.course.exercises import exercise", answer, CHECK]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     notebook.cells[1].metadata["tags"] = ["exercise-1"]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def test_what_was_written_by_hand_is_never_solved_over_unasked(handed_out, tmp_p
 
 
 def test_grades_are_never_written_over(handed_out, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mvqlab.course._grade", lambda *_: {"file": "", "exercise-1": "right"})
+    monkeypatch.setattr("mvqlab.course.lecturer._grade", lambda *_: {"file": "", "exercise-1": "right"})
     folder = tmp_path / "copies"
     write_notebook(folder / "anna.ipynb")
     (folder / "grades.csv").write_text("by hand")

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 ROW = re.compile(r"^\| (\d+) \| \[[^\]]+\]\((\S+\.ipynb)\) \| [^|]+ \| (\d+) \|", re.MULTILINE)
 

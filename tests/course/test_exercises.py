@@ -10,10 +10,10 @@ import nbformat
 import pytest
 import torch
 
-from mvqlab.exercises import exercise
-from mvqlab.solutions import exercise_tags
+from mvqlab.course.exercises import exercise
+from mvqlab.course.solutions import exercise_tags
 
-LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -98,7 +98,7 @@ def test_no_check_shows_the_answer_below_the_question(path):
     assert [f"exercise-{name}" for name in found] == tags
     shown = {name: gives_away(check, name) for name, check in found.items()}
     assert [name for name, parts in shown.items() if parts] == [], shown
-    module = import_module(f"mvqlab.grading.checks.lesson_{path.stem[:2]}")
+    module = import_module(f"mvqlab.course.checks.lesson_{path.stem[:2]}")
     assert all(hasattr(module, f"exercise_{name}") for name in found)
 
 

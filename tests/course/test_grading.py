@@ -11,13 +11,13 @@ import psutil
 import pytest
 import torch
 
-from mvqlab.course import _answers, _grade, grade_folder
-from mvqlab.exercises import VERDICTS, exercise
-from mvqlab.grading.remote import Student
-from mvqlab.grading.watch import Limits
-from mvqlab.grading.wire import LENGTH, WireError, from_plain, receive, send, to_plain
+from mvqlab.course.exercises import VERDICTS, exercise
+from mvqlab.course.grading.remote import Student
+from mvqlab.course.grading.watch import Limits
+from mvqlab.course.grading.wire import LENGTH, WireError, from_plain, receive, send, to_plain
+from mvqlab.course.lecturer import _answers, _grade, grade_folder
 
-PATCH = "import mvqlab.exercises as e\n"
+PATCH = "import mvqlab.course.exercises as e\n"
 ALWAYS = (
     "class Always(float):\n    def __eq__(self, other): return True\n    __ne__ = __lt__ = __gt__ = __eq__\n"
 )
@@ -48,7 +48,9 @@ FORGERIES = {
     "when it ends": "import atexit\natexit.register(lambda: print('Exercise {n}: right.'))",
     "words": "answer_{n} = '42'",
     "True": "answer_{n} = True",
-    "the checker's source": "import mvqlab.grading.checker as c\nc.judge = c.send = lambda *a, **k: None",
+    "the checker's source": (
+        "import mvqlab.course.grading.checker as c\nc.judge = c.send = lambda *a, **k: None"
+    ),
 }
 EVERY_DESCRIPTOR = """answer_1 = 41
 import json, os, struct
@@ -66,7 +68,7 @@ TRUTH_IS_1 = list(FORGERIES).index("True") + 1  # number of the exercise whose a
 
 def lesson(path: Path, answers: dict[str, str] | None = None, n: int = 1) -> Path:
     """`n` exercises whose answer is 42 (one of them: 1), or a copy with `answers` by tag."""
-    cells = [nbformat.v4.new_code_cell("from mvqlab.exercises import exercise")]
+    cells = [nbformat.v4.new_code_cell("from mvqlab.course.exercises import exercise")]
     for k in range(1, n + 1):
         truth = 1 if k == TRUTH_IS_1 else 42
         stub = nbformat.v4.new_code_cell(f"answer_{k} = ...", metadata={"tags": [f"exercise-{k}"]})

@@ -15,15 +15,15 @@ import nbformat
 import papermill
 import pytest
 
-from mvqlab.cli import main
+from mvqlab.cli.main import main
+from mvqlab.course.solutions import exercise_tags, read_solutions, solve
 from mvqlab.grid.execute import ThisPython
 from mvqlab.grid.notebook import read_notebook
-from mvqlab.parameters import ParameterError
-from mvqlab.progress import QUIET_VARIABLE
+from mvqlab.grid.parameters import ParameterError
 from mvqlab.results import RESULT_FILE, load, read_json
-from mvqlab.solutions import exercise_tags, read_solutions, solve
+from mvqlab.support.progress import QUIET_VARIABLE
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COURSE = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 
@@ -139,7 +139,7 @@ def test_a_forgotten_cwd_is_told(name: str, monkeypatch: pytest.MonkeyPatch, tmp
 def test_papermill_tells_the_check_what_it_was_given() -> None:
     """Through a kernel: the check reads papermill's own cell from the history."""
     sources = ['scale: str = "quick"  # quick or full\noutput: str = ""  # none']
-    sources += ["from mvqlab.parameters import check_parameters\n\ncheck_parameters(globals())"]
+    sources += ["from mvqlab.grid.parameters import check_parameters\n\ncheck_parameters(globals())"]
     made = [nbformat.v4.new_code_cell(source) for source in sources]
     made[0].metadata["tags"] = ["parameters"]
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'scale'") as caught:

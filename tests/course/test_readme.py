@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import mvqlab.config
-from mvqlab.cli import build_parser
+from mvqlab.cli.main import build_parser
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 TINY = [
@@ -27,11 +27,11 @@ TINY = [
 def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for the length of the training."""
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    full = mvqlab.config.load_config
+    full = mvqlab.config.settings.load_config
     monkeypatch.setattr(
         mvqlab.config,
         "load_config",
-        lambda preset, overrides: full(preset, mvqlab.config.merged(overrides, TINY)),
+        lambda preset, overrides: full(preset, mvqlab.config.settings.merged(overrides, TINY)),
     )
     monkeypatch.chdir(tmp_path)
     names: dict = {}

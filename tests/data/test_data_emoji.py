@@ -14,7 +14,7 @@ from mvqlab.data import DataError, build_splits, catalogue, emoji, photos
 from mvqlab.data.emoji import EmojiCacheWarning, laid_on, light_ground, rendered
 from mvqlab.data.emoji_names import HELD_OUT_SHARE, family_is_held_out, family_of, unicode_emoji
 from mvqlab.data.seeds import generator
-from mvqlab.files import CACHE_VARIABLE
+from mvqlab.support.files import CACHE_VARIABLE
 
 EVERY_63RD = unicode_emoji()[::63]  # 61 of 3,781: enough of every group, rendered in a quarter of a second
 ALIKE = 0.025  # root mean square difference at 32 pixels, of 1, under which two drawings are one

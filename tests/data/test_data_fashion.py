@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvqlab import cli
+from mvqlab.cli import main as cli
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, build_splits, fashion_files
 from mvqlab.data.fashion import CLASS_NAMES, FashionDataset, Garments, garment_of
 from mvqlab.data.fashion_files import DEBIAN_FOLDER, SHA256, get, provide, raw_folder
 from mvqlab.data.fetching import data_root
-from mvqlab.files import CACHE_VARIABLE
+from mvqlab.support.files import CACHE_VARIABLE
 
 needs_package = pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason="wants apt's dataset-fashion-mnist")
 
@@ -57,7 +57,7 @@ def garments(n: int = 10) -> Garments:
 @needs_package
 def test_the_splits_are_what_torchvision_reads(filled: Path) -> None:
     """Every pixel of some pictures, the labels of all, and the margin of two pixels around."""
-    from mvqlab.torchvision_guard import import_torchvision
+    from mvqlab.support.torchvision_guard import import_torchvision
 
     import_torchvision()
     from torchvision.datasets import FashionMNIST

@@ -18,7 +18,7 @@ from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, batches, build_splits, checking
 from mvqlab.data.listing import held_out_names
 from mvqlab.data.samples import DataWarning
-from mvqlab.files import CACHE_VARIABLE
+from mvqlab.support.files import CACHE_VARIABLE
 
 
 def fill(root: Path, *names: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvqlab import cli
+from mvqlab.cli import main as cli
 from mvqlab.config import SETS_WITH_TRUE_MASKS, DataConfig, load_config
 from mvqlab.data import DataError, Splits, build_splits
 from mvqlab.data.samples import Picture

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import BackboneConfig, DemaskConfig
-from mvqlab.evaluation.attention_maps import attention_matrix, share_on, softmax_matrix, trace_demask
+from mvqlab.evaluation.images.attention_maps import (
+    attention_matrix,
+    share_on,
+    softmax_matrix,
+    trace_demask,
+)
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention, initial_trust
 
 B, D, H, W, CODE_DIM = 2, 6, 3, 5, 7

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from mvqlab import plots
-from mvqlab.captions import train_caption_tokenizer
 from mvqlab.config import Config, load_config
 from mvqlab.data import DataError, Splits, batches_in_order, build_splits
+from mvqlab.data.pixels import to_uint8
 from mvqlab.data.shapes import ATTRIBUTES
-from mvqlab.evaluation import attribute_guidance
-from mvqlab.evaluation.attribute_detector import AttributeDetector
-from mvqlab.evaluation.attribute_guidance import accuracy_over_guidance
-from mvqlab.evaluation.attribute_network import AttributeNetwork
-from mvqlab.evaluation.attributes import JUDGED, Values, agreement, asked_of
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.reconstruction import collect
+from mvqlab.evaluation.attributes import guidance as attribute_guidance
+from mvqlab.evaluation.attributes.agreement import JUDGED, Values, agreement, asked_of
+from mvqlab.evaluation.attributes.detector import AttributeDetector
+from mvqlab.evaluation.attributes.guidance import accuracy_over_guidance
+from mvqlab.evaluation.attributes.network import AttributeNetwork
+from mvqlab.evaluation.images.reconstruction import collect
+from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.sampling import Samples

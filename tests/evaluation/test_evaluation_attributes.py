@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, ShapesDataset, caption_of
-from mvqlab.evaluation import attribute_detector as detectors
-from mvqlab.evaluation.attribute_detector import AttributeDetector, attribute_detector
-from mvqlab.evaluation.attribute_network import (
+from mvqlab.evaluation.attributes import detector as detectors
+from mvqlab.evaluation.attributes.agreement import JUDGED, agreement, asked_of, found_in
+from mvqlab.evaluation.attributes.detector import AttributeDetector, attribute_detector
+from mvqlab.evaluation.attributes.network import (
     SIDE,
     AttributeNetwork,
     Cells,
@@ -24,7 +25,6 @@ from mvqlab.evaluation.attribute_network import (
     centre_shares,
     drawn,
 )
-from mvqlab.evaluation.attributes import JUDGED, agreement, asked_of, found_in
 
 N = 200
 DATASET = ShapesDataset(N, 32, 3, "validation")

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import t
 
 from mvqlab.config import TransformerConfig
-from mvqlab.evaluation.bits import (
+from mvqlab.evaluation.likelihood.bits import (
     BITS,
     bits_by_image,
     bits_over_steps,
@@ -19,10 +19,10 @@ from mvqlab.evaluation.bits import (
     image_bits,
     pair_bits,
 )
-from mvqlab.evaluation.report import stage2_columns
+from mvqlab.evaluation.run_report import stage2_columns
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import Samples
 from mvqlab.training import TokenSet
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvqlab.config import load_config
-from mvqlab.evaluation.budgets import budget_table, score_threshold
-from mvqlab.evaluation.masked_image import EncodedImage
+from mvqlab.evaluation.images.budgets import budget_table, score_threshold
+from mvqlab.evaluation.images.masked_image import EncodedImage
 from mvqlab.models.masking import positions_above
 from mvqlab.models.mqvae import MQVAE, build_stage1
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import TransformerConfig
-from mvqlab.evaluation.causality import logit_changes
+from mvqlab.evaluation.likelihood.causality import logit_changes
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 
 K, SIDE, N = 11, 4, 6
 

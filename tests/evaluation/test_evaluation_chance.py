@@ -8,7 +8,7 @@ from itertools import combinations, permutations
 import pytest
 import torch
 
-from mvqlab.evaluation.chance import rising_chance, sequence_chance
+from mvqlab.evaluation.likelihood.chance import rising_chance, sequence_chance
 
 L, N = 7, 3
 ALL = torch.tensor(list(combinations(range(L), N)))

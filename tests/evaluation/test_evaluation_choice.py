@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mvqlab.config import load_config
-from mvqlab.evaluation.choice import at_random, by_score, choosing, upside_down
+from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
 from mvqlab.models.mqvae import MQVAE, build_stage1
 
 

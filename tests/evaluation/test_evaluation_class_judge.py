@@ -15,14 +15,21 @@ from torch import Tensor
 from mvqlab.config import DataConfig, load_config
 from mvqlab.data import DataError, PictureDataset, Splits, build_splits
 from mvqlab.data.samples import Picture
-from mvqlab.evaluation import class_asked_for as asked
-from mvqlab.evaluation import class_judge as judges
-from mvqlab.evaluation.class_judge import ClassJudge, JudgeNetwork, class_judge, data_name, share_of
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.possible_copies import possible_copies
-from mvqlab.plots import made, made_asked_for
+from mvqlab.evaluation.attributes import class_asked_for as asked
+from mvqlab.evaluation.samples import class_judge as judges
+from mvqlab.evaluation.samples.class_judge import (
+    ClassJudge,
+    JudgeNetwork,
+    class_judge,
+    data_name,
+    share_of,
+)
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.possible_copies import possible_copies
+from mvqlab.gallery import asked_for as made_asked_for
+from mvqlab.gallery import pictures as made
 from mvqlab.plots.class_asked_for import asked_for_over_guidance
-from mvqlab.trained import load_trained
+from mvqlab.zoo.trained import load_trained
 
 SIMPLE = DataConfig(scene="simple", resolution=32)
 

@@ -10,7 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvqlab.evaluation.codebook import code_counts, codebook_redundancy, codebook_usage, effective_rank
+from mvqlab.evaluation.codebook.usage import (
+    code_counts,
+    codebook_redundancy,
+    codebook_usage,
+    effective_rank,
+)
 
 
 def test_usage_of_a_known_sequence() -> None:

@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvqlab import pretrained
 from mvqlab.config import config_from_dict
 from mvqlab.data import PictureDataset, Splits
 from mvqlab.data.samples import Picture
-from mvqlab.evaluation import extractors
-from mvqlab.evaluation.extractors import (
+from mvqlab.evaluation.network_cache import NetworkCacheWarning
+from mvqlab.evaluation.samples import extractors
+from mvqlab.evaluation.samples.extractors import (
     InceptionExtractor,
     LabExtractor,
     build_extractor,
     lab_extractor,
 )
-from mvqlab.evaluation.lab_network import LabAccuracy, LabNetwork, LabTask, lab_task
-from mvqlab.evaluation.network_cache import NetworkCacheWarning
-from mvqlab.pretrained import MissingWeightsError
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.evaluation.samples.lab_network import LabAccuracy, LabNetwork, LabTask, lab_task
+from mvqlab.support import pretrained
+from mvqlab.support.pretrained import MissingWeightsError
+from mvqlab.support.torchvision_guard import import_torchvision
 
 RESOLUTION = 16
 

@@ -8,14 +8,14 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import (
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.samples.distances import (
     features_of,
     frechet_distance,
     generation_metrics,
     kernel_distance,
-    to_uint8,
 )
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
 
 
 class Means(FeatureExtractor):
@@ -116,7 +116,7 @@ def test_the_spread_of_kid_is_that_of_halves() -> None:
 
 def test_kid_over_blocks_is_kid_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
     real, generated = features(13, 3, seed=0), features(13, 3, seed=1)
-    monkeypatch.setattr("mvqlab.evaluation.generation.KERNEL_BLOCK", 4)
+    monkeypatch.setattr("mvqlab.evaluation.samples.distances.KERNEL_BLOCK", 4)
     expected = slow_kernel(real.numpy(), generated.numpy())
     assert kernel_distance(real, generated).mean == pytest.approx(expected)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvqlab.evaluation.importance import (
+from mvqlab.evaluation.images.importance import (
     NOTHING_KNOWN,
     expected_random_iou,
     importance_agreement,

@@ -14,24 +14,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvqlab.columns import COLUMNS
 from mvqlab.config import load_config
 from mvqlab.data import build_splits
-from mvqlab.evaluation.density_coverage import density_coverage
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import (
+from mvqlab.evaluation.intervals import Interval, bootstrap_interval, exact_share, subset_intervals
+from mvqlab.evaluation.run_report import evaluate_generation
+from mvqlab.evaluation.samples.density_coverage import density_coverage
+from mvqlab.evaluation.samples.distances import (
     frechet_distance,
     frechet_distance_of_few,
     unbiased_kernel_distance,
 )
-from mvqlab.evaluation.inception_score import inception_score
-from mvqlab.evaluation.intervals import Interval, bootstrap_interval, exact_share, subset_intervals
-from mvqlab.evaluation.judge import judge, judge_rows
-from mvqlab.evaluation.memorisation import memorisation, nearest_rows, suspected_interval
-from mvqlab.evaluation.precision_recall import precision_recall
-from mvqlab.evaluation.reference import ReferenceCacheWarning, reference_features
-from mvqlab.evaluation.report import evaluate_generation
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.inception_score import inception_score
+from mvqlab.evaluation.samples.judge import judge, judge_rows
+from mvqlab.evaluation.samples.memorisation import memorisation, nearest_rows, suspected_interval
+from mvqlab.evaluation.samples.precision_recall import precision_recall
+from mvqlab.evaluation.samples.reference_features import ReferenceCacheWarning, reference_features
 from mvqlab.plots import nearest_training
+from mvqlab.results.columns import COLUMNS
 
 
 class Colours(FeatureExtractor):
@@ -342,7 +342,7 @@ def test_a_full_disk_costs_no_finished_run(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("mvqlab.evaluation.reference.save_file", full)
+    monkeypatch.setattr("mvqlab.evaluation.samples.reference_features.save_file", full)
     config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
     splits = build_splits(config.data)
     with pytest.warns(ReferenceCacheWarning, match="No space left"):
@@ -386,7 +386,9 @@ def test_fid_is_computed_once_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
     # by import_module: the package's own name judge is the function
-    generation, judging = (import_module(f"mvqlab.evaluation.{name}") for name in ("generation", "judge"))
+    generation, judging = (
+        import_module(f"mvqlab.evaluation.samples.{name}") for name in ("distances", "judge")
+    )
     for module, name in ((generation, ""), (judging, ""), (judging, "_of_few")):
         monkeypatch.setattr(module, f"frechet_distance{name}", counted)
     config = load_config(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvqlab.config import load_config
-from mvqlab.evaluation.choice import at_random, by_score, choosing, upside_down
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.masked_image import EncodedImage
-from mvqlab.losses import PerceptualLoss
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
+from mvqlab.evaluation.images.masked_image import EncodedImage
 from mvqlab.models.mqvae import MQVAE, build_stage1
+from mvqlab.training.losses import PerceptualLoss
 
 RANKS = {"score": by_score, "random": at_random, "inverted": upside_down}
 L = 16

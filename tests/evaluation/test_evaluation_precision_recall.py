@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvqlab.evaluation.precision_recall import lies_within, neighbour_radii, precision_recall
+from mvqlab.evaluation.samples.precision_recall import lies_within, neighbour_radii, precision_recall
 
 
 def normal(n: int, seed: int, shift: float = 0.0, spread: float = 1.0, n_features: int = 4) -> torch.Tensor:

@@ -8,7 +8,7 @@ from itertools import combinations
 import pandas as pd
 import pytest
 
-from mvqlab.evaluation.rate import code_bits, position_bits, with_rates
+from mvqlab.evaluation.images.rate import code_bits, position_bits, with_rates
 
 
 @pytest.mark.parametrize("n_pairs", [0, 1, 3, 7])

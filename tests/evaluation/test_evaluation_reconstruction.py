@@ -21,12 +21,12 @@ from mvqlab.evaluation import (
     evaluate_stage1,
     reconstruction_quality,
 )
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import frechet_distance
-from mvqlab.losses import PerceptualLoss
+from mvqlab.evaluation.samples.distances import frechet_distance
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.models.mqvae import Reconstruction, build_stage1
 from mvqlab.models.pairs import Pairs
-from mvqlab.pretrained import MissingWeightsError
+from mvqlab.support.pretrained import MissingWeightsError
+from mvqlab.training.losses import PerceptualLoss
 
 SIDE, N_KEPT, HEIGHT, WIDTH = 2, 3, 17, 13
 

@@ -11,11 +11,11 @@ import torch
 from mvqlab.config import Config, config_from_dict
 from mvqlab.data import Batch
 from mvqlab.evaluation import codebook_table, collect
-from mvqlab.evaluation.code_merging import decode_with, merge_codes
-from mvqlab.evaluation.code_neighbours import gaussian_twin, nearest_others, pairs_at
-from mvqlab.evaluation.codebook import NEAR_SHARE, codebook_redundancy
-from mvqlab.evaluation.codebook_plane import principal_plane, singular_shares
-from mvqlab.evaluation.report import codebook_columns
+from mvqlab.evaluation.codebook.merging import decode_with, merge_codes
+from mvqlab.evaluation.codebook.neighbours import gaussian_twin, nearest_others, pairs_at
+from mvqlab.evaluation.codebook.plane import principal_plane, singular_shares
+from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy
+from mvqlab.evaluation.run_report import codebook_columns
 from mvqlab.models.mqvae import TokenModel, build_stage1
 
 

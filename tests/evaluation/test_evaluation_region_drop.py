@@ -9,7 +9,7 @@ import torch
 
 from mvqlab.config import config_from_dict
 from mvqlab.evaluation import drop_costs
-from mvqlab.evaluation.region_drop import (
+from mvqlab.evaluation.images.region_drop import (
     guess_from_neighbours,
     mean_code,
     most_frequent_code,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mvqlab.evaluation.front import on_front
+from mvqlab.evaluation.samples.front import on_front
 from mvqlab.evaluation.side_by_side import ratio, side_by_side
 
 

@@ -10,10 +10,11 @@ import torch
 from PIL import Image, ImageSequence
 from tiny_runs import write_run
 
-from mvqlab import cli
-from mvqlab.evaluation.masked_image import EncodedImage
+from mvqlab.cli import main as cli
+from mvqlab.evaluation.images.masked_image import EncodedImage
+from mvqlab.gallery import pictures as made
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.plots import made, mask_moving
+from mvqlab.plots import mask_moving
 from mvqlab.plots.mask_moving import (
     BACK,
     DROPPED,

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import QuantizerConfig, SamplingConfig
-from mvqlab.filters import FORBIDDEN, choose
 from mvqlab.gpu.toys import (
     KINDS,
     N_CLASSES,
@@ -30,6 +29,7 @@ from mvqlab.models.mqvae import TokenModel, quickest_layout
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.quantizer import VectorQuantizer
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling.filters import FORBIDDEN, choose
 
 pytestmark = [
     pytest.mark.gpu,
@@ -154,7 +154,7 @@ def test_a_replayed_step_draws_what_a_plain_one_draws(kind: str, temperature: fl
 
 def test_one_kernel_chooses_what_the_filters_choose() -> None:
     pytest.importorskip("triton")
-    from mvqlab.fused_kernels import fused_choose
+    from mvqlab.sampling.fused_kernels import fused_choose
 
     logits = 3.0 * torch.randn(200, 1025, device=GPU)
     logits = logits.masked_fill(torch.rand(200, 1025, device=GPU) < 0.3, FORBIDDEN)[:, :1024]

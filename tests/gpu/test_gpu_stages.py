@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab.gpu.report import Part, Report, run_parts, write_section
+from mvqlab.gpu.parts import Part, Report, run_parts, write_section
 from mvqlab.gpu.step_speed import published
 from mvqlab.gpu.toys import toy_pairs, toy_stage2
 from mvqlab.gpu.transcription import transcribe
@@ -29,7 +29,7 @@ ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # quicker at toy sizes, more
 def run_stage(stage: str, folder: Path) -> list[dict]:
     """The rows of `mvqlab gpu STAGE` on the CPU at toy sizes, without what may be missing."""
     arguments = ["gpu", stage, "--device", "cpu", "--toy", "--seconds", "400", "--out", str(folder)]
-    code = f"{BLOCKED}from mvqlab.cli import main\nsys.exit(main({arguments!r}))"
+    code = f"{BLOCKED}from mvqlab.cli.main import main\nsys.exit(main({arguments!r}))"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ONE_THREAD
     )
@@ -82,7 +82,7 @@ def test_the_transcription_computes_what_ours_does() -> None:
 def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mvqlab.gpu.report.LEAST", 0.1)
+    monkeypatch.setattr("mvqlab.gpu.parts.LEAST", 0.1)
     seen: list[int] = []
 
     def fail(report: Report) -> None:

@@ -14,16 +14,16 @@ import pytest
 import torch
 from tiny_runs import replaced
 
-from mvqlab.cli import main
+from mvqlab.cli.main import main
 from mvqlab.config import load_config, merged
-from mvqlab.files import InTheWayError
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
-from mvqlab.gpu.report import Report
+from mvqlab.gpu.parts import Report
 from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan, unbundle
 from mvqlab.models.mqvae import build_stage1
-from mvqlab.models.stage2 import n_parameters
-from mvqlab.one_thread import one_thread
+from mvqlab.models.transformers import n_parameters
+from mvqlab.support.files import InTheWayError
+from mvqlab.support.one_thread import one_thread
 from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ import nbformat
 import pytest
 from grid_files import attempts, read_points
 
-from mvqlab.faults import is_out_of_memory
 from mvqlab.grid.execute import ThisPython, run_point
 from mvqlab.grid.status import PointBusyError, hold_point, read_status, state_of
 from mvqlab.results import read_json
+from mvqlab.support.faults import is_out_of_memory
 
 # jupyter_client and ipykernel warn of their own futures at start-up
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")

@@ -12,13 +12,13 @@ from grid_files import NOTEBOOKS, TOY, read_points, write_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvqlab import config
 from mvqlab.config import parse_override
+from mvqlab.config import settings as config
 from mvqlab.data import fashion_files
 from mvqlab.grid.points import as_override, build_points, check_needs
 from mvqlab.grid.spec import GridError, read_grid
 
-ABLATIONS = Path(__file__).parent.parent / "ablations"
+ABLATIONS = Path(__file__).parents[2] / "ablations"
 NOTEBOOK = ABLATIONS.parent / "notebooks" / "ablation_point.ipynb"
 
 

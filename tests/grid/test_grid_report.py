@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from grid_files import read_points
 
-from mvqlab import results
 from mvqlab.grid import report
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, hold_point, write_status
-from mvqlab.plots import grid as grid_figures
+from mvqlab.plots import grid_figures as grid_figures
 from mvqlab.results import ResultError, write_progress, write_result
+from mvqlab.results import points as results
 
 ENTRIES = {
     "points": [{"label": "good", "ratio": 0.25}, {"label": "bad", "ratio": 0.5}, {"label": "new", "seed": 3}]

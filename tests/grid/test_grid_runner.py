@@ -31,7 +31,7 @@ from mvqlab.grid.runner import BUSY, run_grid
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, hold_point, read_status, state_of, write_status
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "ablation_point.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "ablation_point.ipynb"
 
 
 def folders_of(tmp_path, **entries):
@@ -256,7 +256,7 @@ def test_no_workers_and_too_many_are_refused(workers, tmp_path):
 @pytest.mark.slow
 def test_a_point_whose_scheduler_says_that_time_is_nearly_up_says_so_and_ends_its_kernel(tmp_path):
     (folder,) = folders_of(tmp_path, points=[{"how": "slowly at first"}])
-    command = [sys.executable, "-m", "mvqlab.cli", "grid", "run-one", str(tmp_path / "toy_grid.yaml")]
+    command = [sys.executable, "-m", "mvqlab", "grid", "run-one", str(tmp_path / "toy_grid.yaml")]
     process = subprocess.Popen(
         [*command, "--index", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

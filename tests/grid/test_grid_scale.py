@@ -12,7 +12,8 @@ import pytest
 import yaml
 from grid_files import NOTEBOOKS, read_points, write_grid
 
-from mvqlab import config, yaml_files
+from mvqlab.config import settings as config
+from mvqlab.config import yaml_files
 from mvqlab.data import catalogue
 from mvqlab.grid import points as points_module
 from mvqlab.grid import report

@@ -13,7 +13,7 @@ import pytest
 from grid_files import attempts, read_points, wait_until, write_grid
 from slurm_node import can_run, queue, slurm_node
 
-from mvqlab import cli
+from mvqlab.cli import main as cli
 from mvqlab.grid.slurm import largest_array, submit_grid
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import read_status, state_of
@@ -59,7 +59,7 @@ class TestOnARealNode:
 
     def test_a_job_trains(self, node, tmp_path):
         """Libraries of training loops know SLURM, and must not take the job for one of their own."""
-        notebook = Path(__file__).parent.parent / "notebooks" / "ablation_point.ipynb"
+        notebook = Path(__file__).parents[2] / "notebooks" / "ablation_point.ipynb"
         sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
         sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 2}
         path, (folder,) = points_of(tmp_path, notebook=str(notebook), base=sizes, seeds=[0])

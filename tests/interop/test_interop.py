@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvqlab.cli import main
+from mvqlab.cli.main import main
 from mvqlab.data.seeds import generator as some_callable
 from mvqlab.interop import (
     OfficialCheckpointError,
@@ -38,7 +38,7 @@ from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.pairs import Pairs
 from mvqlab.training import load_stage1, load_stage2
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 STAGE1 = {"mask_ratio": 0.75, "resolution": 32}
 
 

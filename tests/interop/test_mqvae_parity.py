@@ -14,7 +14,7 @@ from mvqlab.config import load_config
 from mvqlab.interop import load_official_mqvae, stage1_settings
 from mvqlab.models.mqvae import MQVAE, build_stage1
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(params=["conv", "mlp"])

@@ -15,10 +15,10 @@ from mvqlab.config import load_config
 from mvqlab.interop import load_official_stackformer
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.stackformer import Stackformer
-from mvqlab.models.stage2 import build_stage2, n_parameters
 from mvqlab.models.start import ClassStart
+from mvqlab.models.transformers import build_stage2, n_parameters
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 @pytest.fixture(params=["code_first", "position_first", "class_conditional"])

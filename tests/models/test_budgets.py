@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tiny_runs import TINY
 from torch import Tensor
 
-from mvqlab.completion import complete_pairs, part_of
 from mvqlab.config import (
     Config,
     ConfigError,
@@ -25,17 +24,25 @@ from mvqlab.config import (
     merged,
 )
 from mvqlab.data import Batch, Splits, batches_in_order, build_splits
-from mvqlab.evaluation.bits import pair_bits
-from mvqlab.evaluation.code_patches import code_coverage
-from mvqlab.evaluation.report import collect_held_out, evaluate_held_out, stage2_columns
+from mvqlab.evaluation.codebook.patches import code_coverage
+from mvqlab.evaluation.likelihood.bits import pair_bits
+from mvqlab.evaluation.run_report import collect_held_out, evaluate_held_out, stage2_columns
 from mvqlab.models.masking import ThresholdMask, lowest_kept, positions_above
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_images, sample_pairs, sample_pairs_uncached
-from mvqlab.sampling_trace import trace_sampling
-from mvqlab.training import build_transformer, load_stage2, stage1, tokenise, train_stage1, train_stage2
+from mvqlab.sampling.completion import complete_pairs, part_of
+from mvqlab.sampling.trace import trace_sampling
+from mvqlab.training import (
+    build_transformer,
+    load_stage2,
+    stage1,
+    tokenise,
+    train_stage1,
+    train_stage2,
+)
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.stage2 import Tokens, _Run
 from mvqlab.training.tokens import TokenSet, cached_tokens

@@ -12,7 +12,8 @@ from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
 
-from mvqlab.captions import (
+from mvqlab.config import SamplingConfig, TransformerConfig
+from mvqlab.models.caption_tokenizer import (
     CaptionError,
     CaptionTokenizer,
     CaptionWarning,
@@ -20,13 +21,12 @@ from mvqlab.captions import (
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
 )
-from mvqlab.config import SamplingConfig, TransformerConfig
-from mvqlab.filters import guided
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
 from mvqlab.models.start import BEGIN, PAD
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling.filters import guided
 from mvqlab.training.stage2 import Tokens, with_captions
 from mvqlab.training.tokens import TokenSet
 

@@ -20,7 +20,7 @@ from mvqlab.models.quantizer import (
     nearest_codes,
     smoothed,
 )
-from mvqlab.shipped import load_shipped_stage1, shipped_card, shipped_names
+from mvqlab.zoo.shipped import load_shipped_stage1, shipped_card, shipped_names
 
 K, N_Z, B, N = 7, 3, 2, 5
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
-from mvqlab.filters import Likeliest, allowed_positions, choose, draw, top_k, top_p
 from mvqlab.models.linear import Linear, packed_linears
 from mvqlab.models.pair_model import Draw, NextPair, PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2, match_parameters, n_parameters
 from mvqlab.models.transformer import Block, weight_decay_groups
+from mvqlab.models.transformers import build_stage2, match_parameters, n_parameters
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling.filters import Likeliest, allowed_positions, choose, draw, top_k, top_p
 
 K, SIDE, B = 23, 5, 3
 KINDS = {

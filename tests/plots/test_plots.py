@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mvqlab import plots
-from mvqlab.pictures import Pictures, load_pictures, to_display
+from mvqlab.data.pixels import to_display
+from mvqlab.results.pictures import Pictures, load_pictures
 
 
 def some_pictures(n: int = 3, seed: int = 0, samples: int = 4) -> Pictures:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mvqlab.pictures import Pictures
-from mvqlab.plots import grid as grid_figures
+from mvqlab.plots import grid_figures as grid_figures
 from mvqlab.plots import metric_spread, paired_differences, rate_distortion, summary_lines
-from mvqlab.summary import summarise
+from mvqlab.results.pictures import Pictures
+from mvqlab.results.summary import summarise
 
 
 def over(x: list[object], hues: list[object], seeds: int = 2) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mvqlab import plots
-from mvqlab.plots.maps import fence
+from mvqlab.plots.method.maps import fence
 
 
 def drawn(figure: Figure) -> Figure:

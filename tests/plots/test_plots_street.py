@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mvqlab import plots
-from mvqlab.plots.street import STATIONS, STEPS
+from mvqlab.plots.method.street import STATIONS, STEPS
 
 
 def test_every_station_step_and_house_is_on_the_street() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mvqlab.reference import FOLDER, reference_table
+from mvqlab.results.reference import FOLDER, reference_table
 
 
 def test_a_table_of_the_repository_is_read() -> None:

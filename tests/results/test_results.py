@@ -16,9 +16,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvqlab import results
-from mvqlab.columns import COLUMNS, as_text, heading
 from mvqlab.results import ResultError, load, save, to_markdown, write_progress, write_result
+from mvqlab.results import points as results
+from mvqlab.results.columns import COLUMNS, as_text, heading
 
 
 def write_point(folder: Path, index: int, label: str, state: str = "done", metrics=None, **settings) -> Path:

@@ -10,9 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mvqlab import results
-from mvqlab.columns import heading
-from mvqlab.summary import SummaryError, as_paper, compare, interval, key_of, published, summarise
+from mvqlab.results import points as results
+from mvqlab.results.columns import heading
+from mvqlab.results.summary import (
+    SummaryError,
+    as_paper,
+    compare,
+    interval,
+    key_of,
+    published,
+    summarise,
+)
 
 
 def table() -> pd.DataFrame:

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvqlab.completion import KeptPart, box, complete_pairs, part_of, places_for_next
 from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_pairs_uncached
+from mvqlab.sampling.completion import KeptPart, box, complete_pairs, part_of, places_for_next
 
 SIDE, L, K, N = 4, 16, 7, 8
 MODELS = {

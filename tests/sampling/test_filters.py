@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvqlab.filters import FORBIDDEN, Likeliest, at_temperature, choose, draw, top_k, top_p
-from mvqlab.sampling_trace import drawing_law
+from mvqlab.sampling.filters import FORBIDDEN, Likeliest, at_temperature, choose, draw, top_k, top_p
+from mvqlab.sampling.trace import drawing_law
 
 TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 TEMPERATURES = [1e-45, 1e-38, 1e-6, 0.7, 1.0, 1e6, 1e38, float("inf")]

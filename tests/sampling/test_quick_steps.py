@@ -10,10 +10,10 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from mvqlab import quick_steps
 from mvqlab.gpu.toys import KINDS, N_CLASSES, toy_pairs, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformer import CausalTransformer, Head
+from mvqlab.sampling import quick_steps
 
 B = 3
 
@@ -75,8 +75,8 @@ def test_the_plain_ways_are_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> 
 INTERPRETED = """
 import torch
 from test_quick_steps import assert_same, toy_stage2
-from mvqlab import fused_kernels
-from mvqlab.filters import FORBIDDEN, choose
+from mvqlab.sampling import fused_kernels
+from mvqlab.sampling.filters import FORBIDDEN, choose
 
 logits = 3.0 * torch.randn(40, 51, generator=torch.Generator().manual_seed(1))
 logits = logits.masked_fill(torch.rand(40, 51) < 0.3, FORBIDDEN)[:, :50]

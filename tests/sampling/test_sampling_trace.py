@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
-from mvqlab.filters import choose
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
+from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_pairs
-from mvqlab.sampling_trace import drawing_law, grow, trace_sampling
+from mvqlab.sampling.filters import choose
+from mvqlab.sampling.trace import drawing_law, grow, trace_sampling
 
 K, SIDE, N, B = 23, 5, 7, 3
 KINDS = {

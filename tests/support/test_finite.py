@@ -11,29 +11,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvqlab.evaluation.code_neighbours import nearest_others
-from mvqlab.evaluation.codebook import codebook_redundancy
-from mvqlab.evaluation.density_coverage import density_coverage
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import (
+from mvqlab.data.pixels import to_display, to_uint8
+from mvqlab.evaluation.codebook.neighbours import nearest_others
+from mvqlab.evaluation.codebook.usage import codebook_redundancy
+from mvqlab.evaluation.images.importance import importance_agreement
+from mvqlab.evaluation.network_cache import NetworkCacheWarning, Trained, trained_once
+from mvqlab.evaluation.samples.density_coverage import density_coverage
+from mvqlab.evaluation.samples.distances import (
     features_of,
     frechet_distance,
     frechet_distance_of_few,
     generation_metrics,
     kernel_distance,
-    to_uint8,
     unbiased_kernel_distance,
 )
-from mvqlab.evaluation.importance import importance_agreement
-from mvqlab.evaluation.inception_score import inception_score
-from mvqlab.evaluation.judge import judge
-from mvqlab.evaluation.memorisation import memorisation, nearest_rows
-from mvqlab.evaluation.network_cache import NetworkCacheWarning, Trained, trained_once
-from mvqlab.evaluation.precision_recall import precision_recall
-from mvqlab.evaluation.reference import _read
-from mvqlab.finite import NonFiniteError, check_finite
-from mvqlab.pictures import Pictures, load_pictures, to_display
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.inception_score import inception_score
+from mvqlab.evaluation.samples.judge import judge
+from mvqlab.evaluation.samples.memorisation import memorisation, nearest_rows
+from mvqlab.evaluation.samples.precision_recall import precision_recall
+from mvqlab.evaluation.samples.reference_features import _read
 from mvqlab.plots.images import masks
+from mvqlab.results.pictures import Pictures, load_pictures
+from mvqlab.support.finite import NonFiniteError, check_finite
 
 PLAIN = FeatureExtractor("plain", "plain", 3)
 TWO_SETS: dict[str, Callable[[Tensor, Tensor], object]] = {
@@ -139,7 +139,7 @@ def test_whole_numbers_and_truths_are_finite() -> None:
 
 
 def test_a_model_that_decodes_nan_gets_no_psnr() -> None:
-    from mvqlab.evaluation.reconstruction import _reconstruct
+    from mvqlab.evaluation.images.reconstruction import _reconstruct
 
     def broken(images: Tensor, *_: object) -> SimpleNamespace:
         return SimpleNamespace(images=images * torch.nan, scores=torch.zeros(2, 4))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab import pretrained
 from mvqlab.config import config_from_dict
-from mvqlab.pretrained import MissingWeightsError
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.support import pretrained
+from mvqlab.support.pretrained import MissingWeightsError
+from mvqlab.support.torchvision_guard import import_torchvision
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from mvqlab import cli, progress
-from mvqlab.faults import explained, is_out_of_memory
-from mvqlab.files import CacheError, writable_folder
-from mvqlab.locks import HeldError, held, is_held
+from mvqlab.cli import main as cli
+from mvqlab.support import progress
+from mvqlab.support.faults import explained, is_out_of_memory
+from mvqlab.support.files import CacheError, writable_folder
+from mvqlab.support.locks import HeldError, held, is_held
 
 
 def out_of_memory_of_torch() -> Exception:
@@ -120,7 +121,7 @@ def test_a_cache_that_cannot_be_written_is_told_in_one_line() -> None:
 
 LIMITED = """
 import resource, sys
-from mvqlab.cli import main
+from mvqlab.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 sys.exit(main(sys.argv[1:]))
 """
@@ -137,7 +138,7 @@ def test_a_training_that_may_not_write_its_weights_ends_in_one_line_and_goes_on_
     assert "--resume" not in ended.stderr, "there is nothing yet to go on with"
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".mvqlab-")]
     assert not list(tmp_path.glob("weights*")), "nothing is half-written"
-    again = subprocess.run([sys.executable, "-W", "ignore", "-m", "mvqlab.cli", *run, "--fresh"])
+    again = subprocess.run([sys.executable, "-W", "ignore", "-m", "mvqlab", *run, "--fresh"])
     assert again.returncode == 0
 
 
@@ -156,8 +157,8 @@ def test_progress_that_cannot_be_written_stops_nothing(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mvqlab.files import CacheError, writable_folder
-from mvqlab.locks import held
+from mvqlab.support.files import CacheError, writable_folder
+from mvqlab.support.locks import held
 with held(Path(sys.argv[1]), "busy"):
     print("held", flush=True)
     time.sleep(600)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mvqlab import files
-from mvqlab.files import (
+from mvqlab.support import files
+from mvqlab.support.files import (
     InTheWayError,
     check_nothing_in_the_way,
     free_name,
@@ -75,7 +75,7 @@ def test_a_killed_process_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "status.json"
     path.write_text("old")
     code = (
-        "import os, sys; from mvqlab.files import whole_file\n"
+        "import os, sys; from mvqlab.support.files import whole_file\n"
         "with whole_file(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half'); os._exit(9)"
     )
@@ -136,7 +136,7 @@ def test_an_empty_folder_is_in_nobody_s_way(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mvqlab.files import temporary_folder, whole_file
+from mvqlab.support.files import temporary_folder, whole_file
 folder = Path(sys.argv[1])
 with whole_file(folder / "weights.bin") as file, temporary_folder(folder) as others:
     file.write_bytes(b"half")

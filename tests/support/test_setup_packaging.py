@@ -19,9 +19,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import mvqlab
-from mvqlab import doctor
+from mvqlab.cli import doctor
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -155,8 +155,8 @@ def test_what_only_some_builds_of_torch_bring_is_asked_for_in_one_place() -> Non
     assert importing == {"fused_kernels.py"}
     code = (
         "import sys; sys.modules['triton'] = None\n"
-        "from mvqlab.quick_steps import quick_choice\n"
-        "from mvqlab.filters import choose\n"
+        "from mvqlab.sampling.quick_steps import quick_choice\n"
+        "from mvqlab.sampling.filters import choose\n"
         "assert quick_choice('fused') is choose\n"
         "import mvqlab.gpu.bench, mvqlab.gpu.check, mvqlab.gpu.train"
     )
@@ -190,7 +190,8 @@ def test_every_folder_of_code_is_a_package() -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
-        "import sys, mvqlab, mvqlab.doctor, mvqlab.files, mvqlab.pretrained, mvqlab.torchvision_guard\n"
+        "import sys, mvqlab, mvqlab.cli.main, mvqlab.cli.doctor, mvqlab.support.files\n"
+        "import mvqlab.support.pretrained, mvqlab.support.torchvision_guard\n"
         "print(*{'torch', 'torchvision', 'pandas', 'matplotlib', 'lpips'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab.torchvision_guard import (
+from mvqlab.support.torchvision_guard import (
     TorchvisionMismatchWarning,
     guard_torchvision,
     has_compiled_operators,
@@ -148,7 +148,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import mvqlab
     import lpips, torch, torchmetrics, torchvision
-    from mvqlab.torchvision_guard import has_compiled_operators
+    from mvqlab.support.torchvision_guard import has_compiled_operators
     n_warnings = sum(w.category.__name__ == "TorchvisionMismatchWarning" for w in caught)
     from torchmetrics.image.fid import FrechetInceptionDistance
     distance = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)(*torch.rand(2, 1, 3, 64, 64))

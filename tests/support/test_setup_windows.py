@@ -31,7 +31,7 @@ for name in ("SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGHUP", "setitimer", 
 
 for name in names():
     importlib.import_module(name)
-from mvqlab.cli import main
+from mvqlab.cli.main import main
 for words in ARGUMENTS:
     try:
         code = main(words)
@@ -60,7 +60,8 @@ def test_every_module_and_command_does_without_what_only_posix_has(tmp_path: Pat
     arguments = [[name, "--help"] for name in COMMANDS] + [["presets"], ["grid", "columns"]]
     arguments += [["grid", "plan", grid], ["grid", "status", grid], ["grid", "run-one", grid, "--index", "0"]]
     arguments += [["grid", "status", grid], ["grid", "table", grid]]
-    code = WITHOUT.replace("{needs_triton}", "{'mvqlab.fused_kernels'}").replace("ARGUMENTS", repr(arguments))
+    code = WITHOUT.replace("{needs_triton}", "{'mvqlab.sampling.fused_kernels'}")
+    code = code.replace("ARGUMENTS", repr(arguments))
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.endswith("as on Windows\n")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mvqlab import shipped
 from mvqlab.config import ConfigError, load_config
+from mvqlab.config.yaml_files import YamlFileError, parse_yaml, read_yaml
 from mvqlab.grid.spec import GridError, read_grid
-from mvqlab.yaml_files import YamlFileError, parse_yaml, read_yaml
+from mvqlab.zoo import shipped
 
 NEXT = list(zip("abcdefgh", "bcdefghi", strict=True))  # each name with the one before it
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"

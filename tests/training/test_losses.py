@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mvqlab import pretrained
 from mvqlab.config import LossConfig, load_config
-from mvqlab.losses import (
+from mvqlab.models.mqvae import Reconstruction
+from mvqlab.support import pretrained
+from mvqlab.support.pretrained import MissingWeightsError
+from mvqlab.training.losses import (
     Judges,
     PerceptualLoss,
     adaptive_weight,
@@ -23,8 +25,6 @@ from mvqlab.losses import (
     hinge_discriminator_loss,
     hinge_generator_loss,
 )
-from mvqlab.models.mqvae import Reconstruction
-from mvqlab.pretrained import MissingWeightsError
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_perceptual_loss_says_that_an_untrained_net_is_untrained(perceptual: Per
 def test_untrained_net_is_the_same_in_every_process(perceptual: PerceptualLoss) -> None:
     """Two points of a grid must be measured by one network, whatever was drawn before."""
     code = (
-        "import torch; torch.manual_seed(5); from mvqlab.losses import PerceptualLoss as P;"
+        "import torch; torch.manual_seed(5); from mvqlab.training.losses import PerceptualLoss as P;"
         "i = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32); print(P('random')(i, -i).item())"
     )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

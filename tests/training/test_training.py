@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, ConfigError, load_config, merged
 from mvqlab.data import Splits, build_splits
-from mvqlab.files import CACHE_VARIABLE
-from mvqlab.losses import Judges, generator_loss
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.quantizer import Codebook
 from mvqlab.sampling import sample_images
+from mvqlab.support.files import CACHE_VARIABLE
 from mvqlab.training import (
     CheckpointError,
     build_transformer,
@@ -36,6 +35,7 @@ from mvqlab.training import (
 )
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import DamagedStateWarning
+from mvqlab.training.losses import Judges, generator_loss
 from mvqlab.training.stage1 import CodebookWarning
 from mvqlab.training.tokens import cached_tokens
 
@@ -374,7 +374,7 @@ def run_train(
 ) -> subprocess.Popen[str]:
     """``mvqlab train`` as a process of its own, or as several started by torchrun."""
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(several if processes > 1 else []), "-m", "mvqlab.cli", "train"]
+    command = [sys.executable, *(several if processes > 1 else []), "-m", "mvqlab", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MVQLAB_QUIET": "1", **(environment or {})}
     return subprocess.Popen(
         [*command, "--preset", "shapes32", *arguments],

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mvqlab.config import Config, ConfigError, load_config, merged
 from mvqlab.models.mqvae import MQVAE, build_stage1
-from mvqlab.one_thread import one_thread
+from mvqlab.support.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.device_data import (

@@ -17,12 +17,11 @@ from test_training import assert_same, tiny
 from tiny_runs import N_CLASSES, write_run
 
 import mvqlab
-from mvqlab import cli
-from mvqlab.captions import CaptionTokenizer, train_caption_tokenizer
+from mvqlab.cli import main as cli
 from mvqlab.data import Splits, build_splits
-from mvqlab.drawn import SampleError
-from mvqlab.locks import LOCK
+from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.models.mqvae import build_stage1
+from mvqlab.support.locks import LOCK
 from mvqlab.training import CheckpointError, load_stage1, tokenise, train_stage1, train_stage2
 from mvqlab.training.checkpoint import save_state, save_weights
 from mvqlab.training.origin import (
@@ -34,6 +33,7 @@ from mvqlab.training.origin import (
     save_origin,
 )
 from mvqlab.training.tokens import cached_tokens, weights_hash
+from mvqlab.zoo.drawn import SampleError
 
 SHORT = ("stage1.steps=2", "stage2.steps=2", "stage1.checkpoint_every=1", "quantizer.start_step=1")
 WEIGHTS = "weights.safetensors"

@@ -14,8 +14,7 @@ from mvqlab.config import load_config, merged
 from mvqlab.data import DataError, emoji
 from mvqlab.data.catalogue import missing
 from mvqlab.models.mqvae import MQVAE, build_stage1
-from mvqlab.models.stage2 import build_stage2
-from mvqlab.shipped import shipped_config
+from mvqlab.models.transformers import build_stage2
 from mvqlab.widgets import mask_explorer
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.codebook_atlas import CodebookAtlas
@@ -26,6 +25,7 @@ from mvqlab.widgets.kept_regions import KeptRegions
 from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, PAINTED, MaskExplorer
 from mvqlab.widgets.picture_bytes import error_map, heat_map
 from mvqlab.widgets.recording import record
+from mvqlab.zoo.shipped import shipped_config
 
 CHOSEN = {"name": "holiday.jpg", "size": 10, "number": 1}
 SETTINGS = ["data.resolution=16", "data.validation_size=8", "transformer.width=16"]

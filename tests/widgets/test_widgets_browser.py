@@ -15,7 +15,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NUMBERS, CLOCK, RASTER_CLOCK = "#mvqlab-numbers-a", "#mvqlab-clock-stackformer", "#mvqlab-clock-raster"
 PICTURE = "img[alt^='reconstruction']"
 CLOCK_TIME = r" · \d+ ms"
@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def voila(browser: Any) -> Iterator[Any]:
     """The page that `mvqlab explore` serves, its mask explorer ready."""
-    with serve(["mvqlab.cli", "explore", "--no-browser", "--port", "18866"], ROOT) as address:
+    with serve(["mvqlab.cli.main", "explore", "--no-browser", "--port", "18866"], ROOT) as address:
         page = browser.new_page(viewport={"width": 1366, "height": 1000})
         page.set_default_timeout(PATIENCE)
         page.goto(address)

@@ -18,7 +18,7 @@ from browser import open_browser, serve
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from tornado.web import HTTPError
 
-from mvqlab.cli import build_parser
+from mvqlab.cli.main import build_parser
 from mvqlab.widgets import page_server
 from mvqlab.widgets.page_server import PageKernels, explore
 

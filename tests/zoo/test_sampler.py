@@ -18,17 +18,17 @@ from PIL import Image
 from tiny_runs import KINDS, N_CLASSES, N_PAIRS, SIDE, write_run
 
 import mvqlab
-from mvqlab.captions import CaptionWarning
-from mvqlab.cli import main
+from mvqlab.cli.main import main
 from mvqlab.config import ConfigError
 from mvqlab.data import fashion
 from mvqlab.data.samples import DataError
-from mvqlab.drawn import MOST_ON_SHEET, Drawn, SampleError
+from mvqlab.models.caption_tokenizer import CaptionWarning
 from mvqlab.models.pairs import Pairs
-from mvqlab.one_thread import one_thread
-from mvqlab.shipped import shipped_card, shipped_config, shipped_names
-from mvqlab.trained import load_trained
+from mvqlab.support.one_thread import one_thread
 from mvqlab.training.tokens import order_pairs
+from mvqlab.zoo.drawn import MOST_ON_SHEET, Drawn, SampleError
+from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
+from mvqlab.zoo.trained import load_trained
 
 IMAGE = (torch.arange(3 * 16 * 16).reshape(3, 16, 16) * 37 % 256).to(torch.uint8)
 LEFT_HALF = (0, 0, SIDE, SIDE // 2)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab.captions import load_caption_tokenizer
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, reconstruction_quality
-from mvqlab.models.stage2 import n_parameters
+from mvqlab.models.caption_tokenizer import load_caption_tokenizer
 from mvqlab.models.start import CaptionStart, ClassStart
+from mvqlab.models.transformers import n_parameters
 from mvqlab.sampling import sample_pairs
-from mvqlab.shipped import (
+from mvqlab.zoo.shipped import (
     FOLDER,
     ShippedError,
     load_shipped_stage1,

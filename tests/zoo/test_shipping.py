@@ -12,14 +12,21 @@ import yaml
 from safetensors.torch import load_file
 from tiny_runs import TINY, write_run
 
-from mvqlab import shipped, shipping
 from mvqlab.config import DataConfig, load_config
 from mvqlab.data import build_splits
 from mvqlab.gpu import train as gpu_train
 from mvqlab.models.mqvae import build_stage1
-from mvqlab.shipping import Facts, ShippingError, data_words, licence_of, planned_facts, psnr_over_ratios
-from mvqlab.trained import load_trained
 from mvqlab.training import load_stage1
+from mvqlab.zoo import shipped, shipping
+from mvqlab.zoo.shipping import (
+    Facts,
+    ShippingError,
+    data_words,
+    licence_of,
+    planned_facts,
+    psnr_over_ratios,
+)
+from mvqlab.zoo.trained import load_trained
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
 from mvqlab.models.masking import n_kept
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
 from mvqlab.models.quantizer import ReleasedRestart, nearest_codes
 
 

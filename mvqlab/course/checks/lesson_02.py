@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvqlab.evaluation.code_neighbours import nearest_others
-from mvqlab.evaluation.codebook import codebook_redundancy
-from mvqlab.evaluation.rate import code_bits, position_bits
-from mvqlab.evaluation.region_drop import rank_correlations
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
+from mvqlab.evaluation.codebook.neighbours import nearest_others
+from mvqlab.evaluation.codebook.usage import codebook_redundancy
+from mvqlab.evaluation.images.rate import code_bits, position_bits
+from mvqlab.evaluation.images.region_drop import rank_correlations
 from mvqlab.models.mqvae import TokenModel
 
 

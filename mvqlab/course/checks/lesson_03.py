@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvqlab.course.exercises import exercise
 from mvqlab.evaluation import importance_agreement
-from mvqlab.evaluation.importance import expected_random_iou
-from mvqlab.exercises import exercise
+from mvqlab.evaluation.images.importance import expected_random_iou
 from mvqlab.models.masking import MaskModule, keep_best, n_kept
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
 from mvqlab.models.demasking import initial_trust, update_trust
 
 

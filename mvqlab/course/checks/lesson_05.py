@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mvqlab.evaluation.rate import position_bits
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
+from mvqlab.evaluation.images.rate import position_bits
 from mvqlab.models.masking import n_kept
 from mvqlab.results import compare
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config
+from mvqlab.course.exercises import exercise
 from mvqlab.data.samples import Splits
-from mvqlab.evaluation.chance import sequence_chance
-from mvqlab.exercises import exercise
-from mvqlab.filters import allowed_positions, top_k, top_p
+from mvqlab.evaluation.likelihood.chance import sequence_chance
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.stage2 import build_stage2
-from mvqlab.sampling_trace import SamplingTrace, drawing_law
+from mvqlab.models.transformers import build_stage2
+from mvqlab.sampling.filters import allowed_positions, top_k, top_p
+from mvqlab.sampling.trace import SamplingTrace, drawing_law
 
 
 def exercise_1(check: exercise, read_sequence: Any, pairs: Pairs, K: int, L: int) -> None:

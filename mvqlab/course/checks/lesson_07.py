@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mvqlab.evaluation.front import on_front
-from mvqlab.evaluation.generation import features_of
-from mvqlab.evaluation.precision_recall import lies_within
-from mvqlab.exercises import exercise
-from mvqlab.models.stage2 import n_parameters
+from mvqlab.course.exercises import exercise
+from mvqlab.evaluation.samples.distances import features_of
+from mvqlab.evaluation.samples.front import on_front
+from mvqlab.evaluation.samples.precision_recall import lies_within
 from mvqlab.models.transformer import Block
+from mvqlab.models.transformers import n_parameters
 
 
 def exercise_1(check: exercise, block_parameters: Any) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mvqlab.exercises import exercise
-from mvqlab.filters import guided
+from mvqlab.course.exercises import exercise
+from mvqlab.sampling.filters import guided
 
 
 def exercise_1(check: exercise, guide: Any) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvqlab.course.exercises import exercise
 from mvqlab.evaluation import codebook_usage
-from mvqlab.exercises import exercise
 from mvqlab.models.quantizer import Codebook, NoRestart
 from mvqlab.models.stackformer import Stackformer
 from mvqlab.sampling import sample_pairs, sample_pairs_uncached

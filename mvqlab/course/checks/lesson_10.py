@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mvqlab.config import load_config
-from mvqlab.exercises import exercise
+from mvqlab.course.exercises import exercise
 from mvqlab.grid.points import Point
 
 

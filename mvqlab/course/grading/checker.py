@@ -13,10 +13,10 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from mvqlab import exercises
-from mvqlab.grading.remote import Student, StudentGone
-from mvqlab.grading.shell import new_shell, run_cell, take_pipes
-from mvqlab.grading.wire import receive, send
+from mvqlab.course import exercises
+from mvqlab.course.grading.remote import Student, StudentGone
+from mvqlab.course.grading.shell import new_shell, run_cell, take_pipes
+from mvqlab.course.grading.wire import receive, send
 
 SET_DUMPABLE, SET_CHILD_SUBREAPER = 4, 36  # of Linux's prctl
 

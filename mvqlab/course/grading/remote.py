@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from mvqlab.grading.wire import WireError, from_plain, receive, send, to_plain
-from mvqlab.process_groups import descendants, kill_all, own_group
+from mvqlab.course.grading.wire import WireError, from_plain, receive, send, to_plain
+from mvqlab.support.process_groups import descendants, kill_all, own_group
 
 TO_START = 120.0  # seconds in which a process may import what it needs, on a busy machine
 ENDED = "its process ended by itself"
@@ -29,7 +29,7 @@ class RaisedThere(Exception):  # noqa: N818 (not an error of the checker's)
 
 
 class Student:
-    """A process of `mvqlab.grading.student`, given `seconds` for each thing that it is asked."""
+    """A process of `mvqlab.course.grading.student`, given `seconds` for each thing that it is asked."""
 
     def __init__(self, seconds: float, memory: int) -> None:
         self.seconds = seconds
@@ -37,7 +37,7 @@ class Student:
         self._start = TO_START  # seconds more for the first answer
         self._is_asked = False  # whether an answer is still to come
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mvqlab.grading.student"],
+            [sys.executable, "-m", "mvqlab.course.grading.student"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """The process in which a student's code runs: it runs cells, and sends what names stand for as plain data.
 
-It is asked by `mvqlab.grading.checker` and is not believed: whatever it sends is an answer to judge.
+It is asked by `mvqlab.course.grading.checker` and is not believed: whatever it sends is an answer to judge.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from torch import Tensor
 
-from mvqlab.grading.shell import new_shell, run_cell, take_pipes
-from mvqlab.grading.wire import WireError, from_plain, receive, send, to_plain
+from mvqlab.course.grading.shell import new_shell, run_cell, take_pipes
+from mvqlab.course.grading.wire import WireError, from_plain, receive, send, to_plain
 
 try:
     import resource

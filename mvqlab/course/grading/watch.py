@@ -18,9 +18,9 @@ from typing import Any
 
 import psutil
 
-from mvqlab.grading.remote import TO_START
-from mvqlab.grading.wire import WireError, receive, send
-from mvqlab.process_groups import descendants, kill_all, own_group
+from mvqlab.course.grading.remote import TO_START
+from mvqlab.course.grading.wire import WireError, receive, send
+from mvqlab.support.process_groups import descendants, kill_all, own_group
 
 BETWEEN_LOOKS = 0.2  # seconds
 NOT_HANDED_OUT = ("solutions", "book", ".ipynb_checkpoints", "LECTURER.md")
@@ -48,7 +48,7 @@ def run_checks(
         place = Path(temporary) / "notebooks"
         shutil.copytree(folder, place, ignore=partial(_left_out, handed_in.resolve()))
         checker = subprocess.Popen(
-            [sys.executable, "-m", "mvqlab.grading.checker"],
+            [sys.executable, "-m", "mvqlab.course.grading.checker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, SHAPE_NAMES, Scene
-from mvqlab.evaluation.attribute_network import Cells
+from mvqlab.evaluation.attributes.network import Cells
 from mvqlab.evaluation.intervals import exact_share
 
 CLASS, COUNT, BOUND = "class", "count", "colour and shape"

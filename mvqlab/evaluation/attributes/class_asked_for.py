@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mvqlab.captions import CaptionTokenizer
 from mvqlab.config import Config, SamplingConfig
 from mvqlab.data import batches_in_order, build_splits
-from mvqlab.evaluation.attribute_detector import AttributeDetector
-from mvqlab.evaluation.attribute_guidance import accuracy_over_guidance
-from mvqlab.evaluation.attributes import BOUND
-from mvqlab.evaluation.class_judge import ClassJudge, Share, data_name, share_of, whole_splits
+from mvqlab.evaluation.attributes.agreement import BOUND
+from mvqlab.evaluation.attributes.detector import AttributeDetector
+from mvqlab.evaluation.attributes.guidance import accuracy_over_guidance
+from mvqlab.evaluation.samples.class_judge import ClassJudge, Share, data_name, share_of, whole_splits
+from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import ClassStart

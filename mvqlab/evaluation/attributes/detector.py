@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mvqlab.config import SceneKind
+from mvqlab.data.pixels import to_uint8
 from mvqlab.data.shapes import DRAWING_VERSION, SIMPLE_VERSION, ShapesDataset
-from mvqlab.evaluation.attribute_network import (
+from mvqlab.evaluation.attributes.agreement import JUDGED, Values, agreement, asked_of, found_in
+from mvqlab.evaluation.attributes.network import (
     RECIPE_VERSION,
     RESOLUTION,
     AttributeNetwork,
     drawn,
     train_attribute_network,
 )
-from mvqlab.evaluation.attributes import JUDGED, Values, agreement, asked_of, found_in
-from mvqlab.evaluation.generation import to_uint8
 from mvqlab.evaluation.network_cache import Trained, trained_once
 
 STEPS = 2400  # some 80 seconds of one core

@@ -11,9 +11,9 @@ from torch import Tensor
 from mvqlab.config import Config, SamplingConfig
 from mvqlab.data import DataError, Splits, batches_in_order
 from mvqlab.data.shapes import ShapesDataset
-from mvqlab.evaluation.attribute_detector import AttributeDetector
-from mvqlab.evaluation.attributes import CLASS, NAMED, agreement, asked_of
-from mvqlab.evaluation.reconstruction import collect
+from mvqlab.evaluation.attributes.agreement import CLASS, NAMED, agreement, asked_of
+from mvqlab.evaluation.attributes.detector import AttributeDetector
+from mvqlab.evaluation.images.reconstruction import collect
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import CaptionStart, ClassStart
@@ -22,7 +22,7 @@ from mvqlab.sampling import sample_images
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mvqlab.captions import CaptionTokenizer
+    from mvqlab.models.caption_tokenizer import CaptionTokenizer
 
 Guided = Literal["codes and positions", "codes", "positions"]
 

@@ -23,7 +23,7 @@ from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
 from mvqlab.evaluation.one_cycle import train_one_cycle
-from mvqlab.one_thread import one_thread
+from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
 RESOLUTION = 32  # pixels: what it sees of any image

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.reconstruction import HeldOut
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.images.reconstruction import HeldOut
 from mvqlab.models.mqvae import TokenModel
 
 

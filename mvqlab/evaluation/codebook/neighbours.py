@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mvqlab.finite import check_finite
+from mvqlab.support.finite import check_finite
 
 
 class Neighbours(NamedTuple):

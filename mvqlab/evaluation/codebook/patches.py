@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mvqlab.evaluation.generation import to_uint8
+from mvqlab.data.pixels import to_uint8
 from mvqlab.models.masking import region_coverage
 from mvqlab.models.pairs import Pairs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mvqlab.evaluation.reconstruction import HeldOut
-from mvqlab.evaluation.report import codebook_columns
+from mvqlab.evaluation.images.reconstruction import HeldOut
+from mvqlab.evaluation.run_report import codebook_columns
 from mvqlab.models.mqvae import TokenModel
 
 if TYPE_CHECKING:

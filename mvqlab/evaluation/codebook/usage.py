@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvqlab.finite import check_finite
+from mvqlab.support.finite import check_finite
 
 NEAR_SHARE = 0.1  # of the mean distance between codes; a code nearer than that to another is a near-duplicate
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mvqlab.evaluation.masked_image import EncodedImage, MaskedImage
-from mvqlab.evaluation.reconstruction import pooled_psnr
+from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
+from mvqlab.evaluation.images.reconstruction import pooled_psnr
 from mvqlab.models.masking import positions_above
 from mvqlab.models.mqvae import TokenModel
 

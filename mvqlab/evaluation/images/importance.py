@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.finite import check_finite
 from mvqlab.models.masking import region_coverage
+from mvqlab.support.finite import check_finite
 
 OBJECT_SHARE = 0.5  # share of a region's pixels on an object from which it is important
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mvqlab.evaluation.choice import Rank, by_score
-from mvqlab.evaluation.generation import to_uint8
-from mvqlab.evaluation.rate import code_bits, position_bits
-from mvqlab.evaluation.reconstruction import image_scores
-from mvqlab.losses import PerceptualLoss
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.images.choice import Rank, by_score
+from mvqlab.evaluation.images.rate import code_bits, position_bits
+from mvqlab.evaluation.images.reconstruction import image_scores
 from mvqlab.models.masking import AdaptiveMask, keep_best, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
-from mvqlab.one_thread import one_thread
+from mvqlab.support.one_thread import one_thread
+from mvqlab.training.losses import PerceptualLoss
 
 
 @dataclass(frozen=True)

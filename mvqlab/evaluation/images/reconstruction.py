@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from mvqlab.data import Batch
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import features_of, frechet_distance, to_uint8
-from mvqlab.finite import check_finite
-from mvqlab.losses import PerceptualLoss
+from mvqlab.data.pixels import to_display, to_uint8
+from mvqlab.evaluation.samples.distances import features_of, frechet_distance
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.results.pictures import Pictures
+from mvqlab.support.finite import check_finite
+from mvqlab.support.torchvision_guard import import_torchvision
+from mvqlab.training.losses import PerceptualLoss
 
 BEST_PSNR = 100.0  # dB of an image that is restored exactly, or it would make the mean infinite
 SSIM_WINDOW = 11  # pixels, side of torchmetrics' Gaussian window
@@ -185,3 +187,19 @@ def _ssim(restored: Tensor, truth: Tensor) -> Tensor:
     if min(truth.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(truth),), torch.nan)
     return structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none").reshape(-1)
+
+
+def pictures_of(
+    held_out: HeldOut, samples: Tensor | None = None, n: int = 16, n_samples: int = 30
+) -> Pictures:
+    """The first `n` held-out images as a model saw them, the first `n_samples` of `samples` (M, 3, H, W)."""
+    side = held_out.pairs.side
+    check_finite("scores of held-out images", held_out.scores[:n])
+    originals = to_display(held_out.images[:n])
+    return Pictures(
+        originals=originals,
+        reconstructions=to_display(held_out.reconstructions[:n]),
+        scores=held_out.scores[:n].unflatten(1, (side, side)).numpy(),
+        is_kept=held_out.is_kept[:n].unflatten(1, (side, side)).numpy(),
+        samples=originals[:0] if samples is None else to_display(samples[:n_samples], "samples"),
+    )

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvqlab.finite import check_finite
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.support.finite import check_finite
 
 Guess = Callable[[Tensor], Tensor]  # quantised regions (B, L, n_z) to a stand-in for each of them (B, L, n_z)
 

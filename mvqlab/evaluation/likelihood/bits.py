@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvqlab.finite import check_finite
 from mvqlab.models.pair_model import IGNORED, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
-from mvqlab.summary import CONFIDENCE
+from mvqlab.results.summary import CONFIDENCE
+from mvqlab.support.finite import check_finite
 
 if TYPE_CHECKING:
     from mvqlab.training import TokenSet

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from mvqlab.config import DataConfig
 from mvqlab.data import Splits, batches, batches_in_order, build_splits
+from mvqlab.data.pixels import to_uint8
 from mvqlab.data.samples import DataError
-from mvqlab.evaluation.generation import to_uint8
 from mvqlab.evaluation.intervals import exact_share
 from mvqlab.evaluation.network_cache import Trained, trained_once
 from mvqlab.evaluation.one_cycle import train_one_cycle
-from mvqlab.one_thread import one_thread
+from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
 STEPS = 1400  # three times the 60,000 garments: some three minutes of one thread

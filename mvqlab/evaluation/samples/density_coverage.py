@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mvqlab.evaluation.precision_recall import distances, in_balls
-from mvqlab.finite import check_finite
+from mvqlab.evaluation.samples.precision_recall import distances, in_balls
+from mvqlab.support.finite import check_finite
 
 
 class InBalls(NamedTuple):

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.finite import check_finite
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.support.finite import check_finite
+from mvqlab.support.torchvision_guard import import_torchvision
 
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 1000  # images, or half of the smaller set
@@ -158,17 +159,6 @@ def unbiased_kernel_distance(real: Tensor, generated: Tensor) -> float:
     within = [_mean_of_others(rows) for rows in (real, generated)]
     across = _kernel_sum(real, generated) / (len(real) * len(generated))
     return float(sum(within) - 2.0 * across)
-
-
-def to_uint8(images: Tensor, what: str = "images") -> Tensor:
-    """Images in [-1, 1] as 8 bits a channel, rounded; uint8 images as they are.
-
-    Raises NonFiniteError, which calls them `what`: a byte cannot say that there was none.
-    """
-    if images.dtype == torch.uint8:
-        return images
-    check_finite(what, images)
-    return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
 def _mean_of_others(rows: Tensor) -> Tensor:

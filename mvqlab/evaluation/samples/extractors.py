@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mvqlab import pretrained
 from mvqlab.config import Config
 from mvqlab.data import Splits
-from mvqlab.evaluation.lab_network import (
+from mvqlab.evaluation.network_cache import Trained, trained_once
+from mvqlab.evaluation.samples.lab_network import (
     RECIPE_VERSION,
     LabAccuracy,
     LabNetwork,
@@ -26,8 +26,8 @@ from mvqlab.evaluation.lab_network import (
     measure_accuracy,
     train_lab_network,
 )
-from mvqlab.evaluation.network_cache import Trained, trained_once
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.support import pretrained
+from mvqlab.support.torchvision_guard import import_torchvision
 
 LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
 

@@ -7,8 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from mvqlab.finite import check_finite
-from mvqlab.torchvision_guard import import_torchvision
+from mvqlab.support.finite import check_finite
+from mvqlab.support.torchvision_guard import import_torchvision
 
 
 def inception_score(logits: Tensor) -> float:

@@ -7,12 +7,16 @@ from math import inf
 import pandas as pd
 from torch import Tensor
 
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import frechet_distance, frechet_distance_of_few, unbiased_kernel_distance
-from mvqlab.evaluation.inception_score import inception_score
 from mvqlab.evaluation.intervals import Interval, subset_intervals
-from mvqlab.evaluation.memorisation import memorisation, suspected_interval
-from mvqlab.evaluation.set_distances import set_distances, shares
+from mvqlab.evaluation.samples.distances import (
+    frechet_distance,
+    frechet_distance_of_few,
+    unbiased_kernel_distance,
+)
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.inception_score import inception_score
+from mvqlab.evaluation.samples.memorisation import memorisation, suspected_interval
+from mvqlab.evaluation.samples.sets import set_distances, shares
 
 RESAMPLES = 200
 BALL_NEIGHBOURS = 5  # of density and coverage

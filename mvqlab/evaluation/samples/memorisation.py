@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from mvqlab.evaluation.intervals import Interval, bootstrap_interval
-from mvqlab.evaluation.precision_recall import distances
-from mvqlab.finite import check_finite
+from mvqlab.evaluation.samples.precision_recall import distances
+from mvqlab.support.finite import check_finite
 
 USUAL = 0.01  # share of held-out images that lie nearer to a training image than what is suspected
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from mvqlab.data import Splits
 from mvqlab.data.samples import PictureDataset
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import features_of
-from mvqlab.evaluation.memorisation import memorisation, suspected_interval
+from mvqlab.evaluation.samples.distances import features_of
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.memorisation import memorisation, suspected_interval
 
 N_SAMPLES = 500
 RESAMPLES = 200

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.finite import check_finite
+from mvqlab.support.finite import check_finite
 
 
 class PrecisionRecall(NamedTuple):

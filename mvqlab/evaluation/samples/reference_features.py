@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from mvqlab.data import batches_in_order
 from mvqlab.data.seeds import short_hash
-from mvqlab.evaluation.extractors import FeatureExtractor
-from mvqlab.evaluation.generation import features_of
-from mvqlab.files import cache_folder, whole_file, writable_folder
-from mvqlab.progress import Progress
+from mvqlab.evaluation.samples.distances import features_of
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.support.files import cache_folder, whole_file, writable_folder
+from mvqlab.support.progress import Progress
 from mvqlab.training.tokens import weights_hash
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mvqlab.evaluation.density_coverage import share_of_balls
-from mvqlab.evaluation.precision_recall import distances, in_balls
-from mvqlab.finite import check_finite
+from mvqlab.evaluation.samples.density_coverage import share_of_balls
+from mvqlab.evaluation.samples.precision_recall import distances, in_balls
+from mvqlab.support.finite import check_finite
 
 
 class SetDistances(NamedTuple):

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from mvqlab.finite import check_finite
 from mvqlab.plots.images import hide_dropped, name_row, picture_grid
+from mvqlab.support.finite import check_finite
 
 MAP_COLOURS = "cividis"
 HALO = [effects.withStroke(linewidth=3.0, foreground="black")]

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from mvqlab.plots.images import hide_dropped
-from mvqlab.plots.maps import MAP_COLOURS, fence
+from mvqlab.plots.method.maps import MAP_COLOURS, fence
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""Whether what was asked for was drawn."""

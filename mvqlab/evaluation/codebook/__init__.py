@@ -1,0 +1,1 @@
+"""What is measured of codebooks: use, redundancy, neighbours."""

@@ -1,0 +1,1 @@
+"""What transformers know: bits, causality, chance."""

@@ -1,0 +1,1 @@
+"""What is measured of samples: distances between sets, memorisation, and who judges."""

@@ -1,0 +1,1 @@
+"""The method's own drawings: the street, the walk, masks, attention, sequences."""

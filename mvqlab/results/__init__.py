@@ -1,0 +1,43 @@
+"""Results: a point's folder, tables of many points, the paper's numbers, reference tables."""
+
+from mvqlab.results.points import (
+    POINT_FILE,
+    RESULT_FILE,
+    STATUS_FILE,
+    TOLD,
+    ResultError,
+    as_cell,
+    as_paper,
+    compare,
+    environment,
+    load,
+    parameter_names,
+    published,
+    read_json,
+    save,
+    summarise,
+    to_markdown,
+    write_progress,
+    write_result,
+)
+
+__all__ = [
+    "POINT_FILE",
+    "RESULT_FILE",
+    "STATUS_FILE",
+    "TOLD",
+    "ResultError",
+    "as_cell",
+    "as_paper",
+    "compare",
+    "environment",
+    "load",
+    "parameter_names",
+    "published",
+    "read_json",
+    "save",
+    "summarise",
+    "to_markdown",
+    "write_progress",
+    "write_result",
+]
