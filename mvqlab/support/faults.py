@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 
-DISK_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
 # The system's reasons, and what a person can do about each.
 ADVICE = {
     errno.ENOSPC: "free some space there, or write elsewhere",

@@ -206,7 +206,7 @@ class _Run:
             tell_of_other_schedule(before.stage1, self.config.stage1, self.step)
         self.curves = Curves(self.folder, self.step, self.config.stage1.tensorboard)
         if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
-            self._save_weights()  # lost, damaged, or of a run that was killed before its state
+            self._save_weights()  # lost, damaged, or the run was killed before it wrote them
 
     def save(self, step: int) -> None:
         """Write curves, state and, last, weights after `step` steps: a run goes on from what a kill left.

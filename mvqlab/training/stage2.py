@@ -293,7 +293,7 @@ class _Run:
         if self.tokenizer is not None and self.fabric.is_global_zero:
             self.tokenizer.save(self.folder)  # as it is in the state, whatever lies there
         if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
-            self._save_weights()  # lost, damaged, or of a run that was killed before its state
+            self._save_weights()  # lost, damaged, or the run was killed before it wrote them
 
     def save(self, step: int) -> None:
         """Write curves, state and, last, weights after `step` steps: a run goes on from what a kill left.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -206,3 +207,10 @@ def test_the_commit_is_mvqlabs_own_and_not_that_of_a_project_around_it(tmp_path,
         subprocess.run(["git", "-C", str(tmp_path), *author, *command], check=True)
     monkeypatch.setattr(results, "__file__", str(tmp_path / "results.py"))
     assert results.environment()["git_commit"] is None
+
+
+def test_the_package_shows_what_its_points_offer():
+    """`mvqlab.results.load` and the rest are imported from the package, whichever file they lie in."""
+    package = importlib.import_module("mvqlab.results")
+    assert set(results.__all__) <= set(package.__all__)
+    assert all(getattr(package, name) is getattr(results, name) for name in results.__all__)
