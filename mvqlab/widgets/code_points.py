@@ -7,7 +7,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from mvqlab.widgets.kept_regions import STATIC
+from mvqlab.widgets.mask_canvas import STATIC
 
 
 class CodePoints(anywidget.AnyWidget):

@@ -25,7 +25,7 @@ STYLE = """<style>
 .mvqlab-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 .mvqlab-codes { display: flex; gap: 10px; flex-wrap: wrap }
 .mvqlab-codes .mvqlab-figure { min-width: 64px }
-.mvqlab-kept-regions canvas { display: block }
+.mvqlab-mask-canvas canvas { display: block }
 .mvqlab-bar { height: 6px; background: #0173b2 }
 </style>"""
 

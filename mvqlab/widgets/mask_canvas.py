@@ -12,14 +12,14 @@ from torch import Tensor
 STATIC = Path(__file__).parent / "static"
 
 
-class KeptRegions(anywidget.AnyWidget):
+class MaskCanvas(anywidget.AnyWidget):
     """Dropped regions lie under a veil; with `can_paint` a click, a drag or the space bar changes them.
 
     picture: a PNG file. side: regions along an edge. is_kept: a "1" or "0" a region, row by row. size:
     pixels of an edge on the screen. label: what a screen reader calls it.
     """
 
-    _esm = STATIC / "kept_regions.js"
+    _esm = STATIC / "mask_canvas.js"
     picture = traitlets.Bytes(b"").tag(sync=True)
     side = traitlets.Int(1).tag(sync=True)
     is_kept = traitlets.Unicode("").tag(sync=True)

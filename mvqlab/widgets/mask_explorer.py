@@ -17,7 +17,7 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.pretrained import MissingWeightsError
 from mvqlab.training.losses import PerceptualLoss
 from mvqlab.widgets.elements import Message, column, figure, note, reading, row, style
-from mvqlab.widgets.kept_regions import KeptRegions
+from mvqlab.widgets.mask_canvas import MaskCanvas
 from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
 from mvqlab.widgets.picture_file import PictureFile
 from mvqlab.zoo.shipped import load_shipped_stage1, those_shipped
@@ -77,7 +77,7 @@ class MaskSetting(widgets.VBox):
             style={"description_width": "76px"},
         )
         self.again = widgets.Button(description="draw again", layout=widgets.Layout(width="100px"))
-        self.kept = KeptRegions(size=SIZE, label=f"setting {name}")
+        self.kept = MaskCanvas(size=SIZE, label=f"setting {name}")
         self.pictures = widgets.HTML()
         self.numbers = widgets.HTML(reading("", f"mvqlab-numbers-{name}"))
         self.hint = widgets.HTML()

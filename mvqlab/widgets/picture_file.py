@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mvqlab.data.images import square_of
 from mvqlab.data.samples import DataError
-from mvqlab.widgets.kept_regions import STATIC
+from mvqlab.widgets.mask_canvas import STATIC
 
 MEGABYTES = 8  # of a file: a message to the kernel may hold 10 MiB
 MEGAPIXELS = 40.0  # of a picture, known from its header: more is refused as a decompression bomb

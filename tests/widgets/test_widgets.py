@@ -21,7 +21,7 @@ from mvqlab.widgets.codebook_atlas import CodebookAtlas
 from mvqlab.widgets.coded_images import code_images
 from mvqlab.widgets.elements import Message
 from mvqlab.widgets.generation_player import Drawer, GenerationPlayer, Stage
-from mvqlab.widgets.kept_regions import KeptRegions
+from mvqlab.widgets.mask_canvas import MaskCanvas
 from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, PAINTED, MaskExplorer
 from mvqlab.widgets.picture_bytes import error_map, heat_map
 from mvqlab.widgets.recording import record
@@ -324,7 +324,7 @@ def test_the_player_plays_all_models_that_come_along() -> None:
     assert torch.equal(player.stages["stackformer"].recording.trace.pairs.codes, drawn)
 
 
-@pytest.mark.parametrize("kind", [MaskExplorer, GenerationPlayer, CodebookAtlas, Stage, KeptRegions])
+@pytest.mark.parametrize("kind", [MaskExplorer, GenerationPlayer, CodebookAtlas, Stage, MaskCanvas])
 def test_no_widget_hides_a_method_of_its_kind(kind: type[ipywidgets.Widget]) -> None:
     """A method of ours called `_compare` once broke how ipywidgets shows anything."""
     base = kind.__mro__[1]

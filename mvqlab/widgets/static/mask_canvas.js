@@ -8,7 +8,7 @@ function render({ model, el }) {
   const spoken = document.createElement("span");
   spoken.setAttribute("aria-live", "polite");
   spoken.className = "mvqlab-spoken";
-  el.classList.add("mvqlab-kept-regions");
+  el.classList.add("mvqlab-mask-canvas");
   el.append(canvas, spoken);
 
   let picture = null;
