@@ -1,4 +1,4 @@
-"""What all tests share: a fixed number of threads, fixed seeds, no windows."""
+"""What all tests share: shapes checked, a fixed number of threads, fixed seeds, no windows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ os.environ.setdefault(
     "MPLBACKEND", "Agg"
 )  # before anything imports matplotlib; notebooks' kernels inherit it
 
+from collections.abc import Iterator
+
 import hypothesis
+import jaxtyping
 import pytest
 import torch
+
+# The shapes in signatures, such as Float[Tensor, "B L"], are checked at every call: under pytest only, and
+# before anything imports these modules.
+SHAPES_CHECKED = ["mvqlab.models", "mvqlab.sampling", "mvqlab.training.losses"]
+jaxtyping.install_import_hook(SHAPES_CHECKED, "beartype.beartype")
 
 # the order in which threads add up changes the last bits, and small tensors gain nothing from many threads
 torch.set_num_threads(min(2, os.cpu_count() or 1))
@@ -25,3 +33,11 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 def _seeded() -> None:
     """Every test starts from the same global seed, whichever tests ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """For what torch.compile traces whole: it cannot look into the checks of shapes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -503,6 +503,7 @@ def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_compiled_training_learns_what_plain_training_learns(
     tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
