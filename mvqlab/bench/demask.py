@@ -40,17 +40,17 @@ class TranscribedDemaskModule(DemaskModule):
     def forward(self, regions: Tensor, positions: Tensor) -> Tensor:
         grids, trusts = [], []
         for image, places in zip(regions, positions.tolist(), strict=True):
-            grid = [self.mask_token] * self.side**2
+            grid: list[Tensor] = [self.mask_token] * self.side**2
             trust = [self.config.initial_trust] * self.side**2
             for region, place in zip(image, places, strict=True):
                 grid[place], trust[place] = region, 1.0
             grids.append(torch.stack(grid))
             trusts.append(torch.tensor(trust, device=regions.device))
         x = torch.stack(grids).transpose(1, 2).unflatten(2, (self.side, self.side))
-        x, trust = self.conv_in(self.project(x)), torch.stack(trusts)
+        x, trusted = self.conv_in(self.project(x)), torch.stack(trusts)
         for residual_block, attention in zip(self.residual_blocks, self.attentions, strict=True):
-            x = attention(residual_block(x), trust)
-            trust = trust.sqrt()
+            x = attention(residual_block(x), trusted)
+            trusted = trusted.sqrt()
         return self.residual_block_out(x)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -92,12 +92,6 @@ def train_peer_stage1(
     return model.eval()
 
 
-class _Gpt2(Protocol):
-    """What is used of transformers' GPT2LMHeadModel."""
-
-    def generate(self, inputs: Tensor, **options: Any) -> Tensor: ...
-
-
 class PeerTransformer(nn.Module):
     """GPT-2 over a token for the class and L codes; `no_class` stands where the class is withheld."""
 
@@ -107,7 +101,7 @@ class PeerTransformer(nn.Module):
         super().__init__()
         sizes = config.transformer
         self.n_codes, self.length, self.no_class = n_codes, length, n_codes + n_classes
-        self.gpt2: _Gpt2 = GPT2LMHeadModel(
+        self.gpt2: Any = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=n_codes + n_classes + 1,
                 n_positions=length + 1,

@@ -23,7 +23,8 @@ def published_cases(device: torch.device) -> list[Case]:
     n_images = config.stage1.batch_size if is_gpu else 1
     work = f"ffhq256, stage-1 step with L1 loss, {n_images} images"
     with torch.device(device):
-        stage1 = build_stage1(config).to(memory_format=quickest_layout(device)).train()
+        layout = quickest_layout(device)
+        stage1 = build_stage1(config).train().to(memory_format=layout)  # type: ignore[call-overload]
         images = torch.rand(n_images, 3, 256, 256) * 2 - 1
     step = _step(stage1, lambda: (stage1(images).images - images).abs().mean(), device)
     cases = [Case(work, "ours", "ours", step, memory=lambda: peak_memory(step, device))]

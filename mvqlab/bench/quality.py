@@ -22,14 +22,14 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from mvqlab.bench.peer import STEPS as PEER_STEPS
-from mvqlab.bench.peer import train_peer_stage1, train_peer_stage2
+from mvqlab.bench.peer import PeerTransformer, train_peer_stage1, train_peer_stage2
 from mvqlab.bench.timing import machine
 from mvqlab.config import Config, load_config
 from mvqlab.data import Splits, batches_in_order, build_splits
@@ -37,6 +37,7 @@ from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.reconstruction import image_scores
 from mvqlab.evaluation.samples.class_judge import ClassJudge, class_judge
+from mvqlab.models.pair_model import PairModel
 from mvqlab.results.tables import write_csv
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
@@ -90,11 +91,11 @@ class Watch:
         number: int,
         steps: int,
         train: Callable[[OnModel], Model],
-        look: Callable[[nn.Module], Mapping[str, float]],
+        look: Callable[[Any], Mapping[str, float]],
     ) -> Model:
         """What `train` trains, looked at about every `every` seconds and after the last step."""
         limit = self.limit if number == 2 else self.limit / 2
-        seen: list[nn.Module] = []
+        seen: list[Any] = []
 
         def on_model(step: int, model: nn.Module) -> None:
             seconds = self.clock.seconds
@@ -151,7 +152,7 @@ def run_ours(config: Config, splits: Splits, watch: Watch, judge: ClassJudge, n_
             lambda model: {"psnr": psnr_of(lambda images: model(images).images, splits)},
         )
 
-        def look(model: nn.Module) -> dict[str, float]:
+        def look(model: PairModel) -> dict[str, float]:
             def draw(labels: Tensor, weight: float) -> Tensor:
                 return sample_images(model, stage1, drawing_with(config, weight, len(labels)), labels).images
 
@@ -176,7 +177,7 @@ def run_peer(config: Config, splits: Splits, watch: Watch, judge: ClassJudge, n_
         lambda model: {"psnr": psnr_of(lambda images: model(images)[0], splits)},
     )
 
-    def look(model: nn.Module) -> dict[str, float]:
+    def look(model: PeerTransformer) -> dict[str, float]:
         def draw(labels: Tensor, weight: float) -> Tensor:
             chunks = [stage1.decode(model.draw(chunk, weight)) for chunk in labels.split(100)]
             return torch.cat(chunks)

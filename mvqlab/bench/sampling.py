@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -96,7 +97,9 @@ def _generate_cases(device: torch.device, n_codes: int) -> list[Case]:
     ]
 
 
-def _model(kind: str, side: int, n_pairs: int, width: int = WIDTH, heads: int = HEADS) -> PairModel:
+def _model(
+    kind: Literal["stackformer", "raster"], side: int, n_pairs: int, width: int = WIDTH, heads: int = HEADS
+) -> PairModel:
     config = TransformerConfig(
         model=kind,
         code_layers=LAYERS,
@@ -138,7 +141,8 @@ def _generator(n_codes: int, device: torch.device) -> Callable[[], object]:
         eos_token_id=None,
         pad_token_id=CODEBOOK_SIZE,
     )
-    model = GPT2LMHeadModel(config).to(device).eval()
+    model: Any = GPT2LMHeadModel(config)
+    model = model.to(device).eval()
     start = torch.full((N_IMAGES, 1), CODEBOOK_SIZE, device=device)
 
     def run() -> object:

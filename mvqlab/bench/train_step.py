@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from mvqlab.bench.timing import Case
 from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.models.masking import n_kept
-from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
+from mvqlab.models.mqvae import MQVAE, PlainVQ, TokenModel, build_stage1, quickest_layout
+from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformers import build_stage2
 
@@ -38,7 +40,7 @@ def _stage1_cases(device: torch.device) -> list[Case]:
     cases = []
     for way, config in (("plain VQ", plain), ("MQ-VAE", published)):
         model = _stage1(config, device)
-        whole = _step(lambda model=model: model(images).images, model)
+        whole = _step(partial(_restored, model, images), model)
         cases.append(Case("stage-1 step, 128 px, L1 loss", way, "plain VQ", whole))
         cases += [
             Case(f"stage-1 step, of which {part}", way, "plain VQ", run)
@@ -47,12 +49,21 @@ def _stage1_cases(device: torch.device) -> list[Case]:
     return cases
 
 
-def _stage1(config: Config, device: torch.device) -> TokenModel:
+def _stage1(config: Config, device: torch.device) -> MQVAE | PlainVQ:
     torch.manual_seed(0)
-    return build_stage1(config).to(device, memory_format=quickest_layout(device)).train()
+    model = build_stage1(config).train()
+    return model.to(device, memory_format=quickest_layout(device))  # type: ignore[call-overload]
 
 
-def _parts(model: TokenModel, images: Tensor) -> dict[str, Callable[[], None]]:
+def _restored(model: TokenModel, images: Tensor) -> Tensor:
+    return model(images).images
+
+
+def _loss(model: PairModel, pairs: Pairs) -> Tensor:
+    return model.loss(pairs).total
+
+
+def _parts(model: MQVAE | PlainVQ, images: Tensor) -> dict[str, Callable[[], None]]:
     """Forward and backward of the encoder, of what stands between, and of the decoder, each by itself.
 
     The plain model's decoder begins with a convolution and a middle block in the de-mask module's place.
@@ -69,8 +80,8 @@ def _parts(model: TokenModel, images: Tensor) -> dict[str, Callable[[], None]]:
     }
 
 
-def _quantised(model: TokenModel, features: Tensor) -> Tensor:
-    if hasattr(model, "mask"):
+def _quantised(model: MQVAE | PlainVQ, features: Tensor) -> Tensor:
+    if isinstance(model, MQVAE):
         return model.quantizer(model.mask(features).features).features
     return model.quantizer(model.project_in(features.flatten(2).transpose(1, 2))).features
 
@@ -84,7 +95,7 @@ def _stage2_cases(device: torch.device) -> list[Case]:
         codes = torch.randint(1024, (8, n_pairs), device=device)
         positions = torch.arange(n_pairs, device=device).expand(8, -1)
         pairs = Pairs(codes, positions, side)
-        run = _step(lambda model=model, pairs=pairs: model.loss(pairs).total, model)
+        run = _step(partial(_loss, model, pairs), model)
         cases.append(Case("stage-2 step, 16 x 16 grid, 8 images", f"{ratio:.0%} masked", "0% masked", run))
     return cases
 

@@ -83,11 +83,14 @@ EXTRAS = {
 }  # which extra brings which
 
 
+State = Literal["ok", "absent", "fault"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of the report. `fault` is what keeps mvqlab from working, `absent` what it can do without."""
 
-    state: Literal["ok", "absent", "fault"]
+    state: State
     name: str
     text: str
 
@@ -140,7 +143,7 @@ def report() -> Report:
 
 def check_packages() -> Iterator[Finding]:
     """Python and each package: imported, not only looked up, as a broken install has a version too."""
-    state = "ok" if sys.version_info >= OLDEST_PYTHON else "fault"
+    state: State = "ok" if sys.version_info >= OLDEST_PYTHON else "fault"
     yield Finding(state, "python", f"{platform.python_version()} at {sys.executable}")
     for package, module in NEEDED_PACKAGES.items():
         yield _package(package, module, "fault", "pip install -c constraints.txt -e .")
@@ -201,7 +204,7 @@ def check_presets() -> Iterator[Finding]:
         if config.data.root is not None and not config.data.root.is_dir():
             wanting.insert(0, f"images in {config.data.root}/ (data.root)")
         if wanting:
-            state = "fault" if name == default else "absent"
+            state: State = "fault" if name == default else "absent"
             yield Finding(state, name, f"wants {', '.join(wanting)}")
         else:
             yield Finding("ok", name, "ready")

@@ -57,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python flushes into it at the end
         return 1
     except Exception as error:
-        words = in_one_line(error)
-        if words is None:
+        said = in_one_line(error)
+        if said is None:
             raise
-        words += _how_to_go_on(sys.argv[1:] if arguments is None else arguments, options, error)
+        said += _how_to_go_on(sys.argv[1:] if arguments is None else arguments, options, error)
         with suppress(OSError):  # where the disk is full, a log may be, too
-            print(f"mvqlab: {printable(words)}", file=sys.stderr)
+            print(f"mvqlab: {printable(said)}", file=sys.stderr)
         return 2
 
 

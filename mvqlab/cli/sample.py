@@ -67,7 +67,7 @@ def _sample(options: argparse.Namespace) -> int:
     settings = {name: getattr(options, name) for name in FILTERS}
     with warnings.catch_warnings():
         warnings.simplefilter("always", CaptionWarning)
-        warnings.showwarning = _say
+        warnings.showwarning = _say  # type: ignore[assignment]  # it needs the first argument only
         draw = prepare(
             options.n,
             options.model,

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 VERDICTS: dict[str, str] = {}  # of the exercises checked in this process: right, not done yet, not right yet
@@ -80,9 +80,7 @@ class exercise:  # noqa: N801 (a context manager, called like a function)
             raise _NotRightError(f"not right yet. One number is asked for, not {_kind(answer)}.")
         return float(values.item())
 
-    def equal(
-        self, answer: Tensor | ArrayLike | None, truth: Tensor | ArrayLike, hint: str, tolerance: float = 1e-4
-    ) -> None:
+    def equal(self, answer: object, truth: object, hint: str, tolerance: float = 1e-4) -> None:
         """`answer` has the shape of `truth` and its values, within `tolerance` absolute and relative."""
         self.done(answer)
         if not _holds_numbers(answer, may_be_bool=not _holds_numbers(truth)):
@@ -113,7 +111,7 @@ def _kind(answer: object) -> str:
     return names.get(type(answer), f"such a {type(answer).__name__}")
 
 
-def _array(values: Tensor | ArrayLike) -> np.ndarray:
+def _array(values: Any) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=float)

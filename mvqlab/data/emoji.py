@@ -19,7 +19,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -123,7 +123,7 @@ def emoji_splits(config: DataConfig) -> Splits:
         numbers[family_is_held_out(drawn_emoji()[number].family, config.seed)].append(number)
     rendered(config.resolution)  # now, and not in the middle of training
     train, held_out = numbers[False][: config.train_size], numbers[True][: config.validation_size]
-    common = {"resolution": config.resolution, "seed": config.seed}
+    common: dict[str, Any] = {"resolution": config.resolution, "seed": config.seed}
     settings = (config.resolution, len(train), len(held_out), config.flip, config.seed)
     return Splits(
         train=EmojiDataset(train, split="train", flip=config.flip, **common),

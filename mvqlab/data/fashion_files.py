@@ -95,10 +95,10 @@ def unpack(root: Path) -> bool:
     Raises DataError, naming the packed file that is damaged.
     """
     missing = [name for name in SHA256 if not (raw_folder(root) / name).is_file()]
-    packed = [_packed(root, name) for name in missing]
-    if None in packed:
+    packed = {name: path for name in missing if (path := _packed(root, name)) is not None}
+    if len(packed) < len(missing):
         return False
-    for name, path in zip(missing, packed, strict=True):
+    for name, path in packed.items():
         write_bytes_whole(raw_folder(root) / name, _unpacked(path, name))
     return True
 

@@ -23,7 +23,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -124,7 +124,7 @@ def photos_splits(config: DataConfig) -> Splits:
     photographs = TRAINING + HELD_OUT
     sizes = [photograph.path.stat().st_size for photograph in photographs]
     settings = (config.resolution, config.train_size, config.validation_size, config.flip, config.seed)
-    common = {"resolution": config.resolution, "seed": config.seed}
+    common: dict[str, Any] = {"resolution": config.resolution, "seed": config.seed}
     return Splits(
         train=PhotosDataset(TRAINING, config.train_size, split="train", flip=config.flip, **common),
         validation=PhotosDataset(

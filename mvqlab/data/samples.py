@@ -159,9 +159,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        move = {"device": device, "non_blocking": True}  # from pinned memory, a GPU copies while it computes
-        importance = None if self.importance is None else self.importance.to(**move)
-        return Batch(self.images.to(**move), self.labels.to(**move), self.captions, importance)
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)  # from pinned memory, a GPU copies while it computes
+
+        importance = None if self.importance is None else moved(self.importance)
+        return Batch(moved(self.images), moved(self.labels), self.captions, importance)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory; the loader calls it where there is a GPU."""

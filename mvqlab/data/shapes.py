@@ -10,7 +10,7 @@ asked for: nothing is stored or downloaded.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,7 +148,7 @@ def shapes_splits(config: DataConfig) -> Splits:
     settings = (config.resolution, config.train_size, config.validation_size, config.seed)
     # full scenes are hashed as they were before there were others: their results stay theirs
     kind = () if config.scene == "full" else (config.scene, SIMPLE_VERSION)
-    common = {"resolution": config.resolution, "seed": config.seed, "kind": config.scene}
+    common: dict[str, Any] = {"resolution": config.resolution, "seed": config.seed, "kind": config.scene}
     return Splits(
         train=ShapesDataset(config.train_size, split="train", **common),
         validation=ShapesDataset(config.validation_size, split="validation", **common),

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
 from mvqlab.config import DataConfig
 from mvqlab.data.fetching import data_root, network_patience
@@ -23,6 +22,7 @@ from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn, short_hash
 from mvqlab.data.torchvision_sets import (
     KINDS,
+    Images,
     Kind,
     can_download,
     class_names_of,
@@ -37,7 +37,7 @@ READING_VERSION = 1  # raise it when the same image would look different
 class Part(NamedTuple):
     """Images of a set of torchvision's: those of `source` at `places` (N,), in this order."""
 
-    source: Dataset
+    source: Images
     places: np.ndarray
 
     def drawn(self, at_most: int, seed: int, split: str) -> Part:
@@ -71,7 +71,7 @@ class TorchvisionDataset(PictureDataset):
             # read from its header, as far as the set itself has not decoded it
             check_pixels(image, f"{self.name}, image {place}", self.max_megapixels, "data.max_megapixels")
             is_object = None
-            if kind.is_object is not None:
+            if kind.is_object is not None and kind.mask_of is not None:
                 # a mask fits the image as it is stored: nothing may turn the image by a camera's mark
                 image = image.convert("RGB")
                 image.info.clear()
@@ -108,7 +108,7 @@ def torchvision_splits(config: DataConfig) -> Splits:
     sizes = (n_found, len(train.places), len(held_out.places))
     share = config.validation_share if kind.held_out is None else None
     settings = (config.resolution, sizes, share, config.flip, config.seed)
-    common = {"name": config.set, "class_names": class_names, "resolution": config.resolution}
+    common: dict[str, Any] = {"name": config.set, "class_names": class_names, "resolution": config.resolution}
     common["max_megapixels"] = config.max_megapixels
     return Splits(
         train=TorchvisionDataset(train, flip=config.flip, **common),
@@ -136,7 +136,7 @@ def _parts(config: DataConfig, kind: Kind) -> tuple[Part, Part]:
     whole = _load(config, {**kind.train, **kind.more})
     if kind.held_out is not None:
         others = _load(config, {**kind.held_out, **kind.more})
-        return tuple(Part(part, np.arange(len(part))) for part in (whole, others))
+        return _all_of(whole), _all_of(others)
     names = file_names_of(whole)
     held_out = held_out_names(names, config.validation_share, config.seed)
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -146,9 +146,13 @@ def _parts(config: DataConfig, kind: Kind) -> tuple[Part, Part]:
     )
 
 
-def _load(config: DataConfig, arguments: dict[str, Any]) -> Dataset:
+def _all_of(source: Images) -> Part:
+    return Part(source, np.arange(len(source)))
+
+
+def _load(config: DataConfig, arguments: dict[str, Any]) -> Images:
     """One part of a set, fetched first where `config` allows that. Raises DataError."""
-    of_set, root = class_of(config.set), data_root(config.root)
+    of_set, root = class_of(config.set or ""), data_root(config.root)
     if can_download(of_set):
         # said even where it is off: there are sets that download unless they are told not to
         arguments = {**arguments, "download": config.download}
@@ -175,7 +179,7 @@ def _read(path: str, max_megapixels: float) -> Image.Image:
 
 
 def _advice(config: DataConfig) -> str:
-    if config.download or not can_download(class_of(config.set)):
+    if config.download or not can_download(class_of(config.set or "")):
         return f"; put it there by hand, as the documentation of torchvision.datasets.{config.set} says"
     return "; data.download=true fetches it where there is a network, data.root names another folder"
 

@@ -13,17 +13,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
-from torch.utils.data import Dataset
 
 DIGITS = tuple("0123456789")
 EMOTIONS = ("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")
 NAME_ATTRIBUTES = ("classes", "categories", "_characters")  # where sets keep the names of their classes
 LABEL_ATTRIBUTES = ("targets", "labels", "_labels", "y")  # and one label an image
 PAIR_ATTRIBUTES = ("_samples", "samples", "_flat_character_images")  # and pairs (image, label)
+
+
+class Images(Protocol):
+    """A set of torchvision's: made of a root folder and what its own class asks for, then read by number."""
+
+    def __init__(self, root: str, **arguments: Any) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
 
 
 class Kind(NamedTuple):
@@ -101,7 +110,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def class_of(name: str) -> type[Dataset]:
+def class_of(name: str) -> type[Images]:
     """The class `name` of torchvision.datasets."""
     from mvqlab.support.torchvision_guard import import_torchvision
 
@@ -111,13 +120,13 @@ def class_of(name: str) -> type[Dataset]:
     return getattr(torchvision.datasets, name)
 
 
-def can_download(of_set: type[Dataset]) -> bool:
+def can_download(of_set: type[Images]) -> bool:
     """Whether the set's class takes `download`, itself or by handing it on to one it inherits from."""
-    constructors = [cls.__init__ for cls in of_set.__mro__ if "__init__" in vars(cls)]
+    constructors = [vars(cls)["__init__"] for cls in of_set.__mro__ if "__init__" in vars(cls)]
     return any("download" in inspect.signature(constructor).parameters for constructor in constructors)
 
 
-def labels_of(part: Dataset) -> np.ndarray | None:
+def labels_of(part: Images) -> np.ndarray | None:
     """One label an image (N,) int, without decoding any; None where the set does not keep whole numbers."""
     lists = [getattr(part, name, None) for name in LABEL_ATTRIBUTES]
     pairs = [getattr(part, name, None) for name in PAIR_ATTRIBUTES]
@@ -130,7 +139,7 @@ def labels_of(part: Dataset) -> np.ndarray | None:
     return None
 
 
-def class_names_of(part: Dataset, kind: Kind) -> list[str]:
+def class_names_of(part: Images, kind: Kind) -> list[str]:
     """The names of the classes by label; numbers where labels have no names, [] where there are none."""
     if kind.names:
         return list(kind.names)
@@ -142,7 +151,7 @@ def class_names_of(part: Dataset, kind: Kind) -> list[str]:
     return [] if labels is None else [str(label) for label in range(labels.max() + 1)]
 
 
-def file_names_of(part: Dataset) -> list[str]:
+def file_names_of(part: Images) -> list[str]:
     """A name an image that is the same on every machine: its file's where the set lists files, else a number.
 
     Some sets list their files as the file system does, in no order.
@@ -150,7 +159,8 @@ def file_names_of(part: Dataset) -> list[str]:
     files = getattr(part, "_image_files", None)
     if files is None:
         return [f"{number:08d}" for number in range(len(part))]
-    return [Path(path).relative_to(part.root).as_posix() for path in files]
+    root = getattr(part, "root")  # noqa: B009 -- not all sets have one
+    return [Path(path).relative_to(root).as_posix() for path in files]
 
 
 def _plain(name: Any) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from mvqlab.config import SamplingConfig, load_config
 from mvqlab.evaluation.speed import seconds_per_step
-from mvqlab.gpu.parts import Part, Report, best_device, run_parts
+from mvqlab.gpu.parts import Outcome, Part, Report, best_device, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
@@ -132,7 +132,7 @@ def training_loops(report: Report, device: torch.device, toy: bool) -> None:
 def _short(steps: int, precision: str) -> dict[str, object]:
     sizes = {"data.train_size": 128, "data.validation_size": 16, "quantizer.start_step": 1}
     evaluation = {"evaluation.images": 16, "evaluation.samples": 4}
-    stages = {}
+    stages: dict[str, object] = {}
     for stage in ("stage1", "stage2"):
         stages |= {f"{stage}.steps": steps, f"{stage}.precision": precision, f"{stage}.checkpoint_every": 0}
     return sizes | evaluation | stages
@@ -148,7 +148,7 @@ def replayed_sampling(report: Report, device: torch.device, toy: bool) -> None:
             plain = _drawn(model, False, 0.0, guidance, conditions)
             if guidance == 1.0:  # with it there are more rows than the kernels are for
                 fused = _drawn(model, True, 0.0, guidance, conditions, "fused")
-                outcome = "ok" if _are_equal(plain, fused) else "failed"
+                outcome: Outcome = "ok" if _are_equal(plain, fused) else "failed"
                 report.add(f"fused kernels, {kind}", outcome, agreement(plain, fused), "of pairs equal")
             for temperature in (0.0, 1.0):
                 plain, replayed = (
@@ -211,7 +211,7 @@ def compiled_steps(report: Report, device: torch.device, toy: bool) -> None:
     try:
         model = toy_stage2("code_first", 128, 2).to(device)
         plain, compiled = (_drawn(model, True, 0.0, 1.0, None, way) for way in ("plain", "compiled"))
-        outcome = "ok" if _are_equal(plain, compiled) else "failed"
+        outcome: Outcome = "ok" if _are_equal(plain, compiled) else "failed"
         report.add("compiled blocks, code_first", outcome, agreement(plain, compiled), "of pairs equal")
     except Exception as error:
         report.failed("compiled blocks, code_first", error)
@@ -219,9 +219,9 @@ def compiled_steps(report: Report, device: torch.device, toy: bool) -> None:
         name = f"{stage}: compiled ({backend}) against eager"
         try:
             with exact_float32():
-                plain = losses(device, "fp32", 3)
-                compiled = losses(device, "fp32", 3, backend)
-            _compare(report, name, "fp32", compiled, plain)
+                eager = losses(device, "fp32", 3)
+                traced = losses(device, "fp32", 3, backend)
+            _compare(report, name, "fp32", traced, eager)
         except Exception as error:
             report.failed(name, error)
 
@@ -239,7 +239,7 @@ def two_ranks(report: Report, device: torch.device) -> None:
             command += ["--out", f"{folder}/stage{stage}", "--stage1", f"{folder}/stage1"]
             command += [f"{key}={value}" for key, value in _short(4, "bf16-mixed").items()]
             ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
-            outcome = "failed" if ran.returncode else "ok"
+            outcome: Outcome = "failed" if ran.returncode else "ok"
             report.add(
                 f"two ranks, NCCL, stage {stage}", outcome, trace=ran.stderr[-4000:] if ran.returncode else ""
             )

@@ -107,7 +107,7 @@ def _simple(name: str, resolution: int, n_train: int, n_held_out: int) -> Arrays
         name="shapes", scene="simple", resolution=resolution, train_size=n_train, validation_size=n_held_out
     )
     splits = build_splits(config)
-    arrays = {}
+    arrays: Arrays = {}
     for split, dataset in (("train", splits.train), ("held_out", splits.validation)):
         arrays |= _pictures(f"{name}/{split}", dataset)
     return arrays

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from mvqlab.bench.sampling import bytes_read_for_a_pair
 from mvqlab.config import SamplingConfig, TransformerConfig
@@ -18,7 +20,7 @@ from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import chooser_of, sample_pairs
 from mvqlab.sampling.cuda_graph import ReplayedStep
-from mvqlab.sampling.quick_steps import quick_choice
+from mvqlab.sampling.quick_steps import Kernels, quick_choice
 
 SKIPPED_PAIRS = 6  # the first is not replayed, three warm up, one is captured
 GOAL = 0.6  # share of the bandwidth bound, one image, float32
@@ -86,7 +88,8 @@ def seconds_a_pair(model: PairModel, n_images: int, settings: SamplingConfig) ->
 
 def bound(model: PairModel, n_images: int, bandwidth: float) -> float:
     """Seconds that reading takes for a pair: all weights once, and of each image half of a full cache."""
-    weight = model.stacks()[0].blocks[0].norm1.weight
+    first: Any = model.stacks()[0].blocks[0]
+    weight = first.norm1.weight
     n_layers = sum(len(stack.blocks) for stack in model.stacks())
     cached = n_images * n_layers * model.n_pairs * len(weight) * weight.element_size()  # keys + values, half
     return (bytes_read_for_a_pair(model) + cached) / bandwidth
@@ -151,14 +154,16 @@ def same_likeliest(report: Report, device: torch.device, sizes: Sizes) -> None:
 def chooser_cost(report: Report, device: torch.device, sizes: Sizes) -> None:
     """What choosing a code and a position costs of a pair: filters and draws alone, replayed."""
     model = build(sizes, device)
-    for n_images, kernels in ((1, "plain"), (1, "fused"), (64, "plain"), (64, "fused")):
+    ways: tuple[tuple[int, Kernels], ...] = ((1, "plain"), (1, "fused"), (64, "plain"), (64, "fused"))
+    for n_images, kernels in ways:
         generator = torch.Generator(device).manual_seed(0)
         chooser = chooser_of(model, n_images, SamplingConfig(), generator)
-        chooser.choose = quick_choice(kernels if device.type == "cuda" else "plain")
+        on_this: Kernels = kernels if device.type == "cuda" else "plain"
+        chooser.choose = quick_choice(on_this)
         codes = torch.randn(n_images, sizes.codebook_size + 1, device=device)
         places = torch.randn(n_images, sizes.side**2 + 1, device=device)
 
-        def choose(chooser=chooser, codes=codes, places=places) -> None:
+        def choose(chooser: Any = chooser, codes: Tensor = codes, places: Tensor = places) -> None:
             chooser.code(codes)
             chooser.position(places)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvqlab.config import Config, load_config
 from mvqlab.gpu.clock import peak_mib, seconds_of
@@ -16,6 +17,7 @@ from mvqlab.gpu.transcription import transcribe
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import build_stage1, quickest_layout
+from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.models.transformers import build_stage2
@@ -63,8 +65,9 @@ class Stage1Step:
             model, discriminator = build_stage1(config), PatchDiscriminator(config.discriminator)
             images = torch.rand(N_IMAGES, 3, config.data.resolution, config.data.resolution) * 2 - 1
         form = layout or (torch.contiguous_format if is_plain else quickest_layout(device))
-        self.model = (transcribe(model) if is_plain else model).to(memory_format=form).train()
-        self.discriminator = discriminator.to(memory_format=form)
+        model = transcribe(model) if is_plain else model
+        self.model = model.train().to(memory_format=form)  # type: ignore[call-overload]
+        self.discriminator = discriminator.to(memory_format=form)  # type: ignore[call-overload]
         self.images = images
         self.optimiser, self.other = adam(self.model, config.stage1), adam(self.discriminator, config.stage1)
         self.last = torch.zeros((), device=device)
@@ -98,7 +101,7 @@ def stage1_steps(report: Report, device: torch.device, toy: bool, precision: str
     other, name = torch.channels_last, "channels last"
     if quickest_layout(device) == other:
         other, name = torch.contiguous_format, "channels first"
-    ways = {
+    ways: dict[str, dict[str, Any]] = {
         "plain transcription": {"is_plain": True},
         "ours": {"is_plain": False},
         f"ours, {name}": {"is_plain": False, "layout": other},
@@ -148,9 +151,10 @@ def stage1_modules(report: Report, device: torch.device, toy: bool) -> None:
     config = published(toy)
     torch.manual_seed(0)
     with torch.device(device):
-        model = build_stage1(config).to(memory_format=quickest_layout(device)).train()
+        layout = quickest_layout(device)
+        model = build_stage1(config).train().to(memory_format=layout)  # type: ignore[call-overload]
         images = torch.rand(N_IMAGES, 3, config.data.resolution, config.data.resolution) * 2 - 1
-        plain = transcribe(build_stage1(config)).train()
+        plain: Any = transcribe(build_stage1(config)).train()
     with torch.no_grad(), autocast(device, "bf16"):
         features = model.encoder(images)
         kept = model.mask(features)
@@ -200,7 +204,11 @@ def stage2_steps(report: Report, device: torch.device, toy: bool, precision: str
         try:
             torch.manual_seed(0)
             settings = config.transformer.model_copy(update={"activation_checkpointing": recomputes})
-            sizes = {"codebook_size": config.quantizer.codebook_size, "side": side, "n_pairs": n_pairs}
+            sizes: dict[str, Any] = {
+                "codebook_size": config.quantizer.codebook_size,
+                "side": side,
+                "n_pairs": n_pairs,
+            }
             with torch.device(device):
                 model = build_stage2(settings, **sizes).train()
             step = _stage2_step(transcribe(model) if is_plain else model, pairs, config, device, precision)
@@ -212,7 +220,7 @@ def stage2_steps(report: Report, device: torch.device, toy: bool, precision: str
 
 
 def _stage2_step(
-    model: nn.Module, pairs: Pairs, config: Config, device: torch.device, precision: str
+    model: PairModel, pairs: Pairs, config: Config, device: torch.device, precision: str
 ) -> Callable[[], None]:
     options = config.stage2
     groups = weight_decay_groups(model, options.weight_decay)
@@ -230,7 +238,7 @@ def _stage2_step(
 
 def parts_of(device: torch.device, toy: bool) -> dict[str, Callable]:
     """The parts that training steps have, by name; each takes the report."""
-    here = {"device": device, "toy": toy}
+    here: dict[str, Any] = {"device": device, "toy": toy}
     return {
         "stage-1 step, bf16": partial(stage1_steps, precision="bf16", **here),
         "stage-1 step, fp32": partial(stage1_steps, precision="fp32", **here),

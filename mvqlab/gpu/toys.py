@@ -95,7 +95,8 @@ def stage1_losses(
     precision: "fp32" or "bf16". compiled: a backend of torch.compile, or none.
     """
     config, images = toy_config(), toy_images(8)
-    model = toy_stage1(config, images).to(device, memory_format=quickest_layout(device))
+    layout = quickest_layout(device)
+    model = toy_stage1(config, images).to(device, memory_format=layout)  # type: ignore[call-overload]
     torch.manual_seed(1)
     discriminator = PatchDiscriminator(config.discriminator).to(device)
     optimisers = [adam(model, config.stage1), adam(discriminator, config.stage1)]

@@ -79,21 +79,36 @@ PREPARING = {1: 14.0, 2: 1.0}
 COMPILING = {1: 32.0, 2: 7.0}
 LEAST_QUANTISED = 10  # times `quantizer.start_step`: with fewer steps, the codes have hardly been learned
 
-LARGE_BATCH = ("stage1.batch_size=256", "stage1.learning_rate=1.5e-3", "stage1.warmup_steps=200")
+Changes = tuple[str, ...]
+LARGE_BATCH: Changes = (
+    "stage1.batch_size=256",
+    "stage1.learning_rate=1.5e-3",
+    "stage1.warmup_steps=200",
+)
 LARGE_BATCH += ("stage1.weight_average=0.998", "stage1.precision=bf16-mixed", "stage1.gradient_clip=1.0")
 LARGE_BATCH += ("quantizer.start_step=300", "stage1.betas=[0.9,0.99]")
-PATCHES = ("backbone.kind=patch", "backbone.block=depthwise", "backbone.base_channels=160")
+PATCHES: Changes = ("backbone.kind=patch", "backbone.block=depthwise", "backbone.base_channels=160")
 PATCHES += ("backbone.residual_blocks=2", "backbone.feature_dim=96", "demask.layers=3")
-SMALL_PATCHES = (*PATCHES, "backbone.base_channels=96", "backbone.feature_dim=64")
-LONG = ("stage2.batch_size=256", "stage2.learning_rate=1e-3", "stage2.warmup_steps=200")
+SMALL_PATCHES: Changes = (*PATCHES, "backbone.base_channels=96", "backbone.feature_dim=64")
+LONG: Changes = ("stage2.batch_size=256", "stage2.learning_rate=1e-3", "stage2.warmup_steps=200")
 LONG += ("stage2.weight_average=0.999", "stage2.precision=bf16-mixed", "stage2.gradient_clip=1.0")
-PLAIN = ("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
-SIMPLE = (*SMALL_PATCHES, "backbone.base_channels=64", "backbone.feature_dim=48", "demask.layers=2")
+PLAIN: Changes = ("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
+SIMPLE: Changes = (
+    *SMALL_PATCHES,
+    "backbone.base_channels=64",
+    "backbone.feature_dim=48",
+    "demask.layers=2",
+)
 SIMPLE += ("quantizer.codebook_size=256", "transformer.width=112")
-CAPTIONED = ("transformer.condition=caption", "transformer.caption_length=16")
-FASHION = (*SMALL_PATCHES, "transformer.width=144", "transformer.code_layers=3")
-EMOJI = (*PATCHES, "mask.evaluation_ratio=0.75", "transformer.width=160")
-EMOJI_128 = (*EMOJI, "data.resolution=128", "backbone.patch_size=8", "backbone.base_channels=192")
+CAPTIONED: Changes = ("transformer.condition=caption", "transformer.caption_length=16")
+FASHION: Changes = (*SMALL_PATCHES, "transformer.width=144", "transformer.code_layers=3")
+EMOJI: Changes = (*PATCHES, "mask.evaluation_ratio=0.75", "transformer.width=160")
+EMOJI_128: Changes = (
+    *EMOJI,
+    "data.resolution=128",
+    "backbone.patch_size=8",
+    "backbone.base_channels=192",
+)
 
 PLAN = (
     Planned("fashion_mqvae", "fashion", "fashion", "fashion32", 25, (*FASHION, *LARGE_BATCH)),
@@ -338,7 +353,7 @@ def _simple_captions(arrays: Arrays, config: Config, device: torch.device) -> De
     tokenizer = train_caption_tokenizer(captions, settings.vocabulary_size, settings.caption_length)
     tokens = tokenizer.encode(captions).to(device)
     of_held_out = tokenizer.encode(captions_of(arrays["simple/held_out_captions"])).to(device)
-    source = StoredImages(plain.source.pixels, tokens)
+    source = StoredImages(_on(device, arrays["simple/train"]), tokens)
     return DeviceData(source, plain.held_out._replace(conditions=of_held_out), 0, tokenizer)
 
 

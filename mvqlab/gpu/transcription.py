@@ -9,12 +9,15 @@ trained network is not on every machine.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedDemaskModule
 from mvqlab.models.backbone import SelfAttention
 from mvqlab.models.demasking import DirectionConstrainedAttention
+from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.transformer import CausalSelfAttention, KeyValueCache
 
 
@@ -54,10 +57,13 @@ NAIVE = {
 }
 
 
-def transcribe(model: nn.Module) -> nn.Module:
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def transcribe(model: Model) -> Model:
     """`model`, changed in place into its transcription: the same weights, the same numbers, the plain way."""
     for module in model.modules():
         module.__class__ = NAIVE.get(type(module), type(module))
-    if hasattr(model, "demask"):
+    if isinstance(model, MQVAE):
         model.demask.__class__ = TranscribedDemaskModule
     return model

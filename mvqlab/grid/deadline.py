@@ -59,6 +59,6 @@ class Deadline:
 
 def _interrupt_main_thread() -> None:
     if hasattr(signal, "pthread_kill"):  # a signal wakes a thread that sleeps or waits
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
     else:
         _thread.interrupt_main()

@@ -31,6 +31,7 @@ from mvqlab.grid.status import (
     LOCK_FILE,
     LOG_FILE,
     Status,
+    WrittenState,
     hold_point,
     now,
     state_of,
@@ -65,7 +66,7 @@ class ThisPython(AsyncKernelManager):
         """As inherited, but for braces in the interpreter's own path, which stay as they are."""
         return [sys.executable, *super().format_kernel_cmd(extra_arguments)[1:]]
 
-    async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:
+    async def shutdown_kernel(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """As inherited; leaves a note that it was called."""
         ThisPython.was_stopped = True
         await super().shutdown_kernel(*args, **kwargs)
@@ -98,7 +99,7 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
     began, started = time.monotonic(), now()
     limit = grid.content.time_limit
 
-    def finish(state: str, why: str, exit_code: int) -> None:
+    def finish(state: WrittenState, why: str, exit_code: int) -> None:
         write_status(folder, Status(state, why, started, round(time.monotonic() - began, 2), exit_code))
 
     def fail(why: str) -> bool:

@@ -121,8 +121,9 @@ def _parameter(name: str, annotation: str, value: ast.expr | None) -> Parameter:
     if not annotation:
         return Parameter(name, () if default is None else (type(default),), default)
     # list[str] is checked as a list; what is not in TYPES is not checked
-    expected = [TYPES.get(part.strip().partition("[")[0]) for part in annotation.split("|")]
-    return Parameter(name, () if None in expected else tuple(expected), default)
+    types = [part.strip().partition("[")[0] for part in annotation.split("|")]
+    expected = tuple(TYPES[one] for one in types) if set(types) <= set(TYPES) else ()
+    return Parameter(name, expected, default)
 
 
 def _source_hash(content: NotebookNode) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mvqlab import results
 from mvqlab.grid.points import Point, build_points, folders_of
-from mvqlab.grid.spec import Grid, Plot, read_grid
+from mvqlab.grid.spec import Comparison, Grid, Plot, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 from mvqlab.results.columns import COLUMNS, as_text, heading, printable
@@ -233,7 +233,7 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
     parts = [f"Mean and half of the 95 % interval over seeds.\n\n{as_markdown(printed)}"]
     paths = [folder / "summary.csv", folder / "summary.md", folder / "summary.tex"]
     if plot.compare is not None:
-        parts.append(_comparison(table, plot, metrics, folder))
+        parts.append(_comparison(table, plot.compare, plot.by, metrics, folder))
     if plot.published is not None:
         published = results.published(plot.published).drop(columns="table")
         words = "Published, on other data with other networks: not to be compared with the numbers above."
@@ -249,9 +249,10 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
     return [*paths, save_figure(summary_lines(summary, plot.x, plot.hues), folder / "summary.png")]
 
 
-def _comparison(table: pd.DataFrame, plot: Plot, metrics: Sequence[str], folder: Path) -> str:
-    asked = plot.compare
-    at = [name for name in plot.by if name != asked.name]
+def _comparison(
+    table: pd.DataFrame, asked: Comparison, by: Sequence[str], metrics: Sequence[str], folder: Path
+) -> str:
+    at = [name for name in by if name != asked.name]
     compared = results.compare(table, asked.name, asked.first, asked.second, at, metrics)
     write_csv(compared, folder / "comparison.csv")
     shown = compared.assign(**{one: [value_as_text(one, value) for value in compared[one]] for one in at})

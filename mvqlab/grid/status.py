@@ -18,7 +18,8 @@ EXECUTED_FILE = "executed.ipynb"
 LOG_FILE = "log.txt"
 LOCK_FILE = "lock"
 
-State = Literal["waiting", "running", "done", "failed", "stopped", "interrupted"]
+WrittenState = Literal["running", "done", "failed", "stopped"]
+State = WrittenState | Literal["waiting", "interrupted"]
 
 
 class PointBusyError(RuntimeError):
@@ -29,7 +30,7 @@ class PointBusyError(RuntimeError):
 class Status:
     """How a point's last attempt went. `started` is UTC, `why` one line, `exit_code` the process's."""
 
-    state: Literal["running", "done", "failed", "stopped"]
+    state: WrittenState
     why: str = ""
     started: str = ""
     seconds: float | None = None

@@ -72,7 +72,7 @@ def load_official_mqvae(
     `remarks` of the model: what was taken for granted, a line each. Raises OfficialCheckpointError.
     """
     tensors = read_state_dict(checkpoint)
-    given = {"mask_ratio": mask_ratio, "resolution": resolution}
+    given: dict[str, Any] = {"mask_ratio": mask_ratio, "resolution": resolution}
     given |= {"mask_init_value": mask_init_value, "reweight": reweight}
     config = stage1_settings(tensors, **given)
     model = _filled(MQVAE(config), stage1_tensors(tensors))
@@ -103,7 +103,7 @@ def load_official_stackformer(
     `remarks` of the model: what was taken for granted, a line each. Raises OfficialCheckpointError.
     """
     tensors = read_state_dict(checkpoint)
-    stage2 = {"heads": heads, "first": first, "n_classes": n_classes, "order": order}
+    stage2: dict[str, Any] = {"heads": heads, "first": first, "n_classes": n_classes, "order": order}
     config = stage2_settings(tensors, **stage2)
     n_classes, _ = rows_beyond_codes(tensors, n_classes)
     side = grid_side(tensors)

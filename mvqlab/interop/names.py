@@ -127,10 +127,10 @@ def _fused(tensors: Tensors, parts: tuple[str, str, str]) -> dict[str, Tensor]:
         if match is None:
             ours[name] = tensor
         elif match[2] == parts[0]:
-            three = [tensors.get(f"{match[1]}.{part}.{match[3]}") for part in parts]
-            if any(one is None for one in three):
+            names = [f"{match[1]}.{part}.{match[3]}" for part in parts]
+            if not set(names) <= set(tensors):
                 raise OfficialCheckpointError(f"'{name}' has no partners for {' and '.join(parts[1:])}")
-            ours[f"{match[1]}.query_key_value.{match[3]}"] = torch.cat(three)
+            ours[f"{match[1]}.query_key_value.{match[3]}"] = torch.cat([tensors[one] for one in names])
     return ours
 
 

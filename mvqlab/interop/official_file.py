@@ -124,7 +124,7 @@ class _Inert(dict):
         """Whatever is asked for."""
 
     __setstate__ = append = extend = add = __call__ = ignore
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # that of a dict is None
 
 
 class _Called:

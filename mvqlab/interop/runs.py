@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mvqlab.config import Config
 from mvqlab.interop import (
     OfficialCheckpointError,
@@ -47,8 +45,12 @@ def import_official(
     a run stands already. What was taken for granted is returned and stands in the header of the weights.
     Raises OfficialCheckpointError, InTheWayError.
     """
-    stage1 = {"resolution": resolution, "mask_init_value": mask_init_value, "reweight": reweight}
-    models: dict[str, tuple[Config, nn.Module]] = {}
+    stage1: dict[str, Any] = {
+        "resolution": resolution,
+        "mask_init_value": mask_init_value,
+        "reweight": reweight,
+    }
+    models: dict[str, tuple[Config, Any]] = {}
     if holds_stage1(tensors):
         config = stage1_settings(tensors, mask_ratio, **stage1)
         models["stage1"] = config, load_official_mqvae(tensors, mask_ratio=mask_ratio, **stage1)
@@ -63,7 +65,7 @@ def import_official(
     for name in models:
         check_nothing_in_the_way(folder / name, "name another folder for what is imported")
     for name, (config, model) in models.items():
-        notes = {"source": "official checkpoint", "remarks": model.remarks}
+        notes: dict[str, Any] = {"source": "official checkpoint", "remarks": model.remarks}
         save_settings(config, folder / name)
         save_weights(model, folder / name / "weights.safetensors", **notes)
     said = [f"{name}: {remark}" for name, (_, model) in models.items() for remark in model.remarks]

@@ -22,10 +22,11 @@ class NonFiniteError(ValueError):
 def check_finite(what: str, values: Tensor | NDArray[np.generic]) -> None:
     """Raise NonFiniteError, naming `what` they are, if one of `values` (any shape) is NaN or infinite."""
     # torch is not imported here: who only loads pictures does without it
-    is_tensor = hasattr(values, "isfinite")
-    is_finite = values.isfinite() if is_tensor else np.isfinite(values)
-    if not is_finite.all():
-        is_bad = ~(is_finite.cpu().numpy() if is_tensor else is_finite)
+    if isinstance(values, np.ndarray | np.generic):
+        is_bad = np.asarray(~np.isfinite(values))
+    else:
+        is_bad = (~values.isfinite()).cpu().numpy()
+    if is_bad.any():
         first = np.argwhere(is_bad)[0].tolist()
         raise NonFiniteError(
             f"{what}: {int(is_bad.sum())} of {is_bad.size} numbers are NaN or infinite, the first "

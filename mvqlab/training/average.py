@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar, cast
+
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[Model]):
     """w <- decay * w + (1 - decay) * weights, after every step; with a decay of 0 the weights themselves.
 
     Buffers (codebook, batch norm) are no weights: they are taken as they are.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self._trained = model
         self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         """The model to keep: the average, or the trained one where there is none."""
-        return self._trained if self._average is None else self._average.module
+        return self._trained if self._average is None else cast(Model, self._average.module)
 
     def update(self) -> None:
         """Take the trained weights, after a step, into the average."""

@@ -69,8 +69,9 @@ def serve(command: list[str], folder: Path, has_token: bool = True) -> Iterator[
         env={**os.environ, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"},
         preexec_fn=_hear_interrupts if os.name == "posix" else None,
     )
+    assert process.stdout is not None  # it was asked for
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)
+    reader = threading.Thread(target=lines.extend, args=(process.stdout,), daemon=True)
     reader.start()
     try:
         yield _address(process, lines, has_token)

@@ -77,7 +77,7 @@ class Message(widgets.HTML):
         """Show `words`."""
         self.value = f'<div class="mvqlab-alert" role="alert">{html.escape(words)}</div>'
 
-    def guard(self, work: Callable[[], None]) -> Callable[[Any], None]:
+    def guard(self, work: Callable[[], None]) -> Callable[..., None]:
         """`work` as a widget's observer: what it raises is shown here, and what was shown is taken away."""
 
         def observer(_: Any = None) -> None:

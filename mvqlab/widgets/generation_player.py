@@ -78,8 +78,8 @@ class Stage(widgets.VBox):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.drawer: Drawer | None = None
-        self.recording: Recording | None = None
+        self.drawer: Drawer  # from `play` on, as is the recording
+        self.recording: Recording
         self.title, self.pictures, self.codes = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.clock = widgets.HTML(reading("", f"mvqlab-clock-{name}"))
         super().__init__([self.title, self.clock, self.pictures, self.codes])

@@ -131,7 +131,7 @@ class MaskSetting(widgets.VBox):
         began = time.perf_counter()
         rank = RANKS[self.mask.value]
         masked = self.encoded.keep(self.encoded.best_at(self.mask_ratio.value, rank, self.draw))
-        self._show(masked, began)
+        self._show(self.encoded, masked, began)
         self.kept.show(masked.is_kept)
 
     def _take_painted(self) -> None:
@@ -139,11 +139,11 @@ class MaskSetting(widgets.VBox):
         if self.encoded is None or self.mask.value != PAINTED:
             return
         began = time.perf_counter()
-        self._show(self.encoded.keep(self.kept.positions), began)
+        self._show(self.encoded, self.encoded.keep(self.kept.positions), began)
 
-    def _show(self, masked: MaskedImage, began: float) -> None:
+    def _show(self, encoded: EncodedImage, masked: MaskedImage, began: float) -> None:
         self.shown = masked
-        original, size = self.encoded.image, self.kept.size
+        original, size = encoded.image, self.kept.size
         words = f"{self.mask.value} mask, {len(masked.codes)} of {len(masked.is_kept)} regions kept"
         pictures = [
             figure(pixels_of(masked.image), "reconstruction", size, f"reconstruction: {words}"),
@@ -154,7 +154,7 @@ class MaskSetting(widgets.VBox):
         self.pictures.value = f'<div class="mvqlab-codes">{"".join(pictures)}</div>'
         milliseconds = 1000.0 * (time.perf_counter() - began)
         self.numbers.value = reading(
-            f"{numbers_of(masked, self.encoded.perceptual)} · {milliseconds:.0f} ms",
+            f"{numbers_of(masked, encoded.perceptual)} · {milliseconds:.0f} ms",
             f"mvqlab-numbers-{self.name}",
         )
 
@@ -184,7 +184,7 @@ class MaskExplorer(widgets.VBox):
         self.perceptual = _perceptual(lpips)
         self.shows_own = False
         self.is_switching = False  # while one control moves others, these stand still
-        self.encoded: EncodedImage | None = None
+        self.encoded: EncodedImage  # from the first image on
         self.dataset: PictureDataset | None = None
         self.model = widgets.Dropdown(
             options=list(self.models),
@@ -285,6 +285,7 @@ class MaskExplorer(widgets.VBox):
     def _held_out(self) -> Tensor:
         if self.dataset is None:
             self._offer_held_out()
+        assert self.dataset is not None
         return self.dataset[self.number.value]["image"]
 
     def _own(self) -> Tensor:

@@ -73,7 +73,7 @@ class PageKernels(AsyncMappingKernelManager):
         """A page is gone: from now on its kernel is alone, and a lost connection has time to come back."""
         super().notify_disconnect(kernel_id)
         if kernel_id in self:
-            kernel = self.get_kernel(kernel_id)
+            kernel: Any = self.get_kernel(kernel_id)
             kernel.last_activity = type(kernel.last_activity).now(kernel.last_activity.tzinfo)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anywidget
 import torch
 import traitlets
@@ -33,8 +35,9 @@ class PictureFile(anywidget.AnyWidget):
 
         Raises DataError: too large a file, too many pixels, or not an image.
         """
-        name = str(self.chosen["name"])
-        size = max(int(self.chosen["size"]), len(self.content))
+        chosen: dict[str, Any] = self.chosen
+        name = str(chosen["name"])
+        size = max(int(chosen["size"]), len(self.content))
         if size > self.limit:
             raise DataError(f"{name} has {size / 2**20:.1f} MB; a picture may have {MEGABYTES} MB")
         return picture_from(self.content, name, resolution)

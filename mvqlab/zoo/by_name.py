@@ -261,7 +261,7 @@ def _draw(
         for block in blocks:
             of_block = range(block * BLOCK, (block + 1) * BLOCK)
             generator = torch.Generator().manual_seed(seed_of(seed, "sample", block))
-            told = {
+            told: dict[str, Any] = {
                 "generator": generator,
                 "conditions": conditions(of_block),
                 "progress": progress.advance,

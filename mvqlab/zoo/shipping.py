@@ -30,6 +30,7 @@ from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, possible_copies
 from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
+from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformers import n_parameters
 from mvqlab.results import environment
 from mvqlab.sampling import sample_images
@@ -108,10 +109,12 @@ def ship_all(runs: Path, machine: str | None = None) -> Iterator[Path]:
         raise ShippingError(f"no run in {runs} bears a name in {PLAN.name}")
     for name in names:
         torch.manual_seed(0)
-        yield ship(runs / name, name, planned_facts(name)._replace(machine=machine))
+        facts = planned_facts(name)
+        assert facts is not None  # the names are the plan's
+        yield ship(runs / name, name, facts._replace(machine=machine))
 
 
-def _load(run: Path, stage1: str | None) -> tuple[nn.Module, TokenModel | None]:
+def _load(run: Path, stage1: str | None) -> tuple[TokenModel | PairModel, TokenModel | None]:
     if stage1 is None:
         return load_stage1(run), None
     of_stage1 = load_shipped_stage1(stage1)
@@ -123,11 +126,16 @@ def _is_large(model: nn.Module) -> bool:
 
 
 def _judged(
-    model: nn.Module, of_stage1: TokenModel | None, splits: Splits, config: Config, curves: pd.DataFrame
+    model: TokenModel | PairModel,
+    of_stage1: TokenModel | None,
+    splits: Splits,
+    config: Config,
+    curves: pd.DataFrame,
 ) -> dict[str, Any]:
     extractor = build_extractor(config, splits)
-    if of_stage1 is None:
+    if isinstance(model, TokenModel):
         return evaluate_stage1(model, splits, config, extractor) | psnr_over_ratios(model, splits, config)
+    assert of_stage1 is not None  # a transformer has one
     samples = sample_images(model, of_stage1, config)
     metrics = evaluate_generation(samples.images, splits, config, extractor)
     if len(splits.train) < FEW:
@@ -189,7 +197,7 @@ def _card(
 
 def data_words(config: DataConfig, n_train: int) -> str:
     """Such as "emoji, 64 pixels, 3449 images"."""
-    name = "simple shapes" if config.name == "shapes" and config.scene == "simple" else config.name
+    name: str = "simple shapes" if config.name == "shapes" and config.scene == "simple" else config.name
     if config.mixture:
         name = f"mixture of {', '.join(config.mixture)}"
     return f"{name}, {config.resolution} pixels, {n_train} images"

@@ -48,7 +48,12 @@ def exercise_2(
     """Losses of an untrained model."""
     check.done(chance_code, chance_position, rules_position)
     torch.manual_seed(seed)
-    sizes = {"codebook_size": K, "side": side, "n_pairs": N, "n_classes": len(splits.class_names)}
+    sizes: dict[str, Any] = {
+        "codebook_size": K,
+        "side": side,
+        "n_pairs": N,
+        "n_classes": len(splits.class_names),
+    }
     with torch.no_grad():
         untrained = build_stage2(config.transformer, **sizes).eval().loss(pairs, groups)
     check.that(abs(chance_code - untrained.codes) < 0.05, "K codes alike: each has probability 1 / K.")

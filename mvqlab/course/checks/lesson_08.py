@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvqlab.course.exercises import exercise
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.stackformer import Stackformer
 from mvqlab.sampling.filters import guided
 
 
@@ -40,7 +42,7 @@ def exercise_3(check: exercise, answer: Any, bits: pd.DataFrame) -> None:
     check.equal(answer, truth, "`together` of the row 'nothing' minus that of 'the right class'.")
 
 
-def exercise_4(check: exercise, heard: Any, caption_transformer: nn.Module, tokens: Tensor) -> None:
+def exercise_4(check: exercise, heard: Any, caption_transformer: PairModel, tokens: Tensor) -> None:
     """Places that are heard."""
     check.equal(
         heard, caption_transformer.start.heard(tokens), "All but the padding; the begin token is heard."
@@ -51,7 +53,7 @@ def exercise_5(
     check: exercise,
     rows_guided: Any,
     rows_unguided: Any,
-    class_model: nn.Module,
+    class_model: Stackformer,
     guidance: float,
     draw: Callable[..., Any],
     labels: Tensor,

@@ -25,9 +25,10 @@ def new_shell() -> InteractiveShell:
     """The shell of a notebook, without history, start-up files or figures on a screen."""
     os.environ["MPLBACKEND"] = "agg"
     shell = InteractiveShell.instance()
-    shell.history_manager.enabled = False
-    with suppress(Exception):
-        shell.history_manager.end_session()
+    if shell.history_manager is not None:
+        shell.history_manager.enabled = False
+        with suppress(Exception):
+            shell.history_manager.end_session()
     return shell
 
 
