@@ -132,7 +132,7 @@ class Student:
         if isinstance(reply, str):
             self._give_up(reply)
         self._is_asked, self._start = False, 0.0
-        return reply  # type: ignore[return-value]
+        return reply
 
     def _give_up(self, why: str) -> NoReturn:
         self.gone, self._is_asked = why, False
