@@ -109,6 +109,7 @@ def _none_or_two(n_images: int) -> int:
 
 NoneOrTwo = Annotated[Measured, AfterValidator(_none_or_two)]
 
+DataName = Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"]
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal["adaptive", "random", "truth", "none"]
 BackboneKind = Literal["vqgan", "patch"]
@@ -142,7 +143,7 @@ SETS_WITH_TRUE_MASKS = ("OxfordIIITPet", "VOCSegmentation")  # and those among t
 class DataConfig(Section):
     """Where images come from."""
 
-    name: Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"] = "shapes"
+    name: DataName = "shapes"
     resolution: Side = 32  # side of the square images, pixels
     # both sizes are upper limits for `emoji`, `fashion` and `torchvision`, which have a size of their own
     train_size: Images = 20_000  # images in the training split (`folder`: taken from the folder)
