@@ -18,7 +18,7 @@ import torch
 # The shapes in signatures, such as Float[Tensor, "B L"], are checked at every call: under pytest only, and
 # before anything imports these modules.
 SHAPES_CHECKED = ["mvqlab.models", "mvqlab.sampling", "mvqlab.training.losses"]
-jaxtyping.install_import_hook(SHAPES_CHECKED, "beartype.beartype")
+jaxtyping.install_import_hook(SHAPES_CHECKED, "shape_checks.check_types")
 
 # the order in which threads add up changes the last bits, and small tensors gain nothing from many threads
 torch.set_num_threads(min(2, os.cpu_count() or 1))
