@@ -6,36 +6,46 @@ Direction-constrained attention lets information flow from kept to dropped regio
 
 B_0 is 1 at kept and 0.02 at dropped regions. After each layer B <- sqrt(B), the mask update: a region
 that has been inferred is trusted more and more.
+
+Symbols: B images; N regions kept of L = h * w, numbered row by row; n_z the dimension of a code, d the
+channels of a feature. Polarity: trust is 1 where a region was kept, and less where it was dropped.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, DemaskConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 
 
-def scatter_regions(regions: Tensor, positions: Tensor, fill: Tensor, n_positions: int) -> Tensor:
-    """Put `regions` (B, N, c) at `positions` (B, N) of L = `n_positions` places that hold `fill` (c).
+def scatter_regions(
+    regions: Float[Tensor, "B N c"],
+    positions: Int[Tensor, "B N"],
+    fill: Float[Tensor, " c"],
+    n_positions: int,
+) -> Float[Tensor, "B L c"]:
+    """Put `regions` at `positions` of L = `n_positions` places that hold `fill` (section 3.1, equation 5).
 
-    What is at position L, padding, is left out.
+    What is at position L, padding, is left out: it lands in one place more, which is cut off again.
     """
     n_images, _, channels = regions.shape
-    places = fill.to(regions.dtype).expand(n_images, n_positions + 1, channels)
-    placed = places.scatter(1, positions.unsqueeze(-1).expand(-1, -1, channels), regions)
-    return placed[:, :-1].contiguous()
+    places = fill.to(regions.dtype).expand(n_images, n_positions + 1, channels)  # (c,) -> (B, L + 1, c)
+    index = positions.unsqueeze(-1).expand(-1, -1, channels)  # (B, N) -> (B, N, 1) -> (B, N, c)
+    placed = places.scatter(1, index, regions)  # (B, L + 1, c)
+    return placed[:, :-1].contiguous()  # (B, L + 1, c) -> (B, L, c)
 
 
-def initial_trust(positions: Tensor, n_positions: int, at_dropped: float) -> Tensor:
-    """B_0 (B, L): 1 at the kept `positions` (B, N), `at_dropped` elsewhere."""
+def initial_trust(positions: Int[Tensor, "B N"], n_positions: int, at_dropped: float) -> Float[Tensor, "B L"]:
+    """B_0: 1 at the kept `positions`, `at_dropped` elsewhere; a position of L is padding."""
     trust = torch.full((len(positions), n_positions + 1), at_dropped, device=positions.device)
-    return trust.scatter(1, positions, 1.0)[:, :-1]
+    return trust.scatter(1, positions, 1.0)[:, :-1]  # (B, L + 1) -> (B, L)
 
 
-def update_trust(trust: Tensor) -> Tensor:
+def update_trust(trust: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
     """The mask update: B <- sqrt(B), which draws every trust towards 1."""
     return trust.sqrt()
 
@@ -53,20 +63,28 @@ class DirectionConstrainedAttention(SelfAttention):
         super().__init__(channels, groups)
         self.renormalise = renormalise
 
-    def forward(self, x: Tensor, trust: Tensor | None = None) -> Tensor:
-        """Features (B, d, h, w) and trust (B, L) to features (B, d, h, w); without trust, plain attention."""
-        query, key, value = self.project(x)
+    def forward(
+        self, x: Float[Tensor, "B d h w"], trust: Float[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B d h w"]:
+        """`x` and what its places take from one another, each heard by its `trust`; without it, all alike."""
+        query, key, value = self.project(x)  # (B, 1, L, d) each: one head
         bias = None
         if trust is not None and self.renormalise:
             n_places = trust.shape[1]
-            bias = trust.log().to(query.dtype)[:, None, None, :].expand(-1, -1, n_places, -1)
+            log_trust = trust.log().to(query.dtype)  # (B, L)
+            columns = log_trust[:, None, None, :]  # log B_j of key j: (B, L) -> (B, 1, 1, L)
+            bias = columns.expand(-1, -1, n_places, -1)  # for every query alike: (B, 1, L, L)
         elif trust is not None:
-            value = value * trust.to(value.dtype)[:, None, :, None]
-        return self.add(x, F.scaled_dot_product_attention(query, key, value, attn_mask=bias))
+            value = value * trust.to(value.dtype)[:, None, :, None]  # B_j V_j: (B, L) -> (B, 1, L, 1)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)  # (B, 1, L, d)
+        return self.add(x, attended)
 
 
 class DemaskModule(nn.Module):
-    """Quantised regions (B, N, n_z) at their positions to a full feature map (B, d, h, w)."""
+    """Quantised regions (B, N, n_z) at their positions to a full feature map (B, d, h, w), section 3.1.
+
+    side: h = w of the grid.
+    """
 
     def __init__(self, config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int) -> None:
         super().__init__()
@@ -83,23 +101,21 @@ class DemaskModule(nn.Module):
         )
         self.residual_block_out = ResidualBlock(d, d, groups, backbone.dropout)
 
-    def forward(self, regions: Tensor, positions: Tensor) -> Tensor:
-        """Infer the dropped regions.
-
-        regions (B, N, n_z): quantised features. positions (B, N): where they belong.
-        Returns features (B, d, h, w).
-        """
-        places = scatter_regions(regions, positions, self.mask_token, self.side**2)
-        x = places.transpose(1, 2).unflatten(2, (self.side, self.side))
-        x = self.conv_in(self.project(x))
-        trust = self._initial_trust(positions)
+    def forward(
+        self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
+    ) -> Float[Tensor, "B d h w"]:
+        """Infer the dropped regions from the quantised `regions`, which belong at `positions`."""
+        places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
+        x = places.transpose(1, 2).unflatten(2, (self.side, self.side))  # (B, n_z, L) -> (B, n_z, h, w)
+        x = self.conv_in(self.project(x))  # (B, d, h, w)
+        trust = self._initial_trust(positions)  # (B, L)
         for residual_block, attention in zip(self.residual_blocks, self.attentions, strict=True):
-            x = attention(residual_block(x), trust)
+            x = attention(residual_block(x), trust)  # (B, d, h, w)
             if trust is not None and self.config.mask_update:
                 trust = update_trust(trust)
         return self.residual_block_out(x)
 
-    def _initial_trust(self, positions: Tensor) -> Tensor | None:
+    def _initial_trust(self, positions: Int[Tensor, "B N"]) -> Float[Tensor, "B L"] | None:
         if not self.config.direction_constraint:
             return None
         return initial_trust(positions, self.side**2, self.config.initial_trust)
