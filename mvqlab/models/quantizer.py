@@ -7,6 +7,9 @@ The codebook is no parameter: it follows the features that choose its codes,
 
 and codes that nobody chooses are redrawn from the features at hand. *When* a code counts as unused is
 the restart rule, a small class of its own (see `ScaleFreeRestart` and `ReleasedRestart`).
+
+Symbols: K codes e_k of dimension n_z, numbered from 0; z a feature, of which a batch of B images has N
+each, or M = B * N in a row; beta the weight of the commitment loss; sg stops a gradient.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import QuantizerConfig
@@ -24,16 +28,16 @@ from mvqlab.models.ranks import from_first_rank, gather_over_ranks
 
 
 class Quantised(NamedTuple):
-    """What the quantiser returns.
+    """What the quantiser returns; `...` is B, N, or M where features stand in one row.
 
-    features (B, N, n_z): the chosen codes' vectors, with a straight-through gradient.
-    codes (B, N): their indices.
-    loss (): beta * mean (z - sg(e))^2, which moves the encoder towards the codebook.
+    features: the chosen codes' vectors, with a straight-through gradient.
+    codes: their indices; -1 at padding.
+    loss: beta * mean (z - sg(e))^2, which moves the encoder towards the codebook.
     """
 
-    features: Tensor
-    codes: Tensor
-    loss: Tensor
+    features: Float[Tensor, "... n_z"]
+    codes: Int[Tensor, " ..."]
+    loss: Float[Tensor, ""]
 
 
 def in_float32(tensor: Tensor) -> torch.autocast:
@@ -41,8 +45,8 @@ def in_float32(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def nearest_codes(features: Tensor, codebook: Tensor) -> Tensor:
-    """Index (M,) of the row of `codebook` (K, n_z) nearest to each of `features` (M, n_z).
+def nearest_codes(features: Float[Tensor, "M n_z"], codebook: Float[Tensor, "K n_z"]) -> Int[Tensor, " M"]:
+    """Index of the row of `codebook` nearest to each of `features`, by Euclidean distance (section 3.1).
 
     Whatever autocast does around it, distances are computed in float32, or in float64 where one comes in it.
     """
@@ -50,12 +54,12 @@ def nearest_codes(features: Tensor, codebook: Tensor) -> Tensor:
     with in_float32(features):
         features, codebook = features.to(precision), codebook.to(precision)
         # |z - e|^2 without |z|^2, which is the same for every code.
-        distances = codebook.square().sum(1) - 2.0 * features @ codebook.T
-        return distances.argmin(dim=1)
+        distances = codebook.square().sum(1) - 2.0 * features @ codebook.T  # (K,) - (M, K): (M, K)
+        return distances.argmin(dim=1)  # (M, K) -> (M,)
 
 
-def is_usable(features: Tensor) -> Tensor:
-    """Which of `features` (M, n_z) have a length that is a number: (M,) bool.
+def is_usable(features: Float[Tensor, "M n_z"]) -> Bool[Tensor, " M"]:
+    """True for those of `features` that have a length that is a number.
 
     NaN and infinities have none, nor have numbers so large that distances to them overflow. One of them in
     a moving average would make its code NaN for good, and no number is less than the distance to NaN.
@@ -63,37 +67,43 @@ def is_usable(features: Tensor) -> Tensor:
     return features.square().sum(dim=1).isfinite()
 
 
-def straight_through(features: Tensor, quantised: Tensor) -> Tensor:
-    """`quantised` in the forward pass; its gradient goes to `features` unchanged."""
+def straight_through(
+    features: Float[Tensor, "*any n_z"], quantised: Float[Tensor, "*any n_z"]
+) -> Float[Tensor, "*any n_z"]:
+    """`quantised` in the forward pass; its gradient goes to `features` unchanged (van den Oord 2017)."""
     return features + (quantised - features).detach()
 
 
-def shuffled(n: int, device: torch.device) -> Tensor:
-    """0 to `n` - 1 in random order (n,); on a GPU without a wait for it, so that a step can be replayed."""
+def shuffled(n: int, device: torch.device) -> Int[Tensor, " {n}"]:
+    """0 to `n` - 1 in random order; on a GPU without a wait for it, so that a step can be replayed."""
     if device.type == "cuda":
         return torch.rand(n, device=device).argsort()
     return torch.randperm(n, device=device)
 
 
-def noise_of_spread(drawn: Tensor, features: Tensor) -> Tensor:
-    """This lab's noise on tiled features `drawn` (n, n_z): normal, a hundredth of how `features` spread."""
+def noise_of_spread(
+    drawn: Float[Tensor, "n n_z"], features: Float[Tensor, "M n_z"]
+) -> Float[Tensor, "n n_z"]:
+    """This lab's noise on tiled features `drawn`: normal, a hundredth of how `features` spread."""
     spread = features.where(is_usable(features)[:, None], 0.0).std()
     return 0.01 * spread * torch.randn_like(drawn)
 
 
-def released_noise(drawn: Tensor, features: Tensor) -> Tensor:
-    """The released code's noise on tiled features `drawn` (n, n_z): uniform in [0, 0.01 / sqrt(n_z))."""
+def released_noise(drawn: Float[Tensor, "n n_z"], features: Float[Tensor, "M n_z"]) -> Float[Tensor, "n n_z"]:
+    """The released code's noise on tiled features `drawn`: uniform in [0, 0.01 / sqrt(n_z))."""
     return 0.01 / drawn.shape[1] ** 0.5 * torch.rand_like(drawn)
 
 
 Noise = Callable[[Tensor, Tensor], Tensor]
 
 
-def draw_features(features: Tensor, n: int, noise: Noise = noise_of_spread) -> Tensor:
-    """`n` rows drawn from `features` (M, n_z) without repetition; tiled with small `noise` where M < n."""
+def draw_features(
+    features: Float[Tensor, "M n_z"], n: int, noise: Noise = noise_of_spread
+) -> Float[Tensor, "{n} n_z"]:
+    """`n` rows drawn from `features` without repetition; tiled with small `noise` where M < n."""
     n_tiles = -(-n // len(features))
-    order = shuffled(len(features) * n_tiles, features.device)[:n]
-    drawn = features[from_first_rank(order) % len(features)]
+    order = shuffled(len(features) * n_tiles, features.device)[:n]  # (n_tiles M,) -> (n,)
+    drawn = features[from_first_rank(order) % len(features)]  # (M, n_z) -> (n, n_z)
     return drawn if n_tiles == 1 else drawn + from_first_rank(noise(drawn, features))
 
 
@@ -109,12 +119,15 @@ class RestartRule(nn.Module):
     first_count = 1.0
     comes_first = False
 
-    def unused(self, counts: Tensor, expected: float) -> Tensor:
-        """Which codes (K,) bool to redraw.
+    def is_unused(self, counts: Float[Tensor, " K"], expected: float) -> Bool[Tensor, " K"]:
+        """True for the codes to redraw in this step: a question, which changes nothing.
 
-        counts (K,): the moving-average counts. expected: the count under uniform use, features / K.
+        counts: the moving-average counts. expected: the count under uniform use, features / K.
         """
         raise NotImplementedError
+
+    def remember(self, counts: Float[Tensor, " K"], expected: float) -> None:
+        """Take note of this step, for a rule that looks at several in a row; others have no memory."""
 
     def fresh_count(self, expected: float) -> float:
         """The moving-average count that a redrawn code starts with."""
@@ -124,10 +137,12 @@ class RestartRule(nn.Module):
 class NoRestart(RestartRule):
     """Codes are never redrawn: watch the codebook collapse."""
 
-    def unused(self, counts: Tensor, expected: float) -> Tensor:
+    def is_unused(self, counts: Float[Tensor, " K"], expected: float) -> Bool[Tensor, " K"]:
+        """False for every code."""
         return torch.zeros_like(counts, dtype=torch.bool)
 
     def fresh_count(self, expected: float) -> float:
+        """As many as each would have under uniform use."""
         return expected
 
 
@@ -142,10 +157,12 @@ class ReleasedRestart(RestartRule):
     first_count = 0.0
     comes_first = True
 
-    def unused(self, counts: Tensor, expected: float) -> Tensor:
+    def is_unused(self, counts: Float[Tensor, " K"], expected: float) -> Bool[Tensor, " K"]:
+        """True where the count is under 1, whatever is `expected`."""
         return counts < 1.0
 
     def fresh_count(self, expected: float) -> float:
+        """1, the threshold itself."""
         return 1.0
 
 
@@ -155,29 +172,36 @@ class ScaleFreeRestart(RestartRule):
     Doubling the batch doubles counts and threshold alike, so batch size does not matter.
     """
 
-    steps_unused: Tensor
+    steps_unused: Float[Tensor, " K"]  # that a code has been under the threshold, in a row, before this step
 
     def __init__(self, codebook_size: int, share: float, patience: int) -> None:
         super().__init__()
         self.share, self.patience = share, patience
         self.register_buffer("steps_unused", torch.zeros(codebook_size))
 
-    def unused(self, counts: Tensor, expected: float) -> Tensor:
-        waiting = torch.where(counts < self.share * expected, self.steps_unused + 1, 0)
-        redraw = waiting >= self.patience
-        self.steps_unused.copy_(torch.where(redraw, 0, waiting))
-        return redraw
+    def is_unused(self, counts: Float[Tensor, " K"], expected: float) -> Bool[Tensor, " K"]:
+        """True where the count has been under its threshold for `patience` steps, this one included."""
+        return self._with_this_step(counts, expected) >= self.patience
+
+    def remember(self, counts: Float[Tensor, " K"], expected: float) -> None:
+        """Count this step; codes whose patience is at its end are redrawn and begin anew."""
+        steps = self._with_this_step(counts, expected)
+        self.steps_unused.copy_(torch.where(steps >= self.patience, 0, steps))
 
     def fresh_count(self, expected: float) -> float:
+        """As many as each would have under uniform use."""
         return expected
+
+    def _with_this_step(self, counts: Float[Tensor, " K"], expected: float) -> Float[Tensor, " K"]:
+        return torch.where(counts < self.share * expected, self.steps_unused + 1, 0)
 
 
 class Codebook(nn.Module):
     """K codes, their moving averages and their restarts; all in float32, whatever autocast does."""
 
-    codes: Tensor
-    ema_counts: Tensor
-    ema_sums: Tensor
+    codes: Float[Tensor, "K n_z"]
+    ema_counts: Float[Tensor, " K"]
+    ema_sums: Float[Tensor, "K n_z"]
 
     def __init__(self, size: int, dim: int, decay: float, restart: RestartRule) -> None:
         super().__init__()
@@ -185,73 +209,82 @@ class Codebook(nn.Module):
         self.register_buffer("codes", torch.empty(size, dim).uniform_(-1.0 / size, 1.0 / size))
         self.register_buffer("ema_counts", torch.full((size,), restart.first_count))
         self.register_buffer("ema_sums", self.codes.clone())
-        self.is_waiting = False  # during a warm-up: see VectorQuantizer.forward
 
     @property
     def size(self) -> int:
         """K."""
         return len(self.codes)
 
-    def nearest(self, features: Tensor) -> Tensor:
-        """Indices (...) of the codes nearest to `features` (..., n_z)."""
-        flat = features.detach().reshape(-1, features.shape[-1])
-        return nearest_codes(flat, self.codes).reshape(features.shape[:-1])
+    def nearest(self, features: Float[Tensor, "*any n_z"]) -> Int[Tensor, "*any"]:
+        """Indices of the codes nearest to `features`."""
+        flat = features.detach().reshape(-1, features.shape[-1])  # (..., n_z) -> (M, n_z)
+        return nearest_codes(flat, self.codes).reshape(features.shape[:-1])  # (M,) -> (...)
 
-    def look_up(self, codes: Tensor) -> Tensor:
-        """Vectors (..., n_z) of the codes with the given indices (...)."""
-        return F.embedding(codes, self.codes)
+    def look_up(self, codes: Int[Tensor, "*any"]) -> Float[Tensor, "*any n_z"]:
+        """Vectors of the codes with the indices `codes`."""
+        return F.embedding(codes, self.codes)  # (...) -> (..., n_z)
 
     @torch.no_grad()
-    def initialise(self, features: Tensor) -> None:
-        """Start codes and averages from `features` (..., n_z), so that the first update is no jump."""
+    def initialise(self, features: Float[Tensor, "*any n_z"]) -> None:
+        """Start codes and averages from `features`, so that the first update is no jump."""
         everyone = self._of_all_ranks(features)
         with in_float32(everyone):
-            self._set(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
+            self._redraw(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
 
     @torch.no_grad()
-    def update(self, features: Tensor, codes: Tensor) -> None:
-        """One moving-average step from `features` (..., n_z) that chose `codes` (...), then restarts."""
-        everyone = self._of_all_ranks(features)
-        chosen = gather_over_ranks(codes.reshape(-1))
+    def update(self, features: Float[Tensor, "*any n_z"], codes: Int[Tensor, "*any"]) -> None:
+        """One moving-average step from `features` that chose `codes`, then restarts."""
+        everyone = self._of_all_ranks(features)  # (M, n_z)
+        chosen = gather_over_ranks(codes.reshape(-1))  # (...) -> (M,)
         with in_float32(everyone):
             self._follow(everyone, chosen)
 
-    def _of_all_ranks(self, features: Tensor) -> Tensor:
-        """Features (M, n_z) of all processes, in the codebook's own precision, from one's own (..., n_z)."""
-        return gather_over_ranks(features.reshape(-1, features.shape[-1]).to(self.codes.dtype))
+    def _of_all_ranks(self, features: Float[Tensor, "*any n_z"]) -> Float[Tensor, "M n_z"]:
+        """Features of all processes, in the codebook's own precision, from one's own."""
+        own = features.reshape(-1, features.shape[-1])  # (..., n_z) -> (B N, n_z)
+        return gather_over_ranks(own.to(self.codes.dtype))
 
-    def _follow(self, features: Tensor, codes: Tensor) -> None:
-        """`update` from the features (M, n_z) of all processes, that chose codes (M,)."""
+    def _follow(self, features: Float[Tensor, "M n_z"], codes: Int[Tensor, " M"]) -> None:
+        """`update` from the features of all processes, that chose `codes`."""
         usable = is_usable(features)  # the others count as not there: the loss is what says that they were
-        counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, usable.to(features.dtype))
-        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, features.where(usable[:, None], 0.0))
+        counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, usable.to(features.dtype))  # (K,)
+        counted = features.where(usable[:, None], 0.0)  # (M, 1) against (M, n_z)
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, counted)  # (M, n_z) -> (K, n_z)
         self.ema_counts.lerp_(counts, 1.0 - self.decay)
         self.ema_sums.lerp_(sums, 1.0 - self.decay)
-        which = self.restart.unused(self.ema_counts, len(codes) / self.size)
+        expected = len(codes) / self.size
+        which = self.restart.is_unused(self.ema_counts, expected)
+        self.restart.remember(self.ema_counts, expected)
         if self.restart.comes_first:
-            self._set(which, features)
-        self.codes.copy_(self.ema_sums / smoothed(self.ema_counts).unsqueeze(1))
+            self._redraw(which, features)
+        self.codes.copy_(self.ema_sums / smoothed(self.ema_counts).unsqueeze(1))  # (K, n_z) / (K, 1)
         if not self.restart.comes_first:
-            self._set(which, features)
+            self._redraw(which, features)
 
-    def _set(self, which: Tensor, features: Tensor) -> None:
-        """Redraw the codes `which` (K,) from `features` (M, n_z)."""
+    def _redraw(self, which: Bool[Tensor, " K"], features: Float[Tensor, "M n_z"]) -> None:
+        """Put drawn `features` in the place of those codes that are True in `which`."""
         count = self.restart.fresh_count(len(features) / self.size)
-        drawn = draw_features(features, self.size, self.restart.noise)
+        drawn = draw_features(features, self.size, self.restart.noise)  # (K, n_z)
         which = which & is_usable(drawn)
-        self.codes.copy_(torch.where(which.unsqueeze(1), drawn, self.codes))
+        of_row = which.unsqueeze(1)  # (K,) -> (K, 1)
+        self.codes.copy_(torch.where(of_row, drawn, self.codes))
         self.ema_counts.masked_fill_(which, count)
-        self.ema_sums.copy_(torch.where(which.unsqueeze(1), drawn * count, self.ema_sums))
+        self.ema_sums.copy_(torch.where(of_row, drawn * count, self.ema_sums))
 
 
-def smoothed(counts: Tensor, eps: float = 1e-5) -> Tensor:
-    """Laplace smoothing of `counts` (K,) that keeps their sum: no code divides by zero."""
+def smoothed(counts: Float[Tensor, " K"], eps: float = 1e-5) -> Float[Tensor, " K"]:
+    """Laplace smoothing of `counts` that keeps their sum: no code divides by zero."""
     total = counts.sum()
     return (counts + eps) / (total + len(counts) * eps) * total
 
 
 class VectorQuantizer(nn.Module):
-    """Features (B, N, n_z) to their nearest codes; follows them while training."""
+    """Features (B, N, n_z) to their nearest codes; follows them while training.
+
+    is_warming_up: features pass as they are, and the codebook rests. This is the lab's optional warm-up, in
+    which encoder and decoder first learn what there is to quantise. A training loop sets it before every step
+    (`quantizer.start_step`), only training mode obeys it, and no checkpoint holds it.
+    """
 
     def __init__(self, config: QuantizerConfig) -> None:
         super().__init__()
@@ -259,35 +292,42 @@ class VectorQuantizer(nn.Module):
         self.codebook = Codebook(
             config.codebook_size, config.code_dim, config.ema_decay, build_restart(config)
         )
+        self.is_warming_up = False
 
-    def forward(self, features: Tensor, is_padding: Tensor | None = None) -> Quantised:
-        """Quantise `features` (B, N, n_z). In training mode the codebook takes one step.
+    def forward(
+        self, features: Float[Tensor, "B N n_z"], is_padding: Bool[Tensor, "B N"] | None = None
+    ) -> Quantised:
+        """Quantise `features` (section 3.1). In training mode the codebook takes one step.
 
-        is_padding (B, N): which features are none. Neither loss nor codebook sees them; their code is -1.
-
-        While the codebook is waiting, features pass as they are: the lab's optional warm-up, in which
-        encoder and decoder first learn what there is to quantise (`quantizer.start_step`).
+        is_padding: True for features that are none. Neither loss nor codebook sees them; their code is -1.
         """
-        if is_padding is not None:
-            return self._without(features, ~is_padding)
-        if self.training and self.codebook.is_waiting:
-            return Quantised(features, self.codebook.nearest(features), features.new_zeros(()))
+        if is_padding is None:
+            return self.quantise(features)
+        return spread(self.quantise(features[~is_padding]), is_padding)  # (B, N, n_z) -> (M, n_z) and back
+
+    def quantise(self, features: Float[Tensor, "*any n_z"]) -> Quantised:
+        """`forward` for features that are all real, in rows of any shape."""
         codes = self.codebook.nearest(features)
-        quantised = self.codebook.look_up(codes)
+        if self.training and self.is_warming_up:
+            return Quantised(features, codes, features.new_zeros(()))
+        quantised = self.codebook.look_up(codes)  # (..., n_z)
         with in_float32(features):
             loss = self.commitment_weight * F.mse_loss(features.to(quantised.dtype), quantised)
         if self.training:
             self.codebook.update(features, codes)
         return Quantised(straight_through(features, quantised.to(features.dtype)), codes, loss)
 
-    def _without(self, features: Tensor, is_real: Tensor) -> Quantised:
-        """Quantise the features where `is_real` (B, N), packed; zeros and the code -1 stand elsewhere."""
-        packed = self(features[is_real])
-        quantised = torch.zeros_like(features)
-        quantised[is_real] = packed.features
-        codes = torch.full(is_real.shape, NO_CODE, device=features.device)
-        codes[is_real] = packed.codes
-        return Quantised(quantised, codes, packed.loss)
+
+def spread(packed: Quantised, is_padding: Bool[Tensor, "B N"]) -> Quantised:
+    """`packed`, whose M features are real, at those places of (B, N) that are no padding.
+
+    Zeros and the code -1 stand at padding.
+    """
+    features = packed.features.new_zeros(*is_padding.shape, packed.features.shape[-1])  # (B, N, n_z)
+    features[~is_padding] = packed.features  # (M, n_z) to their places
+    codes = torch.full(is_padding.shape, NO_CODE, device=packed.codes.device)  # (B, N)
+    codes[~is_padding] = packed.codes  # (M,) to their places
+    return Quantised(features, codes, packed.loss)
 
 
 def build_restart(config: QuantizerConfig) -> RestartRule:

@@ -293,7 +293,7 @@ class _Run:
     def _start_codebook(self, step: int) -> None:
         """Fill the codebook from data at the step at which quantising begins."""
         start = self.config.quantizer.start_step
-        self.bare.quantizer.codebook.is_waiting = step < start
+        self.bare.quantizer.is_warming_up = step < start
         if step != start:
             return
         n_images = -(-2 * self.bare.codebook_size // self.bare.n_kept)  # two features a code, or more

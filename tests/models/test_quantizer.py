@@ -186,14 +186,14 @@ def share_redrawn(rule: torch.nn.Module, n_codes: int, n_features: int, steps: i
     centres = torch.randn(n_codes, 2) * 10
     codebook.initialise(centres)
     redrawn = []
-    unused = rule.unused
+    is_unused = rule.is_unused
 
     def watched(counts: Tensor, expected: float) -> Tensor:
-        which = unused(counts, expected)
+        which = is_unused(counts, expected)
         redrawn.append(float(which.float().mean()))
         return which
 
-    rule.unused = watched
+    rule.is_unused = watched
     for _ in range(steps):
         features = centres[torch.randint(n_codes, (n_features,))] + 0.01 * torch.randn(n_features, 2)
         codebook.update(features, codebook.nearest(features))
@@ -217,9 +217,23 @@ def test_scale_free_restart_leaves_used_codes_alone_at_any_batch_size(n_features
 def test_scale_free_restart_redraws_a_dead_code_after_its_patience() -> None:
     rule = ScaleFreeRestart(3, share=0.1, patience=4)
     counts = torch.tensor([5.0, 0.0, 5.0])
-    redrawn = [rule.unused(counts, expected=5.0).tolist() for _ in range(9)]
+    redrawn = []
+    for _ in range(9):
+        redrawn.append(rule.is_unused(counts, expected=5.0).tolist())
+        rule.remember(counts, expected=5.0)
     assert [row[1] for row in redrawn] == [False, False, False, True] * 2 + [False]
     assert not any(row[0] or row[2] for row in redrawn)
+
+
+@pytest.mark.parametrize("rule", [NoRestart(), ReleasedRestart(), ScaleFreeRestart(3, 0.1, patience=2)])
+def test_whether_a_code_is_unused_can_be_asked_as_often_as_one_likes(rule: RestartRule) -> None:
+    """Or what looks on, a lesson or a log, would hurry the redraws."""
+    counts = torch.tensor([0.0, 0.4, 5.0])
+    rule.remember(counts, 5.0)
+    before = copy.deepcopy(rule.state_dict())
+    asked = [rule.is_unused(counts, 5.0).tolist() for _ in range(5)]
+    assert asked == [asked[0]] * 5 and not asked[0][2]
+    assert all(torch.equal(before[name], tensor) for name, tensor in rule.state_dict().items())
 
 
 def test_a_redrawn_code_lies_on_a_feature_of_the_batch() -> None:
@@ -240,6 +254,21 @@ def test_evaluation_leaves_the_codebook_alone() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
     quantizer.train()(torch.randn(B, N, N_Z))
     assert not torch.equal(before["codebook.codes"], quantizer.codebook.codes)
+
+
+def test_while_warming_up_features_pass_and_the_codebook_rests_in_training_alone() -> None:
+    quantizer = VectorQuantizer(QuantizerConfig(codebook_size=K, code_dim=N_Z))
+    before = {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+    quantizer.is_warming_up = True
+    features = torch.randn(B, N, N_Z)
+    is_padding = torch.arange(N) >= torch.tensor([[N], [2]])
+    assert torch.equal(quantizer(features).features, features) and quantizer(features).loss == 0.0
+    padded = quantizer(features, is_padding)
+    assert torch.equal(padded.features, features.masked_fill(is_padding[..., None], 0.0))
+    assert torch.equal(padded.codes == -1, is_padding)
+    assert all(torch.equal(before[name], tensor) for name, tensor in quantizer.state_dict().items())
+    held_out = quantizer.eval()(features)
+    torch.testing.assert_close(held_out.features, quantizer.codebook.look_up(held_out.codes))
 
 
 def test_codebook_stays_in_float32_under_autocast() -> None:

@@ -280,7 +280,7 @@ def test_preparation_is_not_taken_from_the_seconds_of_training(
     step = on_device._Stage1.step
 
     def slow_step(self: on_device._Stage1, shape: int) -> None:
-        Clock.now += 10.0 if self.model.quantizer.codebook.is_waiting else 1.0
+        Clock.now += 10.0 if self.model.quantizer.is_warming_up else 1.0
         step(self, shape)
 
     monkeypatch.setattr(on_device._Stage1, "step", slow_step)

@@ -50,7 +50,7 @@ def exercise_5(check: exercise, smallest_batch: Any, codebook_size: int) -> None
     batch = check.number(smallest_batch)
     rule, fair = ReleasedRestart(), torch.full((codebook_size,), 1.0)
     check.that(
-        not rule.unused(fair * batch / codebook_size, 0.0).any()
-        and rule.unused(fair * (batch - 1) / codebook_size, 0.0).all(),
+        not rule.is_unused(fair * batch / codebook_size, 0.0).any()
+        and rule.is_unused(fair * (batch - 1) / codebook_size, 0.0).all(),
         "Under uniform use a code is chosen B / K times a step, and its moving count tends to that.",
     )
