@@ -1,88 +1,130 @@
 """The adaptive mask module: score every region, keep the N best (section 3.1, equations 1 to 3).
 
+    features (B, d, h, w) --scorer f_s--> scores (B, L) --N best--> positions (B, N)
+    the features at those positions --LayerNorm, linear, times their score--> (B, N, n_z), to the quantiser
+
+Symbols: B images; d channels on a grid of h x w places, L = h * w, numbered row by row; N regions kept;
+n_z the dimension of a code.
+
 Polarity, once for the whole lab: `mask_ratio` is the share of regions *dropped*; `is_kept` is True
 where a region *survives*. (The released configurations say `topk_ratio`, the share kept.)
 
-Random and ground-truth masks stand behind the same interface, so an experiment swaps one for another
-by one word.
+All masks are one `MaskModule`, and only its scorer differs: learned, random, or the true objects. A scorer
+is a module that takes features and a `MaskContext` and returns scores, high for what is kept first. One
+more is a class here, a line in `SCORERS` and a word in `MaskKind` (mvqlab/config/settings.py).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, MaskConfig
 from mvqlab.models.pairs import is_among
 
 
+class MaskContext(NamedTuple):
+    """What a scorer may look at besides features. A learned one needs nothing of it.
+
+    images: in [-1, 1], for scores that are measured on the image itself.
+    importance: True on the objects, for `TruthScorer`.
+    generator: what `RandomScorer` draws from; torch's global one where none is given.
+    """
+
+    images: Float[Tensor, "B 3 H W"] | None = None
+    importance: Bool[Tensor, "B H W"] | None = None
+    generator: torch.Generator | None = None
+
+
+NO_CONTEXT = MaskContext()
+
+
 class KeptRegions(NamedTuple):
     """What a mask module hands to the quantiser.
 
-    features (B, N, n_z): the kept regions, normalised, projected and, if learned, times their score.
-    positions (B, N): their places, rising.
-    scores (B, L): the score of every region.
-    is_kept (B, L): True where a region survives.
-    is_padding (B, N): True after the last region of an image that keeps fewer than N; its position is L, and
-        its features mean nothing. None where every image keeps N.
+    features: the kept regions, normalised, projected and, if scores are learned, times their score.
+    positions: their places, rising.
+    scores: the score of every region.
+    is_kept: True where a region survives.
+    is_padding: True after the last region of an image that keeps fewer than N; its position is L, and its
+        features mean nothing. None where every image keeps N.
     """
 
-    features: Tensor
-    positions: Tensor
-    scores: Tensor
-    is_kept: Tensor
-    is_padding: Tensor | None = None
+    features: Float[Tensor, "B N n_z"]
+    positions: Int[Tensor, "B N"]
+    scores: Float[Tensor, "B L"]
+    is_kept: Bool[Tensor, "B L"]
+    is_padding: Bool[Tensor, "B N"] | None = None
 
     @property
-    def all_features(self) -> Tensor:
-        """Features (M, n_z) of the kept regions of all images, without padding."""
-        return self.features.flatten(0, 1) if self.is_padding is None else self.features[~self.is_padding]
+    def all_features(self) -> Float[Tensor, "M n_z"]:
+        """Features of the M kept regions of all images, without padding."""
+        if self.is_padding is None:
+            return self.features.flatten(0, 1)  # (B, N, n_z) -> (B N, n_z)
+        return self.features[~self.is_padding]  # (B, N, n_z) -> (M, n_z)
+
+
+# ------------------------------------------------------------------------------------- which regions are kept
 
 
 def n_kept(mask_ratio: float, n_positions: int) -> int:
-    """N, the regions kept of L: (1 - mask_ratio) * L rounded to the nearest, and at least one.
+    """N, the regions kept of L = `n_positions`: (1 - mask_ratio) * L rounded to the nearest, at least one.
 
     Rounded, not cut off: (1 - 0.9) * 100 is 9.999... in floating point and means 10.
     """
     return max(1, round((1.0 - mask_ratio) * n_positions))
 
 
-def keep_best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Positions (B, n), rising, of the `n` best of `scores` (B, L), and `is_kept` (B, L)."""
-    positions = scores.topk(n, dim=1).indices.sort(dim=1).values
+def keep_best(scores: Float[Tensor, "B L"], n: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B L"]]:
+    """Positions of the N = `n` best of `scores`, rising, and `is_kept` (section 3.1)."""
+    positions = scores.topk(n, dim=1).indices.sort(dim=1).values  # (B, L) -> (B, N)
     return positions, is_among(positions, scores.shape[1])
 
 
-def positions_above(scores: Tensor, threshold: float | Tensor) -> Tensor:
-    """Positions (B, N), rising, where `scores` (B, L) reach `threshold`; of each image at least the best.
+def positions_above(scores: Float[Tensor, "B L"], threshold: float | Float[Tensor, ""]) -> Int[Tensor, "B N"]:
+    """Positions, rising, where `scores` reach `threshold`; of each image at least the best.
 
     N is the most that an image has; those with fewer are padded with L.
     """
     n_positions = scores.shape[1]
     is_kept = scores >= threshold
-    is_kept = is_kept.scatter(1, scores.argmax(dim=1, keepdim=True), True)
-    places = torch.arange(n_positions, device=scores.device)
-    rising = places.where(is_kept, n_positions).sort(dim=1).values
-    return rising[:, : int(is_kept.sum(dim=1).max())]
+    best = scores.argmax(dim=1, keepdim=True)  # (B, L) -> (B, 1)
+    is_kept = is_kept.scatter(1, best, True)  # (B, L)
+    places = torch.arange(n_positions, device=scores.device)  # (L,)
+    rising = places.where(is_kept, n_positions).sort(dim=1).values  # (B, L), the L that stand for none last
+    return rising[:, : int(is_kept.sum(dim=1).max())]  # (B, L) -> (B, N)
 
 
-def gather_regions(regions: Tensor, positions: Tensor) -> Tensor:
-    """The rows of `regions` (B, L, c) at `positions` (B, N): (B, N, c)."""
-    return regions.gather(1, positions.unsqueeze(-1).expand(-1, -1, regions.shape[-1]))
+def lowest_kept(scores: Float[Tensor, "B L"], n: int) -> Float[Tensor, ""]:
+    """The lowest of the B * `n` best of all `scores`: the threshold that keeps `n` an image on average."""
+    return scores.detach().flatten().topk(len(scores) * n).values[-1]  # (B, L) -> (B L,) -> (B n,) -> ()
+
+
+def gather_regions(regions: Float[Tensor, "B L c"], positions: Int[Tensor, "B N"]) -> Float[Tensor, "B N c"]:
+    """The rows of `regions` at `positions`, each image its own."""
+    index = positions.unsqueeze(-1).expand(-1, -1, regions.shape[-1])  # (B, N) -> (B, N, 1) -> (B, N, c)
+    return regions.gather(1, index)  # (B, L, c) -> (B, N, c)
+
+
+# --------------------------------------------------------------------------------------------------- scorers
 
 
 class MLPScorer(nn.Sequential):
-    """f_s as the paper has it: a two-layer MLP on each region, (B, d, h, w) -> scores (B, L) in (0, 1)."""
+    """f_s as the paper has it (section 3.1): a two-layer MLP on each region by itself."""
 
     def __init__(self, feature_dim: int) -> None:
         super().__init__(nn.Linear(feature_dim, feature_dim), nn.ReLU(), nn.Linear(feature_dim, 1))
 
-    def forward(self, features: Tensor) -> Tensor:
-        regions = features.flatten(2).transpose(1, 2)
-        return super().forward(regions).squeeze(-1).sigmoid()
+    def forward(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """Scores in (0, 1) from `features`."""
+        regions = features.flatten(2).transpose(1, 2)  # (B, d, h, w) -> (B, d, L) -> (B, L, d)
+        return super().forward(regions).squeeze(-1).sigmoid()  # (B, L, 1) -> (B, L)
 
 
 class ConvScorer(nn.Module):
@@ -99,79 +141,69 @@ class ConvScorer(nn.Module):
         self.conv2 = nn.Conv2d(feature_dim, 1, 1)
         self.batch_norm = nn.BatchNorm2d(1) if norm else None
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """Scores in (0, 1) from `features`."""
         if self.batch_norm is None:
-            return self.conv2(self.conv1(features).relu()).flatten(1).sigmoid()
-        features = F.layer_norm(features, features.shape[1:])
-        return self.batch_norm(self.conv2(self.conv1(features).relu())).flatten(1).sigmoid()
+            score_map = self.conv2(self.conv1(features).relu())  # (B, 1, h, w)
+        else:
+            features = F.layer_norm(features, features.shape[1:])
+            score_map = self.batch_norm(self.conv2(self.conv1(features).relu()))  # (B, 1, h, w)
+        return score_map.flatten(1).sigmoid()  # (B, 1, h, w) -> (B, L)
+
+
+class RandomScorer(nn.Module):
+    """The baseline of table 6: a uniform choice, drawn anew for every image."""
+
+    def forward(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """Scores, uniform in [0, 1), drawn from `context.generator`; `features` give but the shape."""
+        n_images, _, h, w = features.shape
+        generator = context.generator
+        device = features.device if generator is None else generator.device
+        return torch.rand(n_images, h * w, device=device, generator=generator).to(features.device)
+
+
+class TruthScorer(nn.Module):
+    """The upper bound on drawn shapes: regions ranked by the share of their pixels on an object."""
+
+    def forward(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """Scores from 0 to 1.001, of `context.importance`. Raises ValueError if there is none."""
+        if context.importance is None:
+            raise ValueError("the true mask needs `importance` (B, H, W), the object pixels of each image")
+        coverage = region_coverage(context.importance, features.shape[-1]).to(features.dtype)  # (B, L)
+        # Ties (plain background) go to the region nearest to an object: blur settles them.
+        h, w = features.shape[2:]
+        on_grid = coverage.view(-1, 1, h, w)  # (B, L) -> (B, 1, h, w)
+        blurred = F.avg_pool2d(on_grid, 3, stride=1, padding=1, count_include_pad=False)
+        return coverage + 1e-3 * blurred.flatten(1)  # (B, 1, h, w) -> (B, L)
+
+
+def region_coverage(importance: Bool[Tensor, "B H W"], side: int) -> Float[Tensor, "B L"]:
+    """Share of object pixels, 0 to 1, in each of L = side * side regions of the masks `importance`."""
+    pixels = importance.float().unsqueeze(1)  # (B, H, W) -> (B, 1, H, W)
+    return F.adaptive_avg_pool2d(pixels, side).flatten(1)  # (B, 1, H, W) -> (B, 1, h, w) -> (B, L)
+
+
+# The scorers that learn nothing, by `mask.kind`; `adaptive` is the learned one, see `learned_scorer`.
+SCORERS: dict[str, type[nn.Module]] = {
+    "random": RandomScorer,
+    "truth": TruthScorer,
+}
+
+
+# --------------------------------------------------------------------------------------------------- modules
 
 
 class MaskModule(nn.Module):
-    """Score, keep, normalise, project. Subclasses say where the scores come from.
+    """Score, keep, normalise, project (section 3.1), whatever the scorer.
 
-    n: the regions kept. trained_n: the fewest and the most that are kept in training, where each batch
+    n: N, the regions kept. trained_n: the fewest and the most that are kept in training, where each batch
     draws its number between them, so that the model learns to serve every mask ratio; default: n.
-    """
-
-    def __init__(
-        self, feature_dim: int, code_dim: int, n: int, trained_n: tuple[int, int] | None = None
-    ) -> None:
-        super().__init__()
-        self.n_kept = n
-        self.trained_n = trained_n or (n, n)
-        self.project = nn.Linear(feature_dim, code_dim, bias=False)
-
-    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Scores (B, L) of all regions of `features` (B, d, h, w); the best are kept."""
-        raise NotImplementedError
-
-    def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
-        """What reaches the quantiser of the kept regions (B, N, n_z) with their scores (B, N)."""
-        return kept
-
-    def draw_n(self) -> int:
-        """N for the batch at hand."""
-        if not self.training:
-            return self.n_kept
-        fewest, most = self.trained_n
-        return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
-
-    def choose(self, scores: Tensor) -> Tensor:
-        """Positions (B, N), rising, of the regions that are kept by their `scores` (B, L)."""
-        return keep_best(scores, self.draw_n())[0]
-
-    def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
-        """Keep the regions of `features` (B, d, h, w) at `positions` (B, N), whatever chose them.
-
-        `scores` (B, L) are what each kept region is weighed by. A position of L is padding.
-        """
-        n_positions = scores.shape[1]
-        read = positions.clamp(max=n_positions - 1)  # any region will do for padding, which goes nowhere
-        kept = gather_regions(features.flatten(2).transpose(1, 2), read)
-        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))
-        weighed = self.weigh(kept, scores.gather(1, read))
-        return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
-
-    def forward(
-        self,
-        features: Tensor,
-        importance: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> KeptRegions:
-        """Keep the best regions of `features` (B, d, h, w).
-
-        `importance` (B, H, W) is the true object mask, which only `TrueMask` reads; `generator` is
-        what `RandomMask` draws from (the global one if none is given).
-        """
-        scores = self.score(features, importance, generator)
-        return self.keep(features, scores, self.choose(scores))
-
-
-class AdaptiveMask(MaskModule):
-    """The paper's mask: learned scores.
-
-    Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
-    its score, and that product is the only path by which the scorer learns.
     """
 
     def __init__(
@@ -182,14 +214,61 @@ class AdaptiveMask(MaskModule):
         scorer: nn.Module,
         trained_n: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(feature_dim, code_dim, n, trained_n)
+        super().__init__()
+        self.n = n
+        self.trained_n = trained_n or (n, n)
+        self.project = nn.Linear(feature_dim, code_dim, bias=False)
         self.scorer = scorer
 
-    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return self.scorer(features)
+    def forward(self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
+        """Keep the best regions of `features`, as (B, N, n_z); `context` is for scorers that need it."""
+        scores = self.scorer(features, context)  # (B, L)
+        return self.keep(features, scores, self.positions_to_keep(scores))
 
-    def weigh(self, kept: Tensor, scores: Tensor) -> Tensor:
-        return kept * scores.unsqueeze(-1)
+    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+        """Positions, rising, of the regions that are kept by their `scores`."""
+        return keep_best(scores, self.draw_n())[0]
+
+    def draw_n(self) -> int:
+        """N for the batch at hand."""
+        if not self.training:
+            return self.n
+        fewest, most = self.trained_n
+        return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
+
+    def keep(
+        self,
+        features: Float[Tensor, "B d h w"],
+        scores: Float[Tensor, "B L"],
+        positions: Int[Tensor, "B N"],
+    ) -> KeptRegions:
+        """Keep the regions of `features` at `positions`, whatever chose them (section 3.1).
+
+        `scores` are what each kept region is weighed by. A position of L is padding.
+        """
+        n_positions = scores.shape[1]
+        read = positions.clamp(max=n_positions - 1)  # any region will do for padding, which goes nowhere
+        regions = features.flatten(2).transpose(1, 2)  # (B, d, h, w) -> (B, d, L) -> (B, L, d)
+        kept = gather_regions(regions, read)  # (B, N, d)
+        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))  # (B, N, n_z)
+        weighed = self.weigh(kept, scores.gather(1, read))  # scores (B, L) -> (B, N)
+        return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
+
+    def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
+        """What reaches the quantiser of the regions `kept`, which have these `scores`: here all of it."""
+        return kept
+
+
+class AdaptiveMask(MaskModule):
+    """The paper's mask: learned scores.
+
+    Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
+    its score, and that product is the only path by which the scorer learns.
+    """
+
+    def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
+        """The kept features times their scores (section 3.1)."""
+        return kept * scores.unsqueeze(-1)  # (B, N, n_z) * (B, N, 1)
 
 
 class ThresholdMask(AdaptiveMask):
@@ -201,77 +280,58 @@ class ThresholdMask(AdaptiveMask):
     on which others are in its batch.
     """
 
-    threshold: Tensor
+    threshold: Float[Tensor, ""]
     decay = 0.95  # of the moving average: it looks back some twenty batches
 
-    def __init__(self, *sizes: Any, **more: Any) -> None:
-        super().__init__(*sizes, **more)
+    def __init__(
+        self,
+        feature_dim: int,
+        code_dim: int,
+        n: int,
+        scorer: nn.Module,
+        trained_n: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(feature_dim, code_dim, n, scorer, trained_n)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
-    def choose(self, scores: Tensor) -> Tensor:
+    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+        """Positions, rising, of `scores` above the threshold, padded with L. Training moves the threshold."""
         if self.training:
-            self._follow(lowest_kept(scores, self.n_kept))
+            self._follow(lowest_kept(scores, self.n))
             return positions_above(scores, lowest_kept(scores, self.draw_n()))
         if self.threshold.isnan():  # before any training
-            return positions_above(scores, lowest_kept(scores, self.n_kept))
+            return positions_above(scores, lowest_kept(scores, self.n))
         return positions_above(scores, self.threshold)
 
-    def keep(self, features: Tensor, scores: Tensor, positions: Tensor) -> KeptRegions:
+    def keep(
+        self,
+        features: Float[Tensor, "B d h w"],
+        scores: Float[Tensor, "B L"],
+        positions: Int[Tensor, "B N"],
+    ) -> KeptRegions:
+        """Keep the regions of `features` at `positions`, of which those of L are marked as padding."""
         return super().keep(features, scores, positions)._replace(is_padding=positions == scores.shape[1])
 
     @torch.no_grad()
-    def _follow(self, of_batch: Tensor) -> None:
+    def _follow(self, of_batch: Float[Tensor, ""]) -> None:
         followed = self.threshold.lerp(of_batch.float(), 1.0 - self.decay)
         self.threshold.copy_(torch.where(self.threshold.isnan(), of_batch.float(), followed))
 
 
-def lowest_kept(scores: Tensor, n: int) -> Tensor:
-    """The lowest () of the B * `n` best of all `scores` (B, L)."""
-    return scores.detach().flatten().topk(len(scores) * n).values[-1]
-
-
-class RandomMask(MaskModule):
-    """The baseline of table 6: a uniform choice, drawn anew for every image."""
-
-    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        n_images, _, h, w = features.shape
-        device = features.device if generator is None else generator.device
-        return torch.rand(n_images, h * w, device=device, generator=generator).to(features.device)
-
-
-class TrueMask(MaskModule):
-    """The upper bound on drawn shapes: regions ranked by the share of their pixels on an object."""
-
-    def score(self, features: Tensor, importance: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        if importance is None:
-            raise ValueError("the true mask needs `importance` (B, H, W), the object pixels of each image")
-        coverage = region_coverage(importance, features.shape[-1]).to(features.dtype)
-        # Ties (plain background) go to the region nearest to an object: blur settles them.
-        h, w = features.shape[2:]
-        blurred = F.avg_pool2d(coverage.view(-1, 1, h, w), 3, stride=1, padding=1, count_include_pad=False)
-        return coverage + 1e-3 * blurred.flatten(1)
-
-
-def region_coverage(importance: Tensor, side: int) -> Tensor:
-    """Share of object pixels (B, L) in each of side * side regions of masks (B, H, W)."""
-    return F.adaptive_avg_pool2d(importance.float().unsqueeze(1), side).flatten(1)
+def learned_scorer(config: MaskConfig, feature_dim: int) -> MLPScorer | ConvScorer:
+    """The scorer that `config.scorer` names."""
+    return MLPScorer(feature_dim) if config.scorer == "mlp" else ConvScorer(feature_dim, config.scorer_norm)
 
 
 def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
     """The mask module that `config.kind` names. Raises ValueError for the plain model, which has none."""
+    if config.kind == "none":
+        raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")
     n = n_kept(config.ratio_in_use, n_positions)
     least_dropped, most_dropped = config.ratio_range
     trained_n = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
-    if config.kind == "random":
-        return RandomMask(backbone.feature_dim, code_dim, n, trained_n)
-    if config.kind == "truth":
-        return TrueMask(backbone.feature_dim, code_dim, n, trained_n)
-    if config.kind == "adaptive":
-        scorer = (
-            MLPScorer(backbone.feature_dim)
-            if config.scorer == "mlp"
-            else ConvScorer(backbone.feature_dim, config.scorer_norm)
-        )
-        kind = ThresholdMask if config.budget == "threshold" else AdaptiveMask
-        return kind(backbone.feature_dim, code_dim, n, scorer, trained_n)
-    raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")
+    d = backbone.feature_dim
+    if config.kind in SCORERS:
+        return MaskModule(d, code_dim, n, SCORERS[config.kind](), trained_n)
+    kind = ThresholdMask if config.budget == "threshold" else AdaptiveMask
+    return kind(d, code_dim, n, learned_scorer(config, d), trained_n)

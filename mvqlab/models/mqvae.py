@@ -3,6 +3,9 @@
     images -> encoder -> adaptive mask -> quantiser -> de-mask -> decoder -> images      MQVAE
     images -> encoder ------------------> quantiser ------------> decoder -> images      PlainVQ
 
+Symbols: B images of H x W pixels; a grid of h x w = L regions, numbered row by row, of d features each; N
+regions kept; K codes of dimension n_z.
+
 Both are `TokenModel`s: they turn images into `Pairs` and `Pairs` into images, so all that follows
 (stage 2, evaluation, notebooks) takes either.
 """
@@ -12,12 +15,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import DemaskModule
-from mvqlab.models.masking import KeptRegions, build_mask
+from mvqlab.models.masking import NO_CONTEXT, KeptRegions, MaskContext, build_mask
 from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
 from mvqlab.models.quantizer import VectorQuantizer
@@ -27,32 +31,33 @@ class Encoding(NamedTuple):
     """What an image is after the encoder, the mask and the quantiser.
 
     pairs: codes and positions, in raster order, padded where images keep more and fewer regions.
-    scores (B, L): ones for the plain model. is_kept (B, L): True where a region was quantised.
+    scores: how important each region is; ones for the plain model.
+    is_kept: True where a region was quantised.
     """
 
     pairs: Pairs
-    scores: Tensor
-    is_kept: Tensor
+    scores: Float[Tensor, "B L"]
+    is_kept: Bool[Tensor, "B L"]
 
     @property
-    def codes(self) -> Tensor:
-        """(B, N) indices into the codebook, -1 at padding."""
+    def codes(self) -> Int[Tensor, "B N"]:
+        """Indices into the codebook, -1 at padding."""
         return self.pairs.codes
 
     @property
-    def positions(self) -> Tensor:
-        """(B, N) places in the grid, rising; L at padding."""
+    def positions(self) -> Int[Tensor, "B N"]:
+        """Places in the grid, rising; L at padding."""
         return self.pairs.positions
 
 
 class Reconstruction(NamedTuple):
-    """An `Encoding`, the images (B, 3, H, W) decoded from it and the quantiser's loss ()."""
+    """An `Encoding`, the images decoded from it, not clipped, and the quantiser's loss."""
 
-    images: Tensor
+    images: Float[Tensor, "B 3 H W"]
     pairs: Pairs
-    scores: Tensor
-    is_kept: Tensor
-    quantizer_loss: Tensor
+    scores: Float[Tensor, "B L"]
+    is_kept: Bool[Tensor, "B L"]
+    quantizer_loss: Float[Tensor, ""]
 
 
 class TokenModel(nn.Module):
@@ -81,8 +86,8 @@ class TokenModel(nn.Module):
         return self.config.mask.budget == "threshold"
 
     @property
-    def codebook(self) -> Tensor:
-        """The codes' vectors (K, n_z)."""
+    def codebook(self) -> Float[Tensor, "K n_z"]:
+        """The codes' vectors."""
         return self.quantizer.codebook.codes
 
     @property
@@ -90,49 +95,58 @@ class TokenModel(nn.Module):
         """K."""
         return self.quantizer.codebook.size
 
-    def select(
-        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> KeptRegions:
-        """The regions of `images` (B, 3, H, W) that go to the quantiser, before it."""
+    def select(self, images: Float[Tensor, "B 3 H W"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
+        """The regions of `images` in [-1, 1] that go to the quantiser, before it."""
         raise NotImplementedError
 
-    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
-        """Images (B, 3, H, W) from quantised regions (B, N, n_z) at positions (B, N)."""
+    def restore(
+        self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """Images, not clipped, from quantised `regions` that belong at `positions`."""
         raise NotImplementedError
 
     def forward(
-        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        importance: Bool[Tensor, "B H W"] | None = None,
+        generator: torch.Generator | None = None,
     ) -> Reconstruction:
-        """Encode, quantise and decode `images` (B, 3, H, W) in [-1, 1].
+        """Encode, quantise and decode `images` in [-1, 1] (section 3.1). Training moves the codebook.
 
-        `importance` (B, H, W) is the true object mask, for models that keep by it; `generator` is what
-        random masks are drawn from.
+        `importance` is the true object mask, for models that keep by it; `generator` is what random masks
+        are drawn from.
         """
-        kept = self.select(images, importance, generator)
-        quantised = self.quantizer(kept.features, kept.is_padding)
-        restored = self.restore(quantised.features, kept.positions)
+        kept = self.select(images, MaskContext(importance=importance, generator=generator))
+        quantised = self.quantizer(kept.features, kept.is_padding)  # (B, N, n_z)
+        restored = self.restore(quantised.features, kept.positions)  # (B, 3, H, W)
         pairs = Pairs(quantised.codes, kept.positions, self.side)
         return Reconstruction(restored, pairs, kept.scores, kept.is_kept, quantised.loss)
 
     def encode(
-        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        importance: Bool[Tensor, "B H W"] | None = None,
+        generator: torch.Generator | None = None,
     ) -> Encoding:
-        """Images (B, 3, H, W) to pairs, scores and kept mask. The codebook stays as it is."""
-        kept = self.select(images, importance, generator)
-        codes = self.quantizer.codebook.nearest(kept.features)
+        """`images` in [-1, 1] to pairs, scores and kept mask; see `forward`. The codebook stays as it is."""
+        kept = self.select(images, MaskContext(importance=importance, generator=generator))
+        codes = self.quantizer.codebook.nearest(kept.features)  # (B, N, n_z) -> (B, N)
         if kept.is_padding is not None:
             codes = codes.masked_fill(kept.is_padding, NO_CODE)
         return Encoding(Pairs(codes, kept.positions, self.side), kept.scores, kept.is_kept)
 
-    def decode(self, pairs: Pairs) -> Tensor:
-        """Images (B, 3, H, W) from pairs in any order."""
+    def decode(self, pairs: Pairs) -> Float[Tensor, "B 3 H W"]:
+        """Images, not clipped, from pairs in any order."""
         codes = pairs.codes.clamp(min=0)  # any code will do for padding, which goes nowhere
         return self.restore(self.quantizer.codebook.look_up(codes), pairs.positions)
 
     @torch.no_grad()
-    def initialise_codebook(self, images: Tensor, importance: Tensor | None = None) -> None:
-        """Start the codebook from the features of a first batch of `images` (B, 3, H, W)."""
-        self.quantizer.codebook.initialise(self.select(images, importance).all_features)
+    def initialise_codebook(
+        self, images: Float[Tensor, "B 3 H W"], importance: Bool[Tensor, "B H W"] | None = None
+    ) -> None:
+        """Start the codebook from the features of a first batch of `images`; see `forward`."""
+        kept = self.select(images, MaskContext(importance=importance))
+        self.quantizer.codebook.initialise(kept.all_features)
 
 
 class MQVAE(TokenModel):
@@ -147,15 +161,18 @@ class MQVAE(TokenModel):
 
     @property
     def n_kept(self) -> int:
-        return self.mask.n_kept
+        """N, the regions of an image that get a code outside training; on average, if images differ in it."""
+        return self.mask.n
 
-    def select(
-        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> KeptRegions:
-        return self.mask(self.encoder(images), importance, generator)
+    def select(self, images: Float[Tensor, "B 3 H W"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
+        """The regions of `images` in [-1, 1] that the mask module keeps, before the quantiser."""
+        return self.mask(self.encoder(images), context._replace(images=images))  # features (B, d, h, w)
 
-    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
-        return self.decoder(self.demask(regions, positions))
+    def restore(
+        self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """Images from quantised `regions` at `positions`; the de-mask module infers what was dropped."""
+        return self.decoder(self.demask(regions, positions))  # (B, N, n_z) -> (B, d, h, w) -> (B, 3, H, W)
 
 
 class PlainVQ(TokenModel):
@@ -166,18 +183,24 @@ class PlainVQ(TokenModel):
         self.project_in = nn.Linear(config.backbone.feature_dim, config.quantizer.code_dim)
         self.project_out = nn.Linear(config.quantizer.code_dim, config.backbone.feature_dim)
 
-    def select(
-        self, images: Tensor, importance: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> KeptRegions:
-        regions = self.project_in(self.encoder(images).flatten(2).transpose(1, 2))
-        everywhere = torch.ones(regions.shape[:2], device=images.device)
-        positions = torch.arange(self.n_positions, device=images.device).expand(len(images), -1)
+    def select(self, images: Float[Tensor, "B 3 H W"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
+        """All L regions of `images` in [-1, 1], with a score of 1 each; nothing of `context` is read."""
+        features = self.encoder(images)  # (B, d, h, w)
+        regions = self.project_in(
+            features.flatten(2).transpose(1, 2)
+        )  # (B, d, L) -> (B, L, d) -> (B, L, n_z)
+        everywhere = torch.ones(regions.shape[:2], device=images.device)  # (B, L)
+        positions = torch.arange(self.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
         return KeptRegions(regions, positions, everywhere, everywhere.bool())
 
-    def restore(self, regions: Tensor, positions: Tensor) -> Tensor:
-        in_place = torch.empty_like(regions).scatter(1, positions.unsqueeze(-1).expand_as(regions), regions)
-        features = self.project_out(in_place).transpose(1, 2)
-        return self.decoder(features.unflatten(2, (self.side, self.side)))
+    def restore(
+        self, regions: Float[Tensor, "B L n_z"], positions: Int[Tensor, "B L"]
+    ) -> Float[Tensor, "B 3 H W"]:
+        """Images from the quantised `regions` of all L `positions`, in any order."""
+        index = positions.unsqueeze(-1).expand_as(regions)  # (B, L) -> (B, L, 1) -> (B, L, n_z)
+        in_place = torch.empty_like(regions).scatter(1, index, regions)  # (B, L, n_z), in raster order
+        features = self.project_out(in_place).transpose(1, 2)  # (B, L, d) -> (B, d, L)
+        return self.decoder(features.unflatten(2, (self.side, self.side)))  # (B, d, L) -> (B, d, h, w)
 
 
 def build_encoder(config: BackboneConfig, resolution: int) -> Encoder | PatchEncoder:

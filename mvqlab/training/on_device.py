@@ -248,13 +248,12 @@ class _Stage1(_Run):
         """The steps before quantising begins; then the codebook starts from data. A model begun has both."""
         if self.is_begun:
             return
-        codebook = self.model.quantizer.codebook
         shapes = self.shapes()
-        codebook.is_waiting = True
+        self.model.quantizer.is_warming_up = True
         for n in range(self.config.quantizer.start_step):
             self.step_and_forget(shapes[n % len(shapes)])
             self.n_steps += 1
-        codebook.is_waiting = False
+        self.model.quantizer.is_warming_up = False
         self._keep(shapes[len(shapes) // 2])
         n_images = -(-2 * self.model.codebook_size // shapes[len(shapes) // 2])
         with torch.no_grad():
@@ -456,9 +455,9 @@ def as_floats(pixels: Tensor) -> Tensor:
 def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) -> float:
     """Mean PSNR in dB over images (M, 3, H, W) uint8, reconstructed with `mask_ratio` dropped."""
     sums = 0.0
-    was = getattr(model.mask, "n_kept", None) if isinstance(model, MQVAE) else None
+    was = model.mask.n if isinstance(model, MQVAE) else None
     if mask_ratio is not None:
-        model.mask.n_kept = n_kept(mask_ratio, model.n_positions)
+        model.mask.n = n_kept(mask_ratio, model.n_positions)
     try:
         for part in pixels.split(256):
             images = as_floats(part)
@@ -467,7 +466,7 @@ def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) 
             sums += float((-10.0 * errors.clamp(min=1e-10).log10()).sum())
     finally:
         if was is not None:
-            model.mask.n_kept = was
+            model.mask.n = was
     return sums / len(pixels)
 
 

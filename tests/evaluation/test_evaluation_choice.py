@@ -7,6 +7,7 @@ import torch
 
 from mvqlab.config import load_config
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
+from mvqlab.models.masking import MaskContext
 from mvqlab.models.mqvae import MQVAE, build_stage1
 
 
@@ -29,12 +30,12 @@ def test_its_own_choice_is_what_the_mask_module_does(model: MQVAE, images: torch
 
 
 @torch.no_grad()
-def test_another_number_is_what_n_kept_does(model: MQVAE, images: torch.Tensor) -> None:
+def test_another_number_is_what_n_does(model: MQVAE, images: torch.Tensor) -> None:
     trained = model.mask
     with choosing(model, 11):
         found = model(images)
     assert model.mask is trained and found.pairs.n_pairs == 11
-    trained.n_kept = 11
+    trained.n = 11
     assert torch.equal(model(images).images, found.images)
 
 
@@ -55,7 +56,8 @@ def test_upside_down_keeps_what_scores_lowest_times_its_own_score(model: MQVAE, 
 def test_a_random_choice_follows_its_generator_and_not_the_scores(model: MQVAE, images: torch.Tensor) -> None:
     with choosing(model, 20, at_random):
         first, again, other = (
-            model.select(images, generator=torch.Generator().manual_seed(s)).positions for s in (1, 1, 2)
+            model.select(images, MaskContext(generator=torch.Generator().manual_seed(s))).positions
+            for s in (1, 1, 2)
         )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert (first.diff(dim=1) > 0).all()

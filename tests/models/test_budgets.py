@@ -128,16 +128,16 @@ def test_places_above_are_those_of_a_plain_loop(seed: int, threshold: float) -> 
 def test_a_training_batch_keeps_its_best_regions_whichever_images_they_are_in() -> None:
     torch.manual_seed(0)
     mask = build_stage1(tiny("mask.mask_ratio=0.75")).mask.train()
-    assert isinstance(mask, ThresholdMask) and mask.n_kept == 4
+    assert isinstance(mask, ThresholdMask) and mask.n == 4
     scores = torch.rand(5, 16)
-    positions = mask.choose(scores)
+    positions = mask.positions_to_keep(scores)
     best = scores.flatten().sort(descending=True).values[:20]
     kept = [
         score for row, places in zip(scores, positions, strict=True) for score in row[places[places < 16]]
     ]
     assert sorted(kept, reverse=True) == best.tolist()
     assert mask.threshold == best[-1]  # the first batch sets it, later ones move it
-    mask.choose(scores + 1.0)
+    mask.positions_to_keep(scores + 1.0)
     assert mask.threshold == pytest.approx(float(best[-1]) + 0.05)
 
 
@@ -207,7 +207,7 @@ def test_padding_moves_no_code_and_gets_no_gradient() -> None:
     is_padding = torch.arange(5) >= torch.tensor([[5], [1], [3]])
     rubbish = features.masked_fill(is_padding.unsqueeze(-1), torch.nan).requires_grad_()
     torch.manual_seed(1)
-    expected = plain(features[~is_padding])
+    expected = plain.quantise(features[~is_padding])
     torch.manual_seed(1)
     found = padded(rubbish, is_padding)
     assert torch.equal(found.codes[~is_padding], expected.codes)

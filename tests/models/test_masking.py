@@ -8,18 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.config import MASK_KINDS, BackboneConfig, MaskConfig, load_config
+from mvqlab.models import masking
 from mvqlab.models.masking import (
+    NO_CONTEXT,
+    SCORERS,
     AdaptiveMask,
     ConvScorer,
+    MaskContext,
+    MaskModule,
     MLPScorer,
-    RandomMask,
-    TrueMask,
+    RandomScorer,
+    TruthScorer,
     build_mask,
     keep_best,
     n_kept,
     region_coverage,
 )
+from mvqlab.models.mqvae import build_stage1
 
 B, D, H, W, CODE_DIM = 2, 5, 3, 7, 11
 L = H * W
@@ -141,10 +147,10 @@ def test_conv_scorer_norm_ties_the_ranking_to_the_gain() -> None:
 
 
 def test_random_mask_is_uniform_seeded_and_unweighted() -> None:
-    mask = RandomMask(D, CODE_DIM, 4)
+    mask = MaskModule(D, CODE_DIM, 4, RandomScorer())
     features = torch.randn(1, D, H, W).expand(3000, -1, -1, -1)
-    kept = mask(features, generator=torch.Generator().manual_seed(1))
-    again = mask(features, generator=torch.Generator().manual_seed(1))
+    kept = mask(features, MaskContext(generator=torch.Generator().manual_seed(1)))
+    again = mask(features, MaskContext(generator=torch.Generator().manual_seed(1)))
     assert torch.equal(kept.positions, again.positions)
     share = kept.is_kept.float().mean(0)
     assert (share - 4 / L).abs().max() < 5 * (4 / L * (1 - 4 / L) / 3000) ** 0.5
@@ -155,8 +161,8 @@ def test_random_mask_is_uniform_seeded_and_unweighted() -> None:
 def test_true_mask_keeps_the_object() -> None:
     importance = torch.zeros(1, 6, 6, dtype=torch.bool)
     importance[0, 2:4, 0:6] = True
-    mask = TrueMask(D, CODE_DIM, 3)
-    kept = mask(torch.randn(1, D, 3, 3), importance)
+    mask = MaskModule(D, CODE_DIM, 3, TruthScorer())
+    kept = mask(torch.randn(1, D, 3, 3), MaskContext(importance=importance))
     assert kept.positions.tolist() == [[3, 4, 5]]
     with pytest.raises(ValueError, match="importance"):
         mask(torch.randn(1, D, 3, 3))
@@ -177,3 +183,27 @@ def test_one_word_swaps_the_mask() -> None:
     assert kinds["adaptive"](features).features.shape == kinds["random"](features).features.shape
     with pytest.raises(ValueError, match="plain VQ"):
         build_mask(MaskConfig(kind="none", mask_ratio=0.0), backbone, CODE_DIM, L)
+
+
+def test_every_kind_of_mask_has_a_scorer() -> None:
+    assert {"adaptive", "none", *SCORERS} == set(MASK_KINDS)
+
+
+class DarkestFirst(torch.nn.Module):
+    """A scorer that looks at the image alone: how dark a region is."""
+
+    def forward(self, features: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
+        darkness = -context.images.mean(dim=1, keepdim=True)
+        return torch.nn.functional.adaptive_avg_pool2d(darkness, features.shape[-2:]).flatten(1)
+
+
+def test_a_scorer_that_looks_at_the_image_is_one_class_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the images through the whole model, and nothing else has to know of it."""
+    monkeypatch.setitem(masking.SCORERS, "darkest", DarkestFirst)
+    config = load_config("shapes32", ["mask.mask_ratio=0.75"])
+    config = config.model_copy(update={"mask": config.mask.model_copy(update={"kind": "darkest"})})
+    model = build_stage1(config).eval()
+    images = torch.ones(B, 3, 32, 32)
+    images[:, :, 16:, 16:] = -1.0  # one quarter, of 4 x 4 regions
+    assert model.encode(images).is_kept.view(B, 8, 8).nonzero().amin(dim=0).tolist() == [0, 4, 4]
+    assert torch.equal(model(images).is_kept, model.encode(images).is_kept)

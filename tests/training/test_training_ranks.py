@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvqlab.config import Config, load_config, merged
 from mvqlab.data import build_splits
-from mvqlab.models.masking import RandomMask
+from mvqlab.models.masking import MaskContext, RandomScorer
 from mvqlab.models.start import Start
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.checkpoint import random_state, set_random_state
@@ -44,10 +44,10 @@ def _train(rank: int, port: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "CUDA_VISIBLE_DEVICES": ""}
     torch.set_num_threads(1)
     drawn: dict[str, list[Tensor]] = {}
-    score, withhold = RandomMask.score, Start.withhold
+    score, withhold = RandomScorer.forward, Start.withhold
 
-    def scored(self: RandomMask, features: Tensor, importance: None, generator: torch.Generator) -> Tensor:
-        scores = score(self, features, importance, generator)
+    def scored(self: RandomScorer, features: Tensor, context: MaskContext) -> Tensor:
+        scores = score(self, features, context)
         if self.training:
             drawn["masks"].append(scores)
         return scores
@@ -59,7 +59,7 @@ def _train(rank: int, port: int, folder: str) -> None:
             drawn["dropout comes after"].append(torch.get_rng_state().float())
         return told
 
-    RandomMask.score, Start.withhold = scored, withheld
+    RandomScorer.forward, Start.withhold = scored, withheld
     splits = build_splits(tiny(1).data)
     found = {}
     for name, parts in (("whole", [N_STEPS]), ("parts", [STOPPED_AFTER, N_STEPS])):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
+from mvqlab.models.masking import NO_CONTEXT, KeptRegions, MaskContext, MaskModule, keep_best
 from mvqlab.models.mqvae import MQVAE
 
 Rank = Callable[[Tensor, torch.Generator | None], Tensor]  # scores (B, L) to what regions are kept by (B, L)
@@ -58,14 +58,9 @@ class _OtherChoice(nn.Module):
 
     def __init__(self, trained: MaskModule, n: int, rank: Rank) -> None:
         super().__init__()
-        self.trained, self.n_kept, self.rank = trained, n, rank
+        self.trained, self.n, self.rank = trained, n, rank
 
-    def forward(
-        self,
-        features: Tensor,
-        importance: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> KeptRegions:
-        scores = self.trained.score(features, importance, generator)
-        positions, _ = keep_best(self.rank(scores, generator), self.n_kept)
+    def forward(self, features: Tensor, context: MaskContext = NO_CONTEXT) -> KeptRegions:
+        scores = self.trained.scorer(features, context)
+        positions, _ = keep_best(self.rank(scores, context.generator), self.n)
         return self.trained.keep(features, scores, positions)

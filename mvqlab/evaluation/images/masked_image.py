@@ -58,7 +58,7 @@ class EncodedImage:
         self.image = to_uint8(image)
         with torch.no_grad(), one_thread():
             self.features = model.encoder(image.unsqueeze(0))
-            self.scores = model.mask.score(self.features, None, None)
+            self.scores = model.mask.scorer(self.features)
 
     def best(self, n: int, rank: Rank = by_score, seed: int = 0) -> Tensor:
         """Positions (n,) of the regions that `rank` puts first; a random rank is drawn from `seed`."""
