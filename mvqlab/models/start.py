@@ -35,7 +35,7 @@ class Start(nn.Module):
         """Which places (B, n_prefix) before the start pair may be heard; None where there are none."""
         return None
 
-    def null(self, n_images: int) -> Tensor:
+    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
         """The conditions that tell nothing, one an image. Raises ValueError if the model was taught none."""
         raise ValueError("this model is unconditional: there is nothing to guide it by")
 
@@ -45,7 +45,7 @@ class Start(nn.Module):
             return conditions
         is_told = torch.rand(len(conditions), device=conditions.device) >= share
         shape = (-1, *[1] * (conditions.ndim - 1))
-        return torch.where(is_told.view(shape), conditions, self.null(len(conditions)).to(conditions.device))
+        return torch.where(is_told.view(shape), conditions, self.null(len(conditions), conditions.device))
 
 
 class ClassStart(Start):
@@ -62,13 +62,13 @@ class ClassStart(Start):
         _require(n_images, conditions)
         return self.classes(conditions.to(self.classes.weight.device)).unsqueeze(1)
 
-    def null(self, n_images: int) -> Tensor:
+    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
         if not self.has_null:
             raise ValueError(
                 "this model never saw an image without its class (transformer.condition_dropout was 0), so "
                 "guidance has nothing to lead away from"
             )
-        return torch.full((n_images,), self.n_classes)
+        return torch.full((n_images,), self.n_classes, device=device)
 
 
 class CaptionStart(Start):
@@ -95,8 +95,8 @@ class CaptionStart(Start):
     def heard(self, conditions: Tensor | None) -> Tensor | None:
         return None if conditions is None else conditions.to(self.places.device) != PAD
 
-    def null(self, n_images: int) -> Tensor:
-        empty = torch.full((n_images, self.n_prefix), PAD)
+    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
+        empty = torch.full((n_images, self.n_prefix), PAD, device=device)
         empty[:, 0] = BEGIN
         return empty
 
