@@ -1,5 +1,6 @@
 """Settings: one typed tree, its YAML presets, and ``key=value`` changes to it."""
 
+from mvqlab.config.errors import ConfigError, Fault
 from mvqlab.config.settings import (
     MASK_KINDS,
     MIXED_NAMES,
@@ -8,7 +9,6 @@ from mvqlab.config.settings import (
     SHORT_NAMES,
     BackboneConfig,
     Config,
-    ConfigError,
     DataConfig,
     DemaskConfig,
     DiscriminatorConfig,
@@ -46,6 +46,7 @@ __all__ = [
     "DataConfig",
     "DemaskConfig",
     "DiscriminatorConfig",
+    "Fault",
     "LossConfig",
     "MaskConfig",
     "OptimiserConfig",

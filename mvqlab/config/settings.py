@@ -26,7 +26,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
+from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
@@ -91,7 +93,8 @@ def _mixture(value: Any) -> dict[str, float]:
         raise ValueError("must be shares by name, such as {photos: 0.8, simple: 0.2}")
     for name, share in value.items():
         if name not in MIXED_NAMES:
-            raise ValueError(f"knows no '{name}'{_nearest(str(name), MIXED_NAMES)}; {_KNOWN_MIXED}")
+            nearest = Fault("", f"knows no '{name}'", _advice_for(str(name), MIXED_NAMES))
+            raise ValueError(f"{nearest}; {_KNOWN_MIXED}")
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < math.inf:
             raise ValueError(f"the share of '{name}' must be a number above 0, not {share!r}")
     return {name: float(value[name]) for name in MIXED_NAMES if name in value}
@@ -117,10 +120,6 @@ BlockKind = Literal["residual", "depthwise"]
 Padding = Literal["zeros", "replicate"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-
-class ConfigError(ValueError):
-    """A setting is unknown, missing or out of range. The message lists every fault found at once."""
 
 
 class Section(BaseModel):
@@ -184,18 +183,18 @@ class DataConfig(Section):
     def _settings_have_readers(self) -> DataConfig:
         for name, readers in DATA_SETTINGS_READERS.items():
             if getattr(self, name) and self.name not in readers:
-                raise ValueError(
-                    f"data.{name} is given, but data.name is '{self.name}', which does not read it: "
-                    f"set data.name={' or '.join(readers)}"
+                raise MisfitError(
+                    f"data.{name} is given, but data.name is '{self.name}', which does not read it",
+                    f"set data.name={' or '.join(readers)}",
                 )
         return self
 
     @model_validator(mode="after")
     def _only_shapes_have_scenes(self) -> DataConfig:
         if self.scene != "full" and self.name != "shapes":
-            raise ValueError(
-                f"data.scene is '{self.scene}', but data.name is '{self.name}', which draws no scenes: "
-                "set data.name=shapes"
+            raise MisfitError(
+                f"data.scene is '{self.scene}', but data.name is '{self.name}', which draws no scenes",
+                "set data.name=shapes",
             )
         return self
 
@@ -255,14 +254,15 @@ class MaskConfig(Section):
     @model_validator(mode="after")
     def _threshold_has_scores(self) -> MaskConfig:
         if self.budget == "threshold" and self.kind != "adaptive":
-            raise ValueError(
+            raise MisfitError(
                 "mask.budget 'threshold' keeps the regions whose learned score is high enough, and mask.kind "
-                f"'{self.kind}' has no learned scores: set mask.kind=adaptive, or mask.budget=fixed"
+                f"'{self.kind}' has no learned scores",
+                "set mask.kind=adaptive, or mask.budget=fixed",
             )
         if self.budget == "threshold" and self.ratio_in_use == 0.0:
-            raise ValueError(
-                "mask.budget 'threshold' with a mask.mask_ratio of 0 drops nothing: set the share that is to "
-                "be dropped on average, or mask.budget=fixed"
+            raise MisfitError(
+                "mask.budget 'threshold' with a mask.mask_ratio of 0 drops nothing",
+                "set the share that is to be dropped on average, or mask.budget=fixed",
             )
         return self
 
@@ -476,22 +476,23 @@ class Config(Section):
             )
         smallest = 3 * 2**self.discriminator.layers
         if self.loss.adversarial_weight > 0.0 and self.data.resolution < smallest:
-            raise ValueError(
+            raise MisfitError(
                 f"a discriminator of {self.discriminator.layers} layers needs images of {smallest} pixels, "
-                f"data.resolution is {self.data.resolution}: set fewer discriminator.layers"
+                f"data.resolution is {self.data.resolution}",
+                "set fewer discriminator.layers",
             )
         if self.mask.kind == "truth" and not self.data.has_true_masks:
-            raise ValueError(
+            raise MisfitError(
                 f"mask.kind 'truth' needs true object masks, which data.name "
-                f"'{self.data.set or self.data.name}' has not: set data.name to one of "
-                f"{', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one of "
-                f"{', '.join(SETS_WITH_TRUE_MASKS)}"
+                f"'{self.data.set or self.data.name}' has not",
+                f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one "
+                f"of {', '.join(SETS_WITH_TRUE_MASKS)}",
             )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
-            raise ValueError(
+            raise MisfitError(
                 f"transformer.model 'raster' reads a code at every region, but mask.mask_ratio "
-                f"({self.mask.ratio_in_use}) drops some: set mask.mask_ratio=0 (or mask.kind=none), or "
-                "transformer.model=stackformer"
+                f"({self.mask.ratio_in_use}) drops some",
+                "set mask.mask_ratio=0 (or mask.kind=none), or transformer.model=stackformer",
             )
         return self
 
@@ -504,9 +505,9 @@ class Config(Section):
                 if told.condition == "none"
                 else "no image is shown without its condition (transformer.condition_dropout is 0)"
             )
-            raise ValueError(
-                f"guidance compares what is drawn with and without its condition, but {cause}: set "
-                "sampling.code_guidance=1 and sampling.position_guidance=1, which turn it off"
+            raise MisfitError(
+                f"guidance compares what is drawn with and without its condition, but {cause}",
+                "set sampling.code_guidance=1 and sampling.position_guidance=1, which turn it off",
             )
         return self
 
@@ -540,7 +541,7 @@ def config_from_dict(settings: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(*map(_fault_of, error.errors())) from None
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -565,8 +566,8 @@ def _read_preset(preset: str | Path) -> dict[str, Any]:
     if path.suffix not in {".yaml", ".yml"}:
         path = PRESET_FOLDER / f"{preset}.yaml"
         if not path.exists():
-            hint = _nearest(str(preset), preset_names())
-            raise ConfigError(f"no preset named '{preset}'{hint}; known: {', '.join(preset_names())}")
+            nearest = Fault("", f"no preset named '{preset}'", _advice_for(str(preset), preset_names()))
+            raise ConfigError(f"{nearest}; known: {', '.join(preset_names())}")
     try:
         settings = read_yaml(path, "preset file")
     except YamlFileError as error:
@@ -645,27 +646,29 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
     settings[leaf] = value
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = f"unknown setting{_nearest(key, known_keys())}"
-        elif "input" in fault and not isinstance(fault["input"], (dict, BaseModel)):
-            message = f"{message} (got {fault['input']!r})"
-        lines.append(f"  {key}: {message}" if key else f"  {message}")
-    return "the settings do not fit:\n" + "\n".join(lines)
+def _fault_of(found: ErrorDetails) -> Fault:
+    """What pydantic found, in this tree's own words where it has some."""
+    where = ".".join(str(part) for part in found["loc"] if not isinstance(part, int))
+    if found["type"] == "extra_forbidden":
+        return Fault(where, "unknown setting", _advice_for(where, known_keys()))
+    raised = found.get("ctx", {}).get("error")
+    if isinstance(raised, MisfitError):
+        return Fault(where, raised.what, raised.advice)
+    what = found["msg"] if raised is None else str(raised)
+    if not isinstance(found.get("input"), dict | BaseModel):
+        what = f"{what} (got {found['input']!r})"
+    return Fault(where, what)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _advice_for(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     if not close:
         leaves = {key.rsplit(".", 1)[-1]: key for key in known}
         match = difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.6)
         close = [leaves[match[0]]] if match else []
-    return f" — did you mean '{close[0]}'?" if close else ""
+    return f"did you mean '{close[0]}'?" if close else ""
 
 
 MASK_KINDS: tuple[str, ...] = get_args(MaskKind)

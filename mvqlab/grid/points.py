@@ -136,7 +136,7 @@ def check_needs(grid: Grid, points: Sequence[Point]) -> None:
         try:
             require_all(config)
         except MissingWeightsError as error:
-            faults += str(error).splitlines()
+            faults += error.missing
     report_faults(grid.path, list(dict.fromkeys(faults)))
 
 
@@ -312,8 +312,7 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
     try:
         config = _config(complete, notebook) if takes_settings else {}
     except ConfigError as error:
-        lines = str(error).removeprefix("the settings do not fit:\n").splitlines()
-        faults += [line.strip() for line in lines]
+        faults += map(str, error.faults)
     return _Checked(given, complete, config, faults)
 
 

@@ -26,7 +26,11 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
 
 class MissingWeightsError(FileNotFoundError):
-    """A file of pretrained weights is not there, or not readable. The message says what to put where."""
+    """Files of pretrained weights are not there, or not readable: of each, what to put where (`missing`)."""
+
+    def __init__(self, *missing: str) -> None:
+        super().__init__("\n".join(missing))
+        self.missing = list(missing)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def require_all(config: Config) -> None:
     """
     missing = [_what_to_fetch(file) for file in needed_by(config) if not file.is_there]
     if missing:
-        raise MissingWeightsError("\n".join(missing))
+        raise MissingWeightsError(*missing)
 
 
 def require(file: PretrainedFile) -> Path:

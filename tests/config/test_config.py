@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,32 @@ def test_numbers_of_the_largest_published_models_fit() -> None:
         "evaluation.samples": 50_000,
     }.items():
         load_config("shapes32", [f"{name}={value}"])
+
+
+def test_faults_are_data_where_what_and_what_to_do() -> None:
+    overrides = ["mask.mask_ration=0.5", "stage1.steps=-1", "mask.budget=threshold", "mask.kind=random"]
+    with pytest.raises(ConfigError) as caught:
+        load_config("shapes32", overrides)
+    found = {fault.where: fault for fault in caught.value.faults}
+    assert {"mask.mask_ration", "stage1.steps"} <= set(found)
+    assert found["mask.mask_ration"].advice == "did you mean 'mask.mask_ratio'?"
+    assert "got -1" in found["stage1.steps"].what and not found["stage1.steps"].advice
+    assert all(str(fault) in str(caught.value) for fault in caught.value.faults)
+
+
+def test_a_section_that_disagrees_with_itself_says_what_to_set() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("shapes32", ["mask.budget=threshold", "mask.kind=random"])
+    (fault,) = caught.value.faults
+    assert fault.where == "mask" and "no learned scores" in fault.what
+    assert fault.advice.startswith("set mask.kind=adaptive")
+
+
+def test_words_alone_are_one_fault_and_errors_survive_another_process() -> None:
+    plain = ConfigError("no such thing")
+    assert [str(fault) for fault in plain.faults] == [str(plain)] == ["no such thing"]
+    with pytest.raises(ConfigError) as caught:
+        load_config("shapes32", ["stage1.steps=-1", "seed=x"])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.faults == caught.value.faults and len(again.faults) == 2
+    assert str(again) == str(caught.value)
