@@ -6,7 +6,6 @@ from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.images.reconstruction import (
     HeldOut,
     collect,
-    evaluate_reconstruction,
     reconstruction_quality,
 )
 from mvqlab.evaluation.images.region_drop import drop_costs
@@ -19,12 +18,11 @@ from mvqlab.evaluation.run_report import (
     stage2_columns,
     training_speed,
 )
-from mvqlab.evaluation.samples.distances import generation_metrics
 from mvqlab.evaluation.samples.extractors import FeatureExtractor, build_extractor
 from mvqlab.evaluation.samples.judge import judge
 from mvqlab.evaluation.samples.memorisation import memorisation
 from mvqlab.evaluation.samples.precision_recall import precision_recall
-from mvqlab.evaluation.speed import images_per_second, seconds_per_step
+from mvqlab.evaluation.speed import seconds_per_step
 
 __all__ = [
     "FeatureExtractor",
@@ -38,10 +36,7 @@ __all__ = [
     "drop_costs",
     "evaluate_generation",
     "evaluate_held_out",
-    "evaluate_reconstruction",
     "evaluate_stage1",
-    "generation_metrics",
-    "images_per_second",
     "importance_agreement",
     "judge",
     "logit_changes",

@@ -76,7 +76,7 @@ def training_speed(curves: pd.DataFrame) -> float:
 def evaluate_generation(
     generated_images: Tensor, splits: Splits, config: Config, extractor: FeatureExtractor
 ) -> dict[str, float]:
-    """Columns of `generated_images` (n, 3, H, W), uint8 or in [-1, 1]: see `generation_metrics`, `judge`.
+    """Columns of `generated_images` (n, 3, H, W), uint8 or in [-1, 1]: see `judge`.
 
     The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
     extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.

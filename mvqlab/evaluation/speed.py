@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 
 def seconds_per_step(
@@ -42,25 +41,6 @@ def timings(
     for _ in range(warmup):
         step()
     return [_time(step, torch.device(device), clock) for _ in range(repeats)]
-
-
-def images_per_second(
-    function: Callable[[Tensor], object],
-    batch: Tensor,
-    *,
-    repeats: int = 5,
-    warmup: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Images per second of `function` on `batch` (B, ...), from the median of `repeats` calls.
-
-    Gradients are off, as in use; the batch's device is waited for.
-    """
-    with torch.no_grad():
-        seconds = seconds_per_step(
-            lambda: function(batch), device=batch.device, repeats=repeats, warmup=warmup, clock=clock
-        )
-    return len(batch) / seconds
 
 
 def wait_for(device: torch.device | str) -> None:

@@ -7,7 +7,6 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 import sys
 
 from mvqlab.plots.attributes import accuracy_over_guidance
-from mvqlab.plots.bits import overfitting
 from mvqlab.plots.codebook import Cloud, code_clouds
 from mvqlab.plots.drops import correlation_dots, cost_shares
 from mvqlab.plots.grid_figures import draw_all, save_figure
@@ -62,7 +61,6 @@ __all__ = [
     "metric_bars",
     "metric_spread",
     "nearest_training",
-    "overfitting",
     "pair_orders",
     "pair_strip",
     "paired_differences",

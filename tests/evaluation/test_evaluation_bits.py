@@ -14,7 +14,6 @@ from mvqlab.config import TransformerConfig
 from mvqlab.evaluation.likelihood.bits import (
     BITS,
     bits_by_image,
-    bits_over_steps,
     generalisation_gap,
     image_bits,
     pair_bits,
@@ -124,29 +123,6 @@ CURVES = pd.DataFrame(
         "seconds": 1.0,
     }
 )
-
-
-def test_curves_come_in_bits_an_image_on_the_same_footing_where_they_can() -> None:
-    bits = N / math.log(2)
-    seen = CURVES.assign(seen_code_loss=[None, None, 2.5] * 2, seen_position_loss=[None, None, 0.5] * 2)
-    table = bits_over_steps(seen, N)
-    assert table["set"].tolist() == ["held-out", "held-out", "training", "training"]
-    assert table["step"].tolist() == [2, 4, 2, 4]
-    assert table["code_bits_per_image"].tolist() == pytest.approx([3.5 * bits, 3 * bits, *[2.5 * bits] * 2])
-    assert table["position_bits_per_image"].tolist() == pytest.approx([1.5 * bits, bits, *[0.5 * bits] * 2])
-    assert table["bits_per_image"].iloc[1] == pytest.approx(4.0 * bits)
-
-
-def test_curves_without_a_fair_training_loss_give_the_running_one_under_its_own_name() -> None:
-    bits = N / math.log(2)
-    table = bits_over_steps(CURVES.drop(columns="position_loss"), N, smooth=2)
-    batches = table[table["set"] == "training batches"]
-    assert set(table["set"]) == {"held-out", "training batches"}
-    assert batches["step"].tolist() == [1, 2, 3, 4]
-    assert batches["code_bits_per_image"].tolist() == pytest.approx(
-        [4 * bits, 3.5 * bits, 2.5 * bits, 1.5 * bits]
-    )
-    assert (table["position_bits_per_image"] == 0.0).all()
 
 
 def test_the_training_loss_of_a_row_is_no_single_batch() -> None:

@@ -18,7 +18,7 @@ from mvqlab.config import load_config
 from mvqlab.data import build_splits
 from mvqlab.evaluation.intervals import Interval, bootstrap_interval, exact_share, subset_intervals
 from mvqlab.evaluation.run_report import evaluate_generation
-from mvqlab.evaluation.samples.density_coverage import density_coverage
+from mvqlab.evaluation.samples.density_coverage import InBalls, share_of_balls
 from mvqlab.evaluation.samples.distances import (
     frechet_distance,
     frechet_distance_of_few,
@@ -28,7 +28,7 @@ from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.inception_score import inception_score
 from mvqlab.evaluation.samples.judge import judge, judge_rows
 from mvqlab.evaluation.samples.memorisation import memorisation, nearest_rows, suspected_interval
-from mvqlab.evaluation.samples.precision_recall import precision_recall
+from mvqlab.evaluation.samples.precision_recall import distances, in_balls, precision_recall
 from mvqlab.evaluation.samples.reference_features import ReferenceCacheWarning, reference_features
 from mvqlab.plots import nearest_training
 from mvqlab.results.columns import COLUMNS
@@ -47,6 +47,10 @@ class Colours(FeatureExtractor):
 
     def answers(self, features: Tensor) -> Tensor:
         return features.view(-1, 3, 4).mean(dim=2)
+
+
+def density_coverage(real: Tensor, generated: Tensor, k: int = 5) -> InBalls:
+    return share_of_balls(in_balls(distances(generated, real), distances(real, real), k), k)
 
 
 @given(seed=st.integers(0, 500), n=st.integers(4, 9), m=st.integers(1, 7), k=st.integers(1, 3))

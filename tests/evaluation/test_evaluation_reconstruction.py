@@ -17,10 +17,10 @@ from mvqlab.data import Batch, build_splits
 from mvqlab.evaluation import (
     collect,
     evaluate_generation,
-    evaluate_reconstruction,
     evaluate_stage1,
     reconstruction_quality,
 )
+from mvqlab.evaluation.images.reconstruction import perceptual_network
 from mvqlab.evaluation.samples.distances import frechet_distance
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.models.mqvae import Reconstruction, build_stage1
@@ -153,13 +153,8 @@ def test_images_smaller_than_the_window_have_no_ssim() -> None:
 
 def test_networks_name_their_columns() -> None:
     perceptual = PerceptualLoss("random")
-    quality = evaluate_reconstruction(
-        Fake(),
-        fake_batches(5, 2),
-        lpips_net="random",
-        extractor=Colours(),  # type: ignore[arg-type]
-    )
     held_out = collect(Fake(), fake_batches(5, 2))  # type: ignore[arg-type]
+    quality = reconstruction_quality(held_out, perceptual, Colours())  # type: ignore[arg-type]
     images, restored = (x.float() / 127.5 - 1.0 for x in (held_out.images, held_out.reconstructions))
     assert quality["lpips_random"] == pytest.approx(perceptual(restored, images).mean().item(), rel=1e-4)
     extractor = Colours()
@@ -170,10 +165,8 @@ def test_networks_name_their_columns() -> None:
 
 def test_missing_weights_stop_before_the_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    model = Fake()
     with pytest.raises(MissingWeightsError):
-        evaluate_reconstruction(model, fake_batches(2), lpips_net="vgg")  # type: ignore[arg-type]
-    assert model.modes == []
+        perceptual_network("vgg")
 
 
 def tiny_config(kind: str) -> Config:

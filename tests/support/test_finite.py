@@ -16,13 +16,11 @@ from mvqlab.evaluation.codebook.neighbours import nearest_others
 from mvqlab.evaluation.codebook.usage import codebook_redundancy
 from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.network_cache import NetworkCacheWarning, Trained, trained_once
-from mvqlab.evaluation.samples.density_coverage import density_coverage
 from mvqlab.evaluation.samples.distances import (
     features_of,
     frechet_distance,
     frechet_distance_of_few,
-    generation_metrics,
-    kernel_distance,
+    kernel_spread,
     unbiased_kernel_distance,
 )
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
@@ -31,6 +29,7 @@ from mvqlab.evaluation.samples.judge import judge
 from mvqlab.evaluation.samples.memorisation import memorisation, nearest_rows
 from mvqlab.evaluation.samples.precision_recall import precision_recall
 from mvqlab.evaluation.samples.reference_features import _read
+from mvqlab.evaluation.samples.sets import set_distances
 from mvqlab.plots.images import masks
 from mvqlab.results.pictures import Pictures, load_pictures
 from mvqlab.support.finite import NonFiniteError, check_finite
@@ -39,10 +38,10 @@ PLAIN = FeatureExtractor("plain", "plain", 3)
 TWO_SETS: dict[str, Callable[[Tensor, Tensor], object]] = {
     "fid": frechet_distance,
     "fid of few": frechet_distance_of_few,
-    "kid": kernel_distance,
+    "spread of kid": kernel_spread,
     "unbiased kid": unbiased_kernel_distance,
     "precision": precision_recall,
-    "density": density_coverage,
+    "sets": set_distances,
     "judge": lambda real, generated: judge(real, generated, PLAIN, resamples=0),
     "memorisation": lambda real, generated: memorisation(generated, real, held_out=real),
 }
@@ -88,7 +87,7 @@ def test_images_are_not_painted_black_or_white(value: float) -> None:
         with pytest.raises(NonFiniteError, match=r"samples: 1 of 96 .* \[1, 2, 3, 0\]"):
             read(images, "samples")
     with pytest.raises(NonFiniteError, match="real images"):
-        generation_metrics(images, images, PLAIN)
+        features_of(PLAIN, images, what="real images")
 
 
 def test_features_that_a_network_spoils_name_network_and_images() -> None:

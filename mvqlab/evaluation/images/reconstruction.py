@@ -104,23 +104,6 @@ def pooled_psnr(psnr: Tensor) -> float:
     return float(-10.0 * squared_error.mean().log10())
 
 
-def evaluate_reconstruction(
-    model: TokenModel,
-    batches: Iterable[Batch],
-    *,
-    lpips_net: str = "none",
-    extractor: FeatureExtractor | None = None,
-    seed: int = 0,
-) -> dict[str, float]:
-    """`reconstruction_quality` of `model` over `batches`.
-
-    `lpips_net` is vgg, alex, squeeze, random or none. Raises MissingWeightsError before the model runs
-    if the network's file is not there.
-    """
-    perceptual = perceptual_network(lpips_net, next(model.parameters()).device)
-    return reconstruction_quality(collect(model, batches, seed), perceptual, extractor)
-
-
 def perceptual_network(net: str, device: torch.device | str = "cpu") -> PerceptualLoss | None:
     """The network of the LPIPS column, None for `none`. Raises MissingWeightsError."""
     return None if net == "none" else PerceptualLoss(net).to(device)

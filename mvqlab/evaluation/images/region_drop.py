@@ -30,11 +30,6 @@ def mean_code(codebook: Tensor, counts: Tensor) -> Tensor:
     return (counts / counts.sum()).to(codebook) @ codebook.detach()
 
 
-def most_frequent_code(codebook: Tensor, counts: Tensor) -> Tensor:
-    """The code (n_z) that is chosen most often: unlike the mean, a vector that the decoder knows."""
-    return codebook.detach()[counts.argmax()]
-
-
 def guess_from_neighbours(regions: Tensor) -> Tensor:
     """The mean of the up to eight regions around each of `regions` (B, L, n_z) on a square grid."""
     n_places, channels = regions.shape[1:]

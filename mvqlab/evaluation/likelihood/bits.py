@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mvqlab.training import TokenSet
 
 BITS = ("code_bits_per_image", "position_bits_per_image", "bits_per_image")
-TRAINING, HELD_OUT, BATCHES = "training", "held-out", "training batches"
+TRAINING, HELD_OUT = "training", "held-out"
 
 
 class PairBits(NamedTuple):
@@ -121,33 +121,6 @@ def generalisation_gap(
             }
             rows.append(row | {"is_clear": bool(low > 0.0 or high < 0.0)})
     return pd.DataFrame(rows)
-
-
-def bits_over_steps(curves: pd.DataFrame, n_pairs: float, smooth: int = 15) -> pd.DataFrame:
-    """Bits an image over the steps of a training, from its `curves.csv`: columns step, set and `BITS`.
-
-    Training and held-out images are measured in the same way, dropout off, where the curves hold that
-    (`seen_code_loss`); else the set "training batches" is the running loss, averaged over `smooth` rows: with
-    dropout, and each batch before it was learned from. n_pairs: N, the pairs of an image, on average.
-    """
-    validation = curves[curves["split"] == "validation"]
-    sets = {HELD_OUT: _steps(validation, "", n_pairs)}
-    if "seen_code_loss" in curves:
-        sets[TRAINING] = _steps(validation, "seen_", n_pairs)
-    else:
-        train = curves[curves["split"] == "train"]
-        losses = train.drop(columns="split").rolling(smooth, min_periods=1).mean()
-        sets[BATCHES] = _steps(losses.assign(step=train["step"]), "", n_pairs)
-    return pd.concat([rows.assign(set=name) for name, rows in sets.items()], ignore_index=True)
-
-
-def _steps(rows: pd.DataFrame, prefix: str, n_pairs: float) -> pd.DataFrame:
-    """Columns step and `BITS` of `rows` with losses in nats a pair; no loss of positions costs nothing."""
-    bits = n_pairs / math.log(2)
-    codes = rows[f"{prefix}code_loss"] * bits
-    positions = rows[f"{prefix}position_loss"] * bits if f"{prefix}position_loss" in rows else 0.0 * codes
-    columns = dict(zip(BITS, (codes, positions, codes + positions), strict=True))
-    return rows[["step"]].assign(**columns)
 
 
 def _nats(logits: Tensor, truth: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """How close generated images are to real ones: FID and KID between two sets of features.
 
 FID: Heusel et al. 2017, equation 6. KID: Binkowski et al. 2018. Both come from torchmetrics; here
-features are computed once for both, and handed over in double precision.
+features are computed once for both, and handed over in double precision. FID is biased upwards where images
+are few (fewer than some ten times the extractor's features): compare only figures from equal numbers. KID is
+unbiased, so it may fall slightly below 0.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,51 +22,6 @@ from mvqlab.support.torchvision_guard import import_torchvision
 KID_SUBSETS = 50
 KID_SUBSET_SIZE = 1000  # images, or half of the smaller set
 KERNEL_BLOCK = 4096  # rows whose kernel is in memory at once
-
-
-class KernelDistance(NamedTuple):
-    """KID over all images, no unit, and its standard deviation over random halves; nan without halves.
-
-    The figure over all images is the mean over all subsets of any size.
-    """
-
-    mean: float
-    std: float
-
-
-def generation_metrics(
-    real_images: Tensor,
-    generated_images: Tensor,
-    extractor: FeatureExtractor,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> dict[str, float]:
-    """FID and KID of generated to real images, (n, 3, H, W), uint8 or float in [-1, 1].
-
-    Columns, named after the extractor's, since figures of two extractors do not compare:
-    fid_<column> and kid_<column> (no unit, lower is better), kid_<column>_std, its spread over random
-    subsets, which `seed` draws, where there are four images or more; real_images and generated_images, how
-    many there were. FID is biased upwards where images are few (fewer than some ten times the extractor's
-    features): compare only figures from equal numbers. KID is unbiased.
-
-    Raises ValueError if a set has fewer than two images, NonFiniteError for images with NaN or infinities.
-    """
-    real = features_of(extractor, real_images, batch_size, "real images")
-    generated = features_of(extractor, generated_images, batch_size, "generated images")
-    return feature_metrics(real, generated, extractor, seed)
-
-
-def feature_metrics(
-    real: Tensor, generated: Tensor, extractor: FeatureExtractor, seed: int = 0
-) -> dict[str, float]:
-    """`generation_metrics` from the features (n, F) and (m, F) of `extractor`."""
-    return {
-        f"fid_{extractor.column}": frechet_distance(real, generated),
-        f"kid_{extractor.column}": unbiased_kernel_distance(real, generated),
-        **spread_column(real, generated, extractor, seed),
-        "real_images": len(real),
-        "generated_images": len(generated),
-    }
 
 
 def spread_column(
@@ -117,14 +73,6 @@ def frechet_distance_of_few(real: Tensor, generated: Tensor) -> float:
     between_means = (real.mean(dim=0) - generated.mean(dim=0)).square().sum()
     shared = torch.linalg.svdvals(x @ y.T).sum()
     return max(0.0, float(between_means + x.square().sum() + y.square().sum() - 2.0 * shared))
-
-
-def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> KernelDistance:
-    """KID between features (n, F) and (m, F), and its spread; see the two functions below.
-
-    Unbiased, so it may fall slightly below 0. Raises ValueError if a set has fewer than two rows.
-    """
-    return KernelDistance(unbiased_kernel_distance(real, generated), kernel_spread(real, generated, seed))
 
 
 def kernel_spread(real: Tensor, generated: Tensor, seed: int = 0) -> float:

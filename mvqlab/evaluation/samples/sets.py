@@ -37,7 +37,7 @@ def set_distances(real: Tensor, generated: Tensor) -> SetDistances:
 def shares(among: SetDistances, k: int, ball_neighbours: int) -> dict[str, float]:
     """precision and recall with `k` neighbours, density and coverage with `ball_neighbours`.
 
-    See `precision_recall` and `density_coverage`. All nan where a set has no more rows than that.
+    See `precision_recall` and `share_of_balls`. All nan where a set has no more rows than that.
     """
     if min(among.across.shape) <= max(k, ball_neighbours):
         return dict.fromkeys(("precision", "recall", "density", "coverage"), float("nan"))
