@@ -1,43 +1,58 @@
-"""The commands ``mvqlab results make | list``: the kept pictures."""
+"""The commands ``mvqlab results make | list``: the kept tables and pictures."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from mvqlab.cli.arguments import UsageError
+from mvqlab.cli.arguments import UsageError, count
 
 KEPT = Path("results/reference")
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
-    """Add the commands of kept pictures to `parser`; each stores the function that runs it as `command`."""
+    """Add the commands to `parser`; each stores the function that runs it as `command`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    make = commands.add_parser("make", help="make a kept picture anew")
+    make = commands.add_parser("make", help="make a kept table or picture anew")
     make.add_argument("names", nargs="+", metavar="NAME", help="as `mvqlab results list` has them, or all")
-    make.add_argument("--out", type=Path, help=f"default: {KEPT}; with --model it has to be given")
+    make.add_argument(
+        "--out", type=Path, help=f"default: {KEPT}; with --model or --images it has to be given"
+    )
     make.add_argument("--model", help="another shipped model, or the folder of a run")
     make.add_argument("--stage1", help="of samples from a run's folder: the folder of its stage 1")
+    make.add_argument("--images", type=count, help="of tables: at most so many images, for a quick look")
     make.set_defaults(command=_make)
 
-    table = commands.add_parser("list", help="list the pictures that can be made, and of which models")
+    table = commands.add_parser("list", help="list what can be made, and of which models")
     table.set_defaults(command=_list)
 
 
 def _make(options: argparse.Namespace) -> int:
-    if options.out is None and options.model is not None:
-        raise UsageError(f"{KEPT} holds the pictures of their own models: with --model, give --out FOLDER")
-    from mvqlab.gallery.pictures import MADE, make
+    if options.out is None and (options.model or options.images):
+        raise UsageError(f"{KEPT} holds what is kept: with --model or --images, give --out FOLDER")
+    from mvqlab.gallery.asked import KeptError
+    from mvqlab.gallery.kept import MADE, make
 
-    for name in MADE if options.names == ["all"] else options.names:
-        for path in make(name, options.out or KEPT, options.model, options.stage1):
+    wants_all = options.names == ["all"]
+    failed = 0
+    for name in MADE if wants_all else options.names:
+        try:
+            paths = make(name, options.out or KEPT, options.model, options.stage1, options.images)
+        except KeptError as error:
+            if not wants_all:
+                raise
+            print(f"mvqlab: {error}", file=sys.stderr)  # the others can be made all the same
+            failed = 1
+            continue
+        for path in paths:
             print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
-    return 0
+    return failed
 
 
 def _list(options: argparse.Namespace) -> int:
-    from mvqlab.gallery.pictures import MADE
+    from mvqlab.gallery.kept import MADE
 
     width, of_model = (max(map(len, names)) for names in (MADE, [made.model for made in MADE.values()]))
     for name, made in MADE.items():

@@ -1,4 +1,4 @@
-"""The kept table of what samples show of what was asked for, and the kept table of possible copies."""
+"""What samples show of what was asked for: by class or caption, and attribute by attribute."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from pathlib import Path
 
 import pandas as pd
 
+from mvqlab import plots
+from mvqlab.data import build_splits
+from mvqlab.evaluation.attributes.class_asked_for import class_asked_for, colour_and_shape, drawing_with
+from mvqlab.evaluation.attributes.detector import AttributeDetector, attribute_detector
+from mvqlab.evaluation.attributes.guidance import accuracy_over_guidance
+from mvqlab.evaluation.samples.class_judge import class_judge
+from mvqlab.gallery.asked import Asked, measured_by_model
+from mvqlab.models.caption_tokenizer import CaptionTokenizer, load_caption_tokenizer
 from mvqlab.plots.class_asked_for import asked_for_over_guidance
-from mvqlab.plots.grid_figures import save_figure
-from mvqlab.results.tables import write_csv
+from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
+from mvqlab.zoo.trained import Trained, load_trained
 
-ALL = "all that are told a class or a caption"
-CLASS_ASKED_FOR = "class_asked_for"
-DIGITS = 5
+N_CLASS_SAMPLES = 1000
+N_ATTRIBUTE_SAMPLES = 256
+JUDGED_BY_ATTRIBUTE = ("simple_stackformer", "simple_captions")
+GUIDED = ("codes and positions", "codes", "positions")
 
 
-def make_class_asked_for(folder: Path, model: str = ALL, stage1: str | None = None) -> list[Path]:
-    """Write class_asked_for.csv and .png into `folder`: the table of every shipped model, or of one.
-
-    With one `model`, shipped or a run's folder with that of its `stage1`, the rows of others that are in the
-    table already stay there; rows of a model that is measured anew are replaced. The table is written after
-    each model, so that what is done is kept.
-    """
-    path = folder / f"{CLASS_ASKED_FOR}.csv"
-    table = pd.DataFrame()
-    if model != ALL and path.exists():
-        table = pd.read_csv(path)
-        table = table[table["model"] != Path(model).name]
-    for name in conditional_models() if model == ALL else [model]:
-        table = pd.concat([table, asked_for(name, stage1)], ignore_index=True).sort_values(
-            ["measure", "model", "guidance"]
-        )
-        write_csv(table.round(DIGITS), path)
-    return [path, save_figure(asked_for_over_guidance(table), path.with_suffix(".png"))]
+def make_class_asked_for(asked: Asked) -> list[Path]:
+    """Write class_asked_for.csv and .png: how many samples show their class, or their caption's object."""
+    path, table = measured_by_model(
+        asked,
+        "class_asked_for",
+        conditional_models(),
+        lambda name: asked_for(name, asked.stage1, asked.at_most(N_CLASS_SAMPLES)),
+        ["measure", "model", "guidance"],
+    )
+    return [path, plots.save_figure(asked_for_over_guidance(table), path.with_suffix(".png"))]
 
 
 def conditional_models() -> list[str]:
     """Shipped transformers that are told a class, or a caption of a simple scene."""
-    from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
 
     def can_be_judged(name: str) -> bool:
         config = shipped_config(name)
@@ -47,39 +47,42 @@ def conditional_models() -> list[str]:
     return [name for name in shipped_names() if shipped_card(name)["stage"] == 2 and can_be_judged(name)]
 
 
-def asked_for(model: str, stage1: str | None = None) -> pd.DataFrame:
-    """`class_asked_for`, or `colour_and_shape` of a model of captions, with a column `model`."""
-    from mvqlab.evaluation.attributes.class_asked_for import class_asked_for, colour_and_shape
-    from mvqlab.evaluation.attributes.detector import attribute_detector
-    from mvqlab.evaluation.samples.class_judge import class_judge
-    from mvqlab.models.caption_tokenizer import load_caption_tokenizer
-    from mvqlab.zoo.trained import load_trained
-
+def asked_for(model: str, stage1: str | None = None, n_samples: int = N_CLASS_SAMPLES) -> pd.DataFrame:
+    """`class_asked_for`, or `colour_and_shape` of a model of captions."""
     trained = load_trained(model, stage1)
     parts = trained.model, trained.stage1, trained.config
-    if trained.config.transformer.condition == "caption":
-        detector = attribute_detector(scene=trained.config.data.scene)
-        table = colour_and_shape(*parts, detector, load_caption_tokenizer(trained.folder))
-    else:
-        table = class_asked_for(*parts, class_judge(trained.config.data))
-    return table.assign(model=Path(model).name)
+    tokenizer = _tokenizer(trained)
+    if tokenizer is None:
+        return class_asked_for(*parts, class_judge(trained.config.data), n_samples=n_samples)
+    return colour_and_shape(*parts, _detector(trained), tokenizer, n_samples=n_samples)
 
 
-def make_possible_copies(folder: Path, model: str, stage1: str | None = None) -> list[Path]:
-    """Write possible_copies.csv into `folder`: how many of 500 samples of `model` may be copies."""
-    from mvqlab.data import build_splits
-    from mvqlab.evaluation.attributes.class_asked_for import drawing_with
-    from mvqlab.evaluation.samples.extractors import build_extractor
-    from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, possible_copies
-    from mvqlab.sampling import sample_images
-    from mvqlab.zoo.trained import load_trained
+def make_attributes_over_guidance(asked: Asked) -> list[Path]:
+    """Write attributes_over_guidance.csv and .png: each attribute asked for, codes or positions guided."""
+    path, table = measured_by_model(
+        asked,
+        "attributes_over_guidance",
+        JUDGED_BY_ATTRIBUTE,
+        lambda name: attributes(name, asked.stage1, asked.at_most(N_ATTRIBUTE_SAMPLES)),
+        ["model"],
+    )
+    return [path, plots.save_figure(plots.accuracy_over_guidance(table), path.with_suffix(".png"))]
 
+
+def attributes(model: str, stage1: str | None, n_samples: int) -> pd.DataFrame:
+    """`accuracy_over_guidance` of `n_samples` unfiltered samples, with codes, positions or both guided."""
     trained = load_trained(model, stage1)
-    splits = build_splits(trained.config.data)
-    extractor = build_extractor(trained.config, splits)
-    drawn = sample_images(trained.model, trained.stage1, drawing_with(trained.config, 1.0, N_SAMPLES))
-    columns = possible_copies(drawn.images, splits, extractor, trained.config.seed)
-    path = folder / "possible_copies.csv"
-    table = pd.DataFrame([{"model": Path(model).name, **columns, "extractor": extractor.name}])
-    write_csv(table.round(DIGITS), path)
-    return [path]
+    config = drawing_with(trained.config, 1.0, n_samples)
+    splits = build_splits(config.data.model_copy(update={"validation_size": n_samples}))
+    parts = trained.model, trained.stage1, config, splits, _detector(trained)
+    return accuracy_over_guidance(*parts, tokenizer=_tokenizer(trained), guided=GUIDED)
+
+
+def _detector(trained: Trained) -> AttributeDetector:
+    return attribute_detector(scene=trained.config.data.scene)
+
+
+def _tokenizer(trained: Trained) -> CaptionTokenizer | None:
+    if trained.config.transformer.condition != "caption":
+        return None
+    return load_caption_tokenizer(trained.folder)

@@ -1,16 +1,13 @@
-"""Every kept picture that shows what models do, by name, with the one function that makes it anew.
+"""The kept pictures of what models do: masks and what comes back, sheets of samples, widgets.
 
-    make("mask_ratio_moving", Path("results/reference"))
-
-``mvqlab results make NAME`` calls it. What is shown is chosen by number, never by looks.
+What is shown is chosen by number, never by looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +21,7 @@ from mvqlab.data.images import centre_square, to_pixels
 from mvqlab.data.shapes import COLOURS
 from mvqlab.evaluation.images.choice import Rank, at_random, by_score
 from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
-from mvqlab.gallery.asked_for import ALL, CLASS_ASKED_FOR, make_class_asked_for, make_possible_copies
+from mvqlab.gallery.asked import Asked, KeptError
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
@@ -37,38 +34,8 @@ LEARNED, RANDOM = "learned", "random"
 RANKS: dict[str, Rank] = {LEARNED: by_score, RANDOM: at_random}
 
 
-class PictureError(ValueError):
-    """There is no picture of that name. The message says which there are."""
-
-
-class Asked(NamedTuple):
-    """Where to make a picture, and of which model: a shipped one's name, or folders of runs."""
-
-    folder: Path
-    model: str
-    stage1: str | None = None  # of a transformer in a run's folder: the folder of its stage 1
-
-
-class Made(NamedTuple):
-    """A picture that can be made: what it shows, of which shipped model, and what makes its files."""
-
-    what: str
-    model: str
-    draw: Callable[[Asked], list[Path]]
-
-
-def make(name: str, folder: Path, model: str | None = None, stage1: str | None = None) -> list[Path]:
-    """Make the picture `name` into `folder`; returns the files that were written.
-
-    model: another shipped model than the picture's own, or the folder of a run, and then `stage1` that of
-    its stage 1 if it is a transformer. Raises PictureError, and what loading the model raises.
-    """
-    if name not in MADE:
-        raise PictureError(f"there is no picture '{name}': there are {', '.join(MADE)}")
-    return MADE[name].draw(Asked(folder, model or MADE[name].model, stage1))
-
-
-def _mask_ratio_moving(asked: Asked) -> list[Path]:
+def mask_ratio_moving(asked: Asked) -> list[Path]:
+    """Eight emoji while the mask ratio goes up and back, and a still of some ratios."""
     model = load_model(asked.model)
     encoded = [EncodedImage(model, image) for image in one_of_each_group(model, N_MOVING)]
     originals = np.stack([as_pixels(one.image) for one in encoded])
@@ -103,7 +70,7 @@ def stop_at(encoded: Sequence[EncodedImage], mask_ratio: float) -> Stop:
     )
 
 
-def _sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
+def sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     """`n_rows` samples of each class, number 0 and on, a column a class."""
     from mvqlab.zoo.by_name import sample  # it draws with what this package shows
     from mvqlab.zoo.trained import load_trained
@@ -130,7 +97,8 @@ def settings_of(asked: dict[str, Any]) -> str:
     return f"seed {asked['seed']}, guidance {guidance}, filters {', '.join(filters) or 'off'}"
 
 
-def _reconstructions_emoji(asked: Asked) -> list[Path]:
+def reconstructions_emoji(asked: Asked) -> list[Path]:
+    """The first emoji of each group at several mask ratios, once with a random mask."""
     model = load_model(asked.model)
     settings = [(0.5, LEARNED), (0.75, LEARNED), (0.75, RANDOM), (0.9, LEARNED)]
     rows = reconstruction_rows(model, one_of_each_group(model), settings)
@@ -142,7 +110,8 @@ def _reconstructions_emoji(asked: Asked) -> list[Path]:
     return [save_png(picture, asked.folder / "reconstructions_emoji.png")]
 
 
-def _reconstructions_anything(asked: Asked) -> list[Path]:
+def reconstructions_anything(asked: Asked) -> list[Path]:
+    """Images that nothing was trained on, at several mask ratios."""
     model = load_model(asked.model)
     images = any_images(model)
     settings = [(0.5, LEARNED), (0.75, LEARNED), (0.9, LEARNED)]
@@ -192,17 +161,15 @@ def reconstruction_rows(
     return rows
 
 
-def _widget(name: str, asked: Asked) -> list[Path]:
-    """A widget as it looks in a browser. Raises PictureError for models that are not its own."""
+def widget(name: str, asked: Asked) -> list[Path]:
+    """A widget as it looks in a browser, with its own model. Raises KeptError where there is no browser."""
     from mvqlab.widgets import screenshot
 
-    if asked.model != MADE[name].model:
-        raise PictureError(f"{name} shows {MADE[name].model}, the widget's own, not {asked.model}")
     cell = {"mask_explorer": screenshot.EXPLORER, "generation_player": screenshot.PLAYER}[name]
     try:
         return [screenshot.take(cell, asked.folder / f"{name}.png")]
     except RuntimeError as error:  # no browser here, or no server of pages
-        raise PictureError(f"{name}: {error}") from None
+        raise KeptError(f"{name}: {error}") from None
 
 
 def load_model(model: str) -> TokenModel:
@@ -227,41 +194,3 @@ def as_pixels(image: Tensor) -> NDArray[np.uint8]:
 def _kept(encoded: EncodedImage, made: MaskedImage) -> NDArray[np.uint8]:
     side = encoded.model.side
     return hidden(as_pixels(encoded.image), made.is_kept.view(side, side).numpy())
-
-
-MADE = {
-    "mask_ratio_moving": Made(
-        "the mask ratio going from 0 to 95 % on eight emoji; a still beside it",
-        "emoji_mqvae",
-        _mask_ratio_moving,
-    ),
-    "reconstructions_emoji": Made(
-        "emoji with 50, 75 and 90 % dropped, and 75 % at random", "emoji_mqvae", _reconstructions_emoji
-    ),
-    "reconstructions_anything": Made(
-        "a disc, photographs and emoji with 50, 75 and 90 % dropped",
-        "anything_mqvae",
-        _reconstructions_anything,
-    ),
-    CLASS_ASKED_FOR: Made(
-        "table and figure: how many samples show what was asked for", ALL, lambda a: make_class_asked_for(*a)
-    ),
-    "possible_copies": Made(
-        "table: how many samples may be copies", "emoji_stackformer", lambda a: make_possible_copies(*a)
-    ),
-    **{
-        name: Made(f"{n_rows} samples of each class", model, partial(_sample_sheet, name, n_rows))
-        for name, n_rows, model in (
-            ("sample_sheet_simple", 8, "simple_stackformer"),
-            ("sample_sheet_fashion", 7, "fashion_stackformer"),
-            ("sample_sheet_emoji", 7, "emoji_stackformer"),
-        )
-    },
-    **{
-        name: Made(f"{what}, as a browser shows it: needs Chromium", model, partial(_widget, name))
-        for name, what, model in (
-            ("mask_explorer", "the mask explorer, learned scores beside a random mask", "emoji_mqvae"),
-            ("generation_player", "the generation player after 27 pairs", "fashion_stackformer"),
-        )
-    },
-}

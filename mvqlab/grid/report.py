@@ -223,17 +223,40 @@ def _is_figure(cell: str) -> bool:
     return bool(cell) and cell.lstrip("-").replace(".", "").replace("e", "").replace("-", "").isdigit()
 
 
+class Summaries(NamedTuple):
+    """What a grid file's `plot` asks for: means over seeds, and the paired comparison if it asks for one."""
+
+    means: pd.DataFrame
+    comparison: pd.DataFrame | None
+
+    def draw(self, plot: Plot, path: Path) -> Path:
+        """Write the figure of the means to `path`."""
+        from mvqlab.plots import save_figure, summary_lines
+
+        return save_figure(summary_lines(self.means, plot.x, plot.hues), path)
+
+
+def summaries(table: pd.DataFrame, plot: Plot) -> Summaries:
+    """Means over the seeds of a grid's `table`, and differences paired by seed, of the metrics it has."""
+    metrics = [name for name in plot.metrics if name in table]
+    means, asked = results.summarise(table, plot.by, metrics), plot.compare
+    if asked is None or means.empty:
+        return Summaries(means, None)
+    at = [name for name in plot.by if name != asked.name]
+    return Summaries(means, results.compare(table, asked.name, asked.first, asked.second, at, metrics))
+
+
 def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[Path]:
     """Print means over seeds and paired comparisons; write them as CSV, Markdown and LaTeX, and draw them."""
-    metrics = [name for name in plot.metrics if name in table]
-    summary = results.summarise(table, plot.by, metrics)
-    if summary.empty:
+    found = summaries(table, plot)
+    if found.means.empty:
         return []
-    printed = results.as_paper(summary, plot.by)
+    printed = results.as_paper(found.means, plot.by)
     parts = [f"Mean and half of the 95 % interval over seeds.\n\n{as_markdown(printed)}"]
     paths = [folder / "summary.csv", folder / "summary.md", folder / "summary.tex"]
-    if plot.compare is not None:
-        parts.append(_comparison(table, plot.compare, plot.by, metrics, folder))
+    if plot.compare is not None and found.comparison is not None:
+        write_csv(found.comparison, folder / "comparison.csv")
+        parts.append(_in_words(found.comparison, plot.compare, plot.by))
     if plot.published is not None:
         published = results.published(plot.published).drop(columns="table")
         words = "Published, on other data with other networks: not to be compared with the numbers above."
@@ -241,20 +264,14 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
     text = "\n\n".join(parts)
     say(text)
     say("")
-    write_csv(summary, paths[0])
+    write_csv(found.means, paths[0])
     write_text_whole(paths[1], text + "\n")
     write_text_whole(paths[2], as_latex(printed))
-    from mvqlab.plots import save_figure, summary_lines
-
-    return [*paths, save_figure(summary_lines(summary, plot.x, plot.hues), folder / "summary.png")]
+    return [*paths, found.draw(plot, folder / "summary.png")]
 
 
-def _comparison(
-    table: pd.DataFrame, asked: Comparison, by: Sequence[str], metrics: Sequence[str], folder: Path
-) -> str:
+def _in_words(compared: pd.DataFrame, asked: Comparison, by: Sequence[str]) -> str:
     at = [name for name in by if name != asked.name]
-    compared = results.compare(table, asked.name, asked.first, asked.second, at, metrics)
-    write_csv(compared, folder / "comparison.csv")
     shown = compared.assign(**{one: [value_as_text(one, value) for value in compared[one]] for one in at})
     words = (
         f"{asked.name} {asked.first} minus {asked.second}, paired by seed, with the 95 % interval. "

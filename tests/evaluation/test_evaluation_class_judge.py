@@ -26,8 +26,7 @@ from mvqlab.evaluation.samples.class_judge import (
 )
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.possible_copies import possible_copies
-from mvqlab.gallery import asked_for as made_asked_for
-from mvqlab.gallery import pictures as made
+from mvqlab.gallery import conditional, kept
 from mvqlab.plots.class_asked_for import asked_for_over_guidance
 from mvqlab.zoo.trained import load_trained
 
@@ -170,12 +169,12 @@ def test_one_model_measured_anew_leaves_the_rows_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares = {"one": 0.5, "two": 0.6}
-    monkeypatch.setattr(made_asked_for, "conditional_models", lambda: list(shares))
-    monkeypatch.setattr(made_asked_for, "asked_for", lambda name, stage1: rows(name, shares[name]))
-    paths = made.make("class_asked_for", tmp_path)
+    monkeypatch.setattr(conditional, "conditional_models", lambda: list(shares))
+    monkeypatch.setattr(conditional, "asked_for", lambda name, *_: rows(name, shares[name]))
+    paths = kept.make("class_asked_for", tmp_path)
     assert [path.name for path in paths] == ["class_asked_for.csv", "class_asked_for.png"]
     shares["two"] = 0.7
-    made.make("class_asked_for", tmp_path, "two")
+    kept.make("class_asked_for", tmp_path, "two")
     table = pd.read_csv(paths[0])
     assert table.groupby("model")["share"].first().to_dict() == {"one": 0.5, "two": 0.7}
     assert len(table) == 4
@@ -189,7 +188,7 @@ def test_the_figure_has_a_panel_a_measure_and_a_line_a_model() -> None:
 
 
 def test_what_is_told_a_class_or_the_caption_of_a_simple_scene_can_be_judged() -> None:
-    names = made_asked_for.conditional_models()
+    names = conditional.conditional_models()
     assert {"fashion_stackformer", "fashion_raster", "simple_stackformer", "simple_captions"} <= set(names)
     assert not {"fashion_mqvae", "emoji_mqvae"} & set(names)
 

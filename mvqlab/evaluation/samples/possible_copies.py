@@ -9,7 +9,7 @@ from mvqlab.data import Splits
 from mvqlab.data.samples import PictureDataset
 from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
-from mvqlab.evaluation.samples.memorisation import memorisation, suspected_interval
+from mvqlab.evaluation.samples.memorisation import Memorisation, memorisation, suspected_interval
 
 N_SAMPLES = 500
 RESAMPLES = 200
@@ -24,22 +24,34 @@ def possible_copies(
     nearest hundredth of held-out images, so that honest images have about 0.01; suspected_images: how many
     were looked at. Where training images are mirrored, their mirror images are searched, too.
     """
-    training = _images(splits.train)
-    if splits.train.flip:
-        training = torch.cat([training, training.flip(-1)])
-    found = memorisation(
+    return columns_of(nearest_in(generated, splits, extractor), extractor, seed)
+
+
+def nearest_in(generated: Tensor, splits: Splits, extractor: FeatureExtractor) -> Memorisation:
+    """`memorisation` of `generated` (m, 3, H, W), uint8 or in [-1, 1], among `training_images`."""
+    return memorisation(
         features_of(extractor, generated, what="generated images"),
-        features_of(extractor, training, what="training images"),
+        features_of(extractor, training_images(splits), what="training images"),
         features_of(extractor, _images(splits.validation), what="held-out images"),
     )
+
+
+def columns_of(found: Memorisation, extractor: FeatureExtractor, seed: int = 0) -> dict[str, float]:
+    """The columns of `possible_copies` from what was found."""
     interval = suspected_interval(found, RESAMPLES, seed)
     name = f"suspected_{extractor.column}"
     return {
         name: interval.value,
         f"{name}_low": interval.low,
         f"{name}_high": interval.high,
-        "suspected_images": len(generated),
+        "suspected_images": len(found.nearness),
     }
+
+
+def training_images(splits: Splits) -> Tensor:
+    """(n, 3, H, W) uint8: all training images, and where these are mirrored their mirror images."""
+    images = _images(splits.train)
+    return torch.cat([images, images.flip(-1)]) if splits.train.flip else images
 
 
 def _images(dataset: PictureDataset) -> Tensor:

@@ -12,7 +12,9 @@ from tiny_runs import write_run
 
 from mvqlab.cli import main as cli
 from mvqlab.evaluation.images.masked_image import EncodedImage
+from mvqlab.gallery import kept
 from mvqlab.gallery import pictures as made
+from mvqlab.gallery.asked import KeptError
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots import mask_moving
 from mvqlab.plots.mask_moving import (
@@ -119,8 +121,8 @@ def test_frames_go_forth_and_back_are_equally_large_and_close_the_loop() -> None
 def test_the_moving_picture_is_written_whole_plays_for_ever_and_has_a_still_beside_it(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    first = made.make("mask_ratio_moving", tmp_path / "one", str(runs[0]))
-    again = made.make("mask_ratio_moving", tmp_path / "two", str(runs[0]))
+    first = kept.make("mask_ratio_moving", tmp_path / "one", str(runs[0]))
+    again = kept.make("mask_ratio_moving", tmp_path / "two", str(runs[0]))
     assert [path.name for path in first] == ["mask_ratio_moving.webp", "mask_ratio_still.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     with Image.open(first[0]) as animation:
@@ -176,7 +178,7 @@ def test_anything_begins_with_a_red_disc_on_white_and_whole_photographs(runs: tu
     assert all(image.shape == (3, 16, 16) and image.abs().max() <= 1 for image in images.values())
     disc = images["a red disc"]
     assert (disc[:, 0, 0] == 1).all() and disc[0, 8, 8] > 0.5 > disc[1, 8, 8]
-    (path,) = made.make("reconstructions_anything", runs[0].parent, str(runs[0]))
+    (path,) = kept.make("reconstructions_anything", runs[0].parent, str(runs[0]))
     assert path.exists()
 
 
@@ -184,7 +186,7 @@ def test_a_sample_sheet_has_a_column_a_class_and_does_without_the_data(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mvqlab.data.splits.SOURCES", {})  # as Fashion-MNIST, where it was never fetched
-    (path,) = made.make("sample_sheet_simple", tmp_path, str(runs[1]), str(runs[0]))
+    (path,) = kept.make("sample_sheet_simple", tmp_path, str(runs[1]), str(runs[0]))
     with Image.open(path) as picture:
         assert picture.width == 2 * MARGIN + 8 * 3 * 16 + 7 * GAP
         assert picture.height > 8 * 48 + 7 * GAP
@@ -204,12 +206,12 @@ def test_the_commands_list_make_and_say_which_pictures_there_are(
 ) -> None:
     assert cli.main(["results", "list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in made.MADE)
+    assert all(name in listed for name in kept.MADE)
     asked = ["results", "make", "reconstructions_emoji", "--model", str(runs[0]), "--out", str(tmp_path)]
     assert cli.main(asked) == 0
     assert str(tmp_path / "reconstructions_emoji.png") in capsys.readouterr().out
     assert cli.main(["results", "make", "cats"]) == 2
-    assert "there is no picture 'cats': there are mask_ratio_moving" in capsys.readouterr().err
+    assert "there is no kept table or picture 'cats': there are mask_ratio_moving" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -230,13 +232,13 @@ def test_a_widget_is_pictured_as_it_is_or_it_is_said_why_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not of any model, and not on a machine without a browser."""
-    with pytest.raises(made.PictureError, match="shows emoji_mqvae, the widget's own, not fashion_mqvae"):
-        made.make("mask_explorer", tmp_path, "fashion_mqvae")
+    with pytest.raises(KeptError, match="shows emoji_mqvae, the widget's own, not fashion_mqvae"):
+        kept.make("mask_explorer", tmp_path, "fashion_mqvae")
 
     def no_browser(*_: object) -> None:
         raise NoBrowserError("no Chromium on this machine: apt-get install chromium")
 
     monkeypatch.setattr(screenshot, "open_browser", no_browser)
-    with pytest.raises(made.PictureError, match="generation_player: no Chromium"):
-        made.make("generation_player", tmp_path)
+    with pytest.raises(KeptError, match="generation_player: no Chromium"):
+        kept.make("generation_player", tmp_path)
     assert not list(tmp_path.iterdir())

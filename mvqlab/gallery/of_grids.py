@@ -1,0 +1,101 @@
+"""The kept tables and figures of grids: all columns, means over seeds, paired differences, pictures.
+
+They are taken from the grid's results folder where it has been run here; otherwise the kept table of all
+columns stands, and means, differences and their figure are made from it anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from mvqlab.gallery.asked import Asked, KeptError
+from mvqlab.grid.report import collect, summaries
+from mvqlab.grid.spec import Plot
+from mvqlab.plots import draw_all
+from mvqlab.results.reference import FOLDER as KEPT
+from mvqlab.results.reference import reference_table
+from mvqlab.results.tables import write_csv
+from mvqlab.support.files import temporary_folder
+
+ABLATIONS = Path(__file__).parents[2] / "ablations"
+# what `draw_all` calls the pictures of a grid that keeps some, and what they are kept as
+PICTURES = {
+    "quickstart": {
+        "masks_adaptive_50": "masks",
+        "masks_emoji": "masks_emoji",
+        "reconstructions": "reconstructions",
+        "samples": "samples",
+    }
+}
+NAMES = (
+    "claims",
+    "quickstart",
+    "mask_ratio",
+    "mask_ratio_range",
+    "budgets",
+    "budgets_filters",
+    "demask",
+    "order",
+    "stackformer_vs_raster",
+)
+COMPARED = ("claims", "mask_ratio", "budgets", "stackformer_vs_raster")
+
+
+def files_of(name: str) -> list[str]:
+    """The files that `make_grid` writes for the grid `name`."""
+    if name in PICTURES:
+        return [f"{name}.csv", *(f"{name}_{kept}.png" for kept in PICTURES[name].values())]
+    compared = [f"{name}_comparison.csv"] if name in COMPARED else []
+    return [f"{name}.csv", f"{name}_summary.csv", *compared, f"{name}_summary.png"]
+
+
+def make_grid(name: str, asked: Asked) -> list[Path]:
+    """Write the kept files of the grid ``ablations/NAME.yaml``. Raises KeptError, GridError."""
+    path = ABLATIONS / f"{name}.yaml"
+    if not path.exists():
+        raise KeptError(f"there is no {path}: grids lie in the repository and not in the installed package")
+    collected = collect(path)
+    table = _measured(collected.table, name)
+    written = [write_csv(table.drop(columns="folder", errors="ignore"), asked.folder / f"{name}.csv")]
+    if "folder" in table:
+        written += _pictures(table, name, asked.folder)
+    return written if collected.plot is None else written + _means(table, collected.plot, name, asked.folder)
+
+
+def _measured(found: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The grid's own table if all of it has run, or if none of it has the kept one, without `folder`."""
+    n_done = int((found["status"] == "done").sum())
+    run = f"mvqlab grid run ablations/{name}.yaml"
+    if n_done == len(found):
+        return found
+    if n_done:
+        raise KeptError(f"{name}: {n_done} of {len(found)} points are done; the others: {run}")
+    kept = reference_table(name)
+    if kept is None:
+        raise KeptError(f"{name}: no point has run here, and there is no {KEPT / name}.csv: {run}")
+    return kept
+
+
+def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Path]:
+    found = summaries(table, plot)
+    written = [write_csv(found.means, folder / f"{name}_summary.csv")]
+    if found.comparison is not None:
+        written.append(write_csv(found.comparison, folder / f"{name}_comparison.csv"))
+    return [*written, found.draw(plot, folder / f"{name}_summary.png")]
+
+
+def _pictures(table: pd.DataFrame, name: str, folder: Path) -> list[Path]:
+    """The pictures that are kept of the grid `name`, of those that its points allow."""
+    wanted = PICTURES.get(name, {})
+    if not wanted:
+        return []
+    written = []
+    with temporary_folder(folder) as temporary:
+        for path in draw_all(table, temporary):
+            if path.stem in wanted:
+                written.append(folder / f"{name}_{wanted[path.stem]}.png")
+                shutil.move(path, written[-1])
+    return written

@@ -1,0 +1,128 @@
+"""Everything in results/reference/ has a command that makes it anew, which results/README.md names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_runs import write_run
+from torch import Tensor
+
+from mvqlab.cli import main as cli
+from mvqlab.config import load_config
+from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.gallery import costs, judged, of_grids
+from mvqlab.gallery.asked import ALL, Asked, KeptError, measured_by_model
+from mvqlab.gallery.kept import MADE, make
+from mvqlab.results.reference import FOLDER
+
+README = FOLDER.parent / "README.md"
+
+
+class Colours(FeatureExtractor):
+    """The mean of each colour."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().mean(dim=(2, 3))
+
+    def answers(self, features: Tensor) -> Tensor:
+        return features
+
+
+def test_each_kept_file_has_one_command_and_each_command_keeps_its_files() -> None:
+    there = sorted(path.name for path in FOLDER.iterdir())
+    assert sorted(file for made in MADE.values() for file in made.files) == there
+
+
+def test_the_page_names_each_command_and_each_file_that_it_shows_is_there() -> None:
+    words = README.read_text(encoding="utf-8")
+    missing = [name for name in MADE if f"`mvqlab results make {name}`" not in words]
+    assert not missing
+    shown = set(re.findall(r"reference/([a-z0-9_]+[.][a-z]+)", words))
+    assert shown <= {path.name for path in FOLDER.iterdir()}
+
+
+@pytest.mark.parametrize("name", [name for name in of_grids.NAMES if name not in of_grids.PICTURES])
+def test_means_and_differences_are_those_of_the_kept_points(name: str, tmp_path: Path) -> None:
+    """No grid has run in a clone that is tested: what is made is made of the kept columns."""
+    written = make(name, tmp_path)
+    assert [path.name for path in written] == list(MADE[name].files)
+    for path in written:
+        if path.suffix == ".csv":
+            assert path.read_bytes() == (FOLDER / path.name).read_bytes()
+
+
+def test_a_grid_that_has_run_in_part_is_not_taken_for_the_whole() -> None:
+    table = pd.DataFrame({"status": ["done", "waiting"]})
+    with pytest.raises(KeptError, match=r"1 of 2 points are done.*mvqlab grid run ablations/order.yaml"):
+        of_grids._measured(table, "order")
+    done = table.assign(status="done")
+    assert of_grids._measured(done, "order") is done
+
+
+def test_rows_of_other_models_stay(tmp_path: Path) -> None:
+    values = {"a": 1.0, "b": 2.0}
+
+    def measure(name: str) -> pd.DataFrame:
+        return pd.DataFrame({"value": [values[name]]})
+
+    measured_by_model(Asked(tmp_path, ALL), "some", ["a", "b"], measure, ["model"])
+    values["a"] = 3.0
+    path, _ = measured_by_model(Asked(tmp_path, "a"), "some", ["a", "b"], measure, ["model"])
+    assert pd.read_csv(path).set_index("model")["value"].to_dict() == {"a": 3.0, "b": 2.0}
+
+
+def test_bits_of_a_run_are_measured_on_both_sets(tmp_path: Path) -> None:
+    stage1, stage2 = write_run(tmp_path, "classes")
+    (path,) = make("bits", tmp_path, str(stage2), str(stage1), n_images=6)
+    table = pd.read_csv(path)
+    assert table["set"].unique().tolist() == ["training", "held-out", costs.GAP]
+    means = table.set_index(["metric", "set"])["mean"]
+    for metric in means.index.unique("metric"):
+        gap = means[metric, "held-out"] - means[metric, "training"]
+        assert means[metric, costs.GAP] == pytest.approx(gap, abs=2e-5)
+
+
+def test_a_few_samples_of_a_run_go_before_all_judges_with_filters_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(judged, "build_extractor", lambda *_: Colours("colours", "colours", 3))
+    stage1, stage2 = write_run(tmp_path, "classes")
+    (path,) = make("judges", tmp_path, str(stage2), str(stage1), n_images=8)
+    table = pd.read_csv(path)
+    assert table.groupby("filters").size().to_dict() == {"off": len(table) // 2, "published": len(table) // 2}
+    assert {"fid", "kid", "suspected"} <= set(table["metric"])
+    assert (table["generated_images"] == 8).all()
+
+
+def test_samples_are_drawn_with_the_published_filters_and_without() -> None:
+    off, published = judged.drawings(load_config("simple32"), 5).values()
+    assert (off.sampling.code_top_k, published.sampling.code_top_k) == (0, 100)
+    assert {one.seed for one in (off, published)} == {1}
+
+
+def test_a_look_at_fewer_images_does_not_replace_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["results", "make", "judges", "--images", "3"]) == 2
+    assert "give --out FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["claims", "quality_simple"])
+def test_what_is_made_of_no_model_takes_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KeptError, match="fashion_mqvae"):
+        make(name, tmp_path, "fashion_mqvae")
+
+
+def test_of_all_what_cannot_be_made_is_said_and_the_others_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(asked: Asked) -> list[Path]:
+        raise KeptError("no Chromium on this machine")
+
+    kept = {"mask_explorer": MADE["mask_explorer"]._replace(draw=refuse), "order": MADE["order"]}
+    monkeypatch.setattr("mvqlab.gallery.kept.MADE", kept)
+    assert cli.main(["results", "make", "all", "--out", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert "no Chromium" in told.err and "order_summary.csv" in told.out
