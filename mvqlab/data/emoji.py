@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import colorsys
 import io
-import warnings
-import zipfile
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -28,7 +26,7 @@ from mvqlab.config import DataConfig
 from mvqlab.data.emoji_names import Emoji, family_is_held_out, unicode_emoji
 from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, share_of, short_hash
-from mvqlab.support.files import cache_folder, whole_file, writable_folder
+from mvqlab.support.disk_cache import Place, made_once
 from mvqlab.support.progress import Progress
 
 CREDIT = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0"
@@ -43,10 +41,6 @@ PACKAGES = {  # as pip knows them, and as Python imports them
 WHITE_SHARE = 1 / 3  # of the grounds; the others are pastel
 SATURATION, VALUE = (0.05, 0.22), (0.93, 1.0)  # of a pastel ground
 OPAQUE = 128  # alpha from which a pixel belongs to the drawing, of 255
-
-
-class EmojiCacheWarning(UserWarning):
-    """Rendered drawings cannot be kept or read back, and are rendered again."""
 
 
 class Drawings(NamedTuple):
@@ -167,42 +161,22 @@ def _shuffled(emoji: tuple[Emoji, ...], seed: int) -> list[int]:
 
 def _from_cache_or_rendered(emoji: tuple[Emoji, ...], resolution: int) -> np.ndarray:
     """(M, 4, H, W) uint8, in the order of `emoji`."""
-    from filelock import FileLock
-
-    try:
-        folder = writable_folder(cache_folder() / "emoji", "rendered emoji")
-    except OSError as error:
-        warnings.warn(str(error), EmojiCacheWarning, stacklevel=3)
-        return _render_all(emoji, resolution)
     key = short_hash(RENDERING_VERSION, _versions(), [one.character for one in emoji])
-    path = folder / f"openmoji-{resolution}-{key}.npz"
-    with FileLock(f"{path}.lock"):
-        rgba = _read(path, (len(emoji), 4, resolution, resolution))
-        if rgba is None:
-            rgba = _render_all(emoji, resolution)
-            _keep(rgba, path)
+    return made_once(
+        Place(f"openmoji-{resolution}-{key}.npz", "rendered emoji", "emoji"),
+        lambda: _render_all(emoji, resolution),
+        lambda path: _read(path, (len(emoji), 4, resolution, resolution)),
+        lambda rgba, path: np.savez_compressed(path, rgba=rgba, credit=np.array(CREDIT)),
+    )
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The kept drawings. Raises ValueError where they are not of this `shape` in bytes, and as NumPy does."""
+    with path.open("rb") as file, np.load(file) as kept:
+        rgba = kept["rgba"]
+    if rgba.shape != shape or rgba.dtype != np.uint8:
+        raise ValueError(f"drawings {rgba.shape} of {rgba.dtype}, not {shape} in bytes")
     return rgba
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The kept drawings, or None where there are none or the file is no good."""
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as file, np.load(file) as kept:
-            rgba = kept["rgba"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"{path} cannot be read ({error}): rendered again", EmojiCacheWarning, stacklevel=4)
-        return None
-    return rgba if rgba.shape == shape and rgba.dtype == np.uint8 else None
-
-
-def _keep(rgba: np.ndarray, path: Path) -> None:
-    try:
-        with whole_file(path) as temporary:
-            np.savez_compressed(temporary, rgba=rgba, credit=np.array(CREDIT))
-    except OSError as error:
-        warnings.warn(f"cannot keep rendered emoji in {path}: {error}", EmojiCacheWarning, stacklevel=4)
 
 
 def _render_all(emoji: tuple[Emoji, ...], resolution: int) -> np.ndarray:

@@ -1,23 +1,60 @@
-"""Small networks that judge: trained once, kept in the cache folder, read from there by later runs."""
+"""Small networks that judge: how all of them learn, and that each is trained once and kept."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
-from torch import nn
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from mvqlab.support.files import cache_folder, whole_file, writable_folder
+from mvqlab.support.disk_cache import Place, made_once
 from mvqlab.support.finite import check_finite
+from mvqlab.support.progress import Progress
 
+Network = TypeVar("Network", bound=nn.Module)
 Judge = TypeVar("Judge", bound=nn.Module)
+Some = TypeVar("Some")  # a batch, of whatever kind
 
 
-class NetworkCacheWarning(UserWarning):
-    """A cached network cannot be read and is trained again."""
+@torch.enable_grad()
+def train_judging_network(
+    build: Callable[[], Network],
+    batches: Iterable[Some],
+    loss_of: Callable[[Network, Some], Tensor],
+    steps: int,
+    *,
+    seed: int,
+    title: str,
+    highest_rate: float,
+    weight_decay: float = 0.01,
+    device: torch.device | str = "cpu",
+) -> Network:
+    """What `build` makes of `seed`, trained on `device` for one step on each of the first `steps` batches.
+
+    AdamW under a one-cycle rate up to `highest_rate` minimises `loss_of(network, batch)` (). title: what the
+    progress is called. weight_decay: by default torch's. The network comes back in evaluation mode, and
+    torch's own random numbers are left alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build().to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest_rate, total_steps=steps)
+    with Progress(title, steps) as progress:
+        for batch in islice(batches, steps):
+            loss = loss_of(network, batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            progress.advance(loss=loss.item())
+    return network.eval()
 
 
 class Trained(NamedTuple):
@@ -37,53 +74,31 @@ def trained_once(
     """What `finish` makes of the network called `name` and its facts: read from `cache`, or trained first.
 
     `name` must hold all that the network depends on. `empty` builds one of the same form, for weights to
-    be read into. `cache` is $MVQLAB_CACHE by default, else ~/.cache/mvqlab; a file in it that cannot be
-    read is replaced, with a NetworkCacheWarning. Processes that want the same network wait for the first.
-
-    Raises OSError, before any training, if the folder cannot be written.
+    be read into. `cache`: see `disk_cache.made_once`. Raises OSError, before any training, if the folder
+    cannot be written.
     """
-    from filelock import FileLock
-
-    path = writable_folder(cache or cache_folder(), "trained networks") / f"{name}.safetensors"
-    with FileLock(f"{path}.lock"):
-        cached = _read(path, empty, finish)
-        if cached is not None:
-            return cached
-        trained = train()
-        _write(path, trained)
-    return finish(*trained)
+    place = Place(f"{name}.safetensors", "trained network", cache=cache)
+    return finish(*made_once(place, train, partial(_read, empty, finish), _write, must_keep=True))
 
 
-def _read(path: Path, empty: nn.Module, finish: Callable[[nn.Module, dict[str, str]], Judge]) -> Judge | None:
-    """What is in `path`; None if there is nothing, or nothing that can be read."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        return None
+def _read(
+    empty: Callable[[], nn.Module], finish: Callable[[nn.Module, dict[str, str]], nn.Module], path: Path
+) -> Trained:
+    """What is in `path`. Raises where it is not what `finish` takes."""
     with torch.device("meta"):  # draws no random numbers, of which others count on the next
         network = empty()
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = file.metadata()
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for key, values in weights.items():
-            check_finite(key, values)
-        network.load_state_dict(weights, assign=True)
-        return finish(network, about)
-    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        warnings.warn(
-            f"the cached network {path} cannot be read ({error}); it is trained again",
-            NetworkCacheWarning,
-            stacklevel=4,
-        )
-        return None
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for key, values in weights.items():
+        check_finite(key, values)
+    network.load_state_dict(weights, assign=True)
+    finish(network, about)
+    return Trained(network, about)
 
 
-def _write(path: Path, trained: Trained) -> None:
-    from safetensors.torch import save_file
-
+def _write(trained: Trained, path: Path) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
     for name, values in tensors.items():
         check_finite(f"{name} of the network to be kept in {path}", values)
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=trained.about)
+    save_file(tensors, path, metadata=trained.about)

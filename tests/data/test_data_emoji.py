@@ -11,9 +11,10 @@ import pytest
 
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, build_splits, catalogue, emoji, photos
-from mvqlab.data.emoji import EmojiCacheWarning, laid_on, light_ground, rendered
+from mvqlab.data.emoji import laid_on, light_ground, rendered
 from mvqlab.data.emoji_names import HELD_OUT_SHARE, family_is_held_out, family_of, unicode_emoji
 from mvqlab.data.seeds import generator
+from mvqlab.support.disk_cache import CacheWarning
 from mvqlab.support.files import CACHE_VARIABLE
 
 EVERY_63RD = unicode_emoji()[::63]  # 61 of 3,781: enough of every group, rendered in a quarter of a second
@@ -204,7 +205,7 @@ def test_a_damaged_file_is_rendered_again(few: Path, content: bytes) -> None:
     (kept,) = few.rglob("*.npz")
     kept.write_bytes(content)
     rendered.cache_clear()
-    with pytest.warns(EmojiCacheWarning, match="cannot be read"):
+    with pytest.warns(CacheWarning, match="cannot be read"):
         assert (rendered(8).rgba == first).all()
     rendered.cache_clear()
     assert (rendered(8).rgba == first).all()
@@ -213,7 +214,7 @@ def test_a_damaged_file_is_rendered_again(few: Path, content: bytes) -> None:
 def test_a_cache_that_cannot_be_made_costs_no_training(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (few / "file").write_text("in the way")
     monkeypatch.setenv(CACHE_VARIABLE, str(few / "file"))
-    with pytest.warns(EmojiCacheWarning, match=CACHE_VARIABLE):
+    with pytest.warns(CacheWarning, match=CACHE_VARIABLE):
         assert len(rendered(8).rgba) == len(EVERY_63RD)
 
 

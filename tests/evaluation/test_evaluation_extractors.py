@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mvqlab.config import config_from_dict
 from mvqlab.data import PictureDataset, Splits
 from mvqlab.data.samples import Picture
-from mvqlab.evaluation.network_cache import NetworkCacheWarning
 from mvqlab.evaluation.samples import extractors
 from mvqlab.evaluation.samples.extractors import (
     InceptionExtractor,
@@ -23,6 +22,7 @@ from mvqlab.evaluation.samples.extractors import (
 )
 from mvqlab.evaluation.samples.lab_network import LabAccuracy, LabNetwork, LabTask, lab_task
 from mvqlab.support import pretrained
+from mvqlab.support.disk_cache import CacheWarning
 from mvqlab.support.pretrained import MissingWeightsError
 from mvqlab.support.torchvision_guard import import_torchvision
 
@@ -160,7 +160,7 @@ def test_a_damaged_cache_file_is_replaced(
     (path,) = (tmp_path / "cache").glob("*.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.warns(NetworkCacheWarning, match="trained again"):
+    with pytest.warns(CacheWarning, match="made again"):
         again = lab_extractor(make_splits(), RESOLUTION, steps=2)
     assert torch.equal(again(some_images()), trained(some_images()))
     request.getfixturevalue("no_training")

@@ -15,7 +15,7 @@ from mvqlab.data.pixels import to_display, to_uint8
 from mvqlab.evaluation.codebook.neighbours import nearest_others
 from mvqlab.evaluation.codebook.usage import codebook_redundancy
 from mvqlab.evaluation.images.importance import importance_agreement
-from mvqlab.evaluation.network_cache import NetworkCacheWarning, Trained, trained_once
+from mvqlab.evaluation.judging_networks import Trained, trained_once
 from mvqlab.evaluation.samples.distances import (
     features_of,
     frechet_distance,
@@ -32,6 +32,7 @@ from mvqlab.evaluation.samples.reference_features import _read
 from mvqlab.evaluation.samples.sets import set_distances
 from mvqlab.plots.images import masks
 from mvqlab.results.pictures import Pictures, load_pictures
+from mvqlab.support.disk_cache import CacheWarning
 from mvqlab.support.finite import NonFiniteError, check_finite
 
 PLAIN = FeatureExtractor("plain", "plain", 3)
@@ -117,7 +118,8 @@ def test_what_a_cache_holds_of_it_is_made_anew(tmp_path: Path) -> None:
     save_file({"features": rows(4)}, path)
     assert torch.equal(_read(path), rows(4))
     save_file({"features": rows(4, torch.nan)}, path)
-    assert _read(path) is None
+    with pytest.raises(NonFiniteError):
+        _read(path)
 
     def train() -> Trained:
         network = torch.nn.Linear(2, 1)
@@ -128,7 +130,7 @@ def test_what_a_cache_holds_of_it_is_made_anew(tmp_path: Path) -> None:
 
     judge_of()
     save_file({"weight": torch.full((1, 2), torch.nan), "bias": torch.zeros(1)}, tmp_path / "net.safetensors")
-    with pytest.warns(NetworkCacheWarning, match="weight"):
+    with pytest.warns(CacheWarning, match="weight"):
         assert judge_of().weight.isfinite().all()
 
 

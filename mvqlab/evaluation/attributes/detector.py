@@ -18,7 +18,7 @@ from mvqlab.evaluation.attributes.network import (
     drawn,
     train_attribute_network,
 )
-from mvqlab.evaluation.network_cache import Trained, trained_once
+from mvqlab.evaluation.judging_networks import Trained, trained_once
 
 STEPS = 2400  # some 80 seconds of one core
 SEED = 0  # not the run's own: runs with different seeds are to be measured alike

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
-from mvqlab.evaluation.one_cycle import train_one_cycle
+from mvqlab.evaluation.judging_networks import train_judging_network
 from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -114,26 +114,23 @@ def cells_loss(cells: Cells, shares: Tensor, values: dict[str, Tensor]) -> Tenso
     return loss
 
 
-@torch.enable_grad()
 def train_attribute_network(
     steps: int, seed: int = 0, device: torch.device | str = "cpu", scene: SceneKind = "full"
 ) -> AttributeNetwork:
     """Train for `steps` batches of 16 scenes, each drawn once; in evaluation mode after."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = AttributeNetwork().to(device)
     dataset = ShapesDataset(steps * BATCH_SIZE, RESOLUTION, seed, "attribute detector", scene)
+    batches = (
+        drawn([dataset.scene(index) for index in range(first, first + BATCH_SIZE)])
+        for first in range(0, len(dataset), BATCH_SIZE)
+    )
 
-    def loss_of(step: int) -> Tensor:
-        places = range(step * BATCH_SIZE, (step + 1) * BATCH_SIZE)
-        images, shares, values = drawn([dataset.scene(index) for index in places])
-        truth = {name: of_objects.to(device) for name, of_objects in values.items()}
-        return cells_loss(network(images.to(device)), shares.to(device), truth)
+    def loss_of(network: AttributeNetwork, batch: Drawn) -> Tensor:
+        truth = {name: of_objects.to(device) for name, of_objects in batch.values.items()}
+        return cells_loss(network(batch.images.to(device)), batch.shares.to(device), truth)
 
+    how = {"seed": seed, "title": "attribute detector", "highest_rate": LEARNING_RATE, "device": device}
     with one_thread():
-        return train_one_cycle(
-            network, loss_of, steps, highest_rate=LEARNING_RATE, title="attribute detector"
-        )
+        return train_judging_network(AttributeNetwork, batches, loss_of, steps, **how)
 
 
 def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:

@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import DataConfig
-from mvqlab.data import Splits, batches, batches_in_order, build_splits
+from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.pixels import to_uint8
 from mvqlab.data.samples import DataError
 from mvqlab.evaluation.intervals import exact_share
-from mvqlab.evaluation.network_cache import Trained, trained_once
-from mvqlab.evaluation.one_cycle import train_one_cycle
+from mvqlab.evaluation.judging_networks import Trained, train_judging_network, trained_once
 from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -157,7 +156,6 @@ def data_name(data: DataConfig) -> str:
     return f"{name}{data.resolution}"
 
 
-@torch.enable_grad()
 def train_judge_network(
     splits: Splits, steps: int, seed: int, device: torch.device | str = "cpu"
 ) -> JudgeNetwork:
@@ -165,18 +163,17 @@ def train_judge_network(
 
     It comes back in evaluation mode.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = JudgeNetwork(splits.n_classes).to(device, memory_format=torch.channels_last)
-    stream = batches(splits.train, BATCH_SIZE, seed=seed)
 
-    def loss_of(step: int) -> Tensor:
-        batch = next(stream)
+    def build() -> JudgeNetwork:
+        return JudgeNetwork(splits.n_classes).to(memory_format=torch.channels_last)
+
+    def loss_of(network: JudgeNetwork, batch: Batch) -> Tensor:
         return F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
 
-    how = {"highest_rate": LEARNING_RATE, "title": "judge of classes", "weight_decay": 0.05}
+    how = {"seed": seed, "title": "judge of classes", "highest_rate": LEARNING_RATE, "device": device}
+    stream = batches(splits.train, BATCH_SIZE, seed=seed)
     with one_thread():
-        return train_one_cycle(network, loss_of, steps, **how)
+        return train_judging_network(build, stream, loss_of, steps, weight_decay=0.05, **how)
 
 
 @torch.no_grad()

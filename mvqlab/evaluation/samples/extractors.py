@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config
 from mvqlab.data import Splits
-from mvqlab.evaluation.network_cache import Trained, trained_once
+from mvqlab.evaluation.judging_networks import Trained, trained_once
 from mvqlab.evaluation.samples.lab_network import (
     RECIPE_VERSION,
     LabAccuracy,
@@ -131,7 +131,7 @@ def lab_extractor(
 ) -> LabExtractor:
     """The `lab` extractor for `splits`: read from the folder `cache`, or trained and put there.
 
-    `cache` is $MVQLAB_CACHE by default, else ~/.cache/mvqlab; see `trained_once`.
+    `cache`: see `trained_once`.
 
     Raises OSError, before any training, if the folder cannot be written.
     """

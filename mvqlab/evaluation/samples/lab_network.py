@@ -5,6 +5,7 @@ With classes it names them; without, it says how far an image was turned (Gidari
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.data import Batch, Splits, batches, batches_in_order
-from mvqlab.evaluation.one_cycle import train_one_cycle
+from mvqlab.evaluation.judging_networks import train_judging_network
 
 RECIPE_VERSION = 1  # raise it when the network, its training or the measure of its accuracy changes
 BATCH_SIZE = 64
@@ -74,22 +75,19 @@ def lab_task(splits: Splits) -> LabTask:
     return LabTask("rotation", "rotation", 4)
 
 
-@torch.enable_grad()
 def train_lab_network(
     splits: Splits, task: LabTask, resolution: int, steps: int, seed: int, device: torch.device | str = "cpu"
 ) -> LabNetwork:
     """Train a `LabNetwork` on the training images for `steps` batches of 64; in evaluation mode after."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = LabNetwork(resolution, task.n_answers).to(device)
     turns = torch.Generator().manual_seed(seed)
-    stream = batches(splits.train, BATCH_SIZE, seed=seed)
+    questions = (_question(batch, task, turns) for batch in batches(splits.train, BATCH_SIZE, seed=seed))
 
-    def loss_of(step: int) -> Tensor:
-        images, answers = _question(next(stream), task, turns)
-        return F.cross_entropy(network(images.to(device)), answers.to(device))
+    def loss_of(network: LabNetwork, some: _Question) -> Tensor:
+        return F.cross_entropy(network(some.images.to(device)), some.answers.to(device))
 
-    return train_one_cycle(network, loss_of, steps, highest_rate=LEARNING_RATE, title="lab extractor")
+    how = {"seed": seed, "title": "lab extractor", "highest_rate": LEARNING_RATE, "device": device}
+    build = partial(LabNetwork, resolution, task.n_answers)
+    return train_judging_network(build, questions, loss_of, steps, **how)
 
 
 @torch.no_grad()
