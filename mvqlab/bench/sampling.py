@@ -12,7 +12,7 @@ from torch import nn
 from mvqlab.bench.timing import Case, read_bandwidth
 from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.models.transformers import PairModel, build_stage2
-from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_pairs, sample_plainly
 
 N_IMAGES, CODEBOOK_SIZE, WIDTH, HEADS, LAYERS = 4, 1024, 256, 8, 4
 PUBLISHED_WIDTH, PUBLISHED_HEADS = 1024, 16
@@ -35,7 +35,7 @@ def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[
     model = _model("stackformer", 32, n_pairs).to(device)
     work = f"sampling {N_IMAGES} images of {n_pairs} pairs"
     bound = n_pairs * bytes_read_for_a_pair(model) / bandwidth
-    uncached = _sampler(sample_pairs_uncached, model, device)
+    uncached = _sampler(sample_plainly, model, device)
     return [
         Case(work, "uncached", "uncached", uncached, once=n_pairs > 256),
         *_ways(work, "uncached", model, N_IMAGES, device),

@@ -18,7 +18,7 @@ from mvqlab.gpu.clock import Moment, seconds_of
 from mvqlab.gpu.parts import Report, release_memory
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformers import build_stage2
-from mvqlab.sampling import chooser_of, sample_pairs
+from mvqlab.sampling import Chooser, sample_pairs
 from mvqlab.sampling.cuda_graph import ReplayedStep
 from mvqlab.sampling.quick_steps import Kernels, quick_choice
 
@@ -157,15 +157,15 @@ def chooser_cost(report: Report, device: torch.device, sizes: Sizes) -> None:
     ways: tuple[tuple[int, Kernels], ...] = ((1, "plain"), (1, "fused"), (64, "plain"), (64, "fused"))
     for n_images, kernels in ways:
         generator = torch.Generator(device).manual_seed(0)
-        chooser = chooser_of(model, n_images, SamplingConfig(), generator)
+        chooser = Chooser(model, n_images, SamplingConfig(), generator)
         on_this: Kernels = kernels if device.type == "cuda" else "plain"
         chooser.choose = quick_choice(on_this)
         codes = torch.randn(n_images, sizes.codebook_size + 1, device=device)
         places = torch.randn(n_images, sizes.side**2 + 1, device=device)
 
-        def choose(chooser: Any = chooser, codes: Tensor = codes, places: Tensor = places) -> None:
-            chooser.code(codes)
-            chooser.position(places)
+        def choose(chooser: Chooser = chooser, codes: Tensor = codes, places: Tensor = places) -> None:
+            chooser("code", codes)
+            chooser("position", places)
 
         run = ReplayedStep(choose, generator) if device.type == "cuda" else choose
         with torch.no_grad():

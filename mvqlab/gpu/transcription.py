@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedDemaskModule
 from mvqlab.models.backbone import SelfAttention
 from mvqlab.models.demasking import DirectionConstrainedAttention
+from mvqlab.models.key_value_cache import KeyValueCache
 from mvqlab.models.mqvae import MQVAE
-from mvqlab.models.transformer import CausalSelfAttention, KeyValueCache
+from mvqlab.models.transformer import CausalSelfAttention
 
 
 class NaiveCausalSelfAttention(CausalSelfAttention):
@@ -29,7 +30,7 @@ class NaiveCausalSelfAttention(CausalSelfAttention):
         x: Tensor,
         layer: int = 0,
         cache: KeyValueCache | None = None,
-        heard: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> Tensor:
         B, T, C = x.shape
         heads = self.query_key_value(x).view(B, T, 3, self.heads, C // self.heads)

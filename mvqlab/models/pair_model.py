@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.key_value_cache import KeyValueCache
+from mvqlab.models.pairs import Pairs, Part, of_part
 from mvqlab.models.start import Start
-from mvqlab.models.transformer import CausalTransformer, KeyValueCache, StaticKeyValueCache
+from mvqlab.models.transformer import CausalTransformer
 
-Part = Literal["code", "position"]
-Draw = Callable[[Tensor], Tensor]  # logits (B, n) to indices (B,)
+Draw = Callable[[Part, Tensor], Tensor]  # a part and its logits (B, n) to the choices (B,)
 IGNORED = -100  # a target that no loss is computed for
 
 
@@ -28,6 +28,10 @@ class PairLogits(NamedTuple):
     code_logits: Tensor
     position_logits: Tensor | None
 
+    def of(self, part: Part) -> Tensor | None:
+        """Those of the codes, or of the positions."""
+        return of_part(part, self.code_logits, self.position_logits)
+
 
 class PairLoss(NamedTuple):
     """Cross-entropies, each (), in nats a pair: of codes, of positions (None if given), and the total.
@@ -40,25 +44,19 @@ class PairLoss(NamedTuple):
     total: Tensor
 
 
-class Targets(NamedTuple):
-    """What is to be predicted, codes (B, N) and positions (B, N); IGNORED where nothing is."""
-
-    codes: Tensor
-    positions: Tensor
-
-
-class NextPair(NamedTuple):
-    """A pair for every image: codes (B,) and positions (B,)."""
-
-    codes: Tensor
-    positions: Tensor
-
-
 class PairCache(NamedTuple):
-    """What sampling keeps between pairs: what sequences start with (B, T, width) and a cache a stack."""
+    """What sampling keeps between pairs: what sequences start with, and the keys and values of each stack.
+
+    start (B, n_prefix + 1, width): embedded, and still to be read where n_read is 0.
+    """
 
     start: Tensor
     stacks: tuple[KeyValueCache, ...]
+
+    @property
+    def n_read(self) -> int | Tensor:
+        """Places of the sequence that have been read; a tensor (1,) where a GPU counts them."""
+        return self.stacks[0].n_read
 
 
 class PairModel(nn.Module):
@@ -69,10 +67,12 @@ class PairModel(nn.Module):
     codebook_size: K; logits may be wider by tokens that only start a sequence.
     order: the order of the pairs that it is trained on.
     has_end: whether images have more and fewer pairs. Then the part that is predicted first may be the start
-        pair's, K or L, once more: it ends the sequence. `n_pairs` are the most that one can have.
+        pair's, K or L, once more: the end token. `n_pairs` are the most that one can have.
+    place_embedding: a vector (width) for each place in a sequence of pairs.
     """
 
     start: Start
+    place_embedding: Tensor
     predicts: tuple[Part, ...]
     side: int
     n_pairs: int
@@ -82,42 +82,77 @@ class PairModel(nn.Module):
     position_weight: float = 1.0
 
     def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
-        """Logits of all pairs, each given the ones before.
+        """Logits of all pairs in one go, each given the true ones before it (teacher forcing).
 
-        conditions: classes (B,) or the tokens of captions (B, T), if the model takes them.
+        pairs (B, N). conditions: classes (B,) or the tokens of captions (B, T), if the model takes them.
         """
         raise NotImplementedError
 
-    def begin(self, n_images: int, conditions: Tensor | None = None, static: bool = False) -> PairCache:
-        """Caches for drawing `n_images` sequences; `static` ones keep their shapes from pair to pair."""
-        before = self.begin_with(n_images, conditions)
-        kind = StaticKeyValueCache if static else KeyValueCache
-        heard = self.heard(conditions, self.n_pairs)
-        length = self.start.n_prefix + self.n_pairs
-        caches = tuple(kind(stack, n_images, length, heard) for stack in self.stacks())
-        return PairCache(before, caches)
+    def next_pair(self, cache: PairCache, previous: Pairs | None, draw: Draw) -> Pairs:
+        """Read the `previous` pair (B, 1), then draw the next (B, 1), part by part, from logits (B, n).
 
-    def heard(self, conditions: Tensor | None, n_pairs: int) -> Tensor | None:
-        """Which places (B, n_prefix + n_pairs) of sequences may be heard; None: all."""
-        prefix = self.start.heard(conditions)
-        if prefix is None:
-            return None
-        return torch.cat([prefix, prefix.new_ones(len(prefix), n_pairs)], dim=1)
+        Where `previous` is None, what sequences start with is read. An image that has ended has code K at
+        place L, as the start pair.
+        """
+        raise NotImplementedError
+
+    def embed(self, pairs: Pairs) -> Tensor:
+        """What is read of pairs (B, N), but for their places in the sequence: (B, N, width)."""
+        raise NotImplementedError
+
+    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
+        """What sequences start with, (B, n_prefix + 1, width), but for the start pair's place."""
+        raise NotImplementedError
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
         """The transformers that read a pair, in their order."""
         raise NotImplementedError
 
-    def begin_with(self, n_images: int, conditions: Tensor | None) -> Tensor:
-        """What sequences start with (B, n_prefix + 1, width)."""
-        raise NotImplementedError
+    def read_all(self, pairs: Pairs, conditions: Tensor | None) -> Tensor:
+        """What is read of whole sequences (B, n_prefix + N, width): the start, then all pairs but the last.
 
-    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
-        """Read the `previous` pair, then draw the next, each part with its `draw`.
-
-        Where `previous` is None, what sequences start with is read.
+        So at the n-th place stands the pair before the n-th, and every place is told which it is.
         """
-        raise NotImplementedError
+        start = self.embed_start(len(pairs), conditions)  # (B, n_prefix + 1, width)
+        x = torch.cat([start, self.embed(pairs[:, :-1])], dim=1)  # (B, n_prefix + N, width)
+        return add_to_last(x, self.place_embedding[: pairs.n_pairs])  # + (N, width)
+
+    def read_newest(self, cache: PairCache, previous: Pairs | None) -> Tensor:
+        """What is read for the next pair alone: (B, 1, width), at first (B, n_prefix + 1, width)."""
+        x = cache.start if previous is None else self.embed(previous)
+        place = cache.n_read + x.shape[1] - 1 - self.start.n_prefix  # in the sequence, from 0
+        return add_to_last(x, self.place_embedding[place].view(1, -1))  # + (1, width)
+
+    def begin(
+        self,
+        n_images: int,
+        conditions: Tensor | None = None,
+        kind: type[KeyValueCache] = KeyValueCache,
+    ) -> PairCache:
+        """What `next_pair` needs to draw `n_images` sequences, with caches of this `kind`."""
+        start = self.embed_start(n_images, conditions)
+        mask, length = self.padding_mask(conditions, self.n_pairs), self.start.n_prefix + self.n_pairs
+        return PairCache(
+            start, tuple(stack.empty_cache(n_images, length, mask, kind) for stack in self.stacks())
+        )
+
+    def padding_mask(self, conditions: Tensor | None, n_pairs: int) -> Tensor | None:
+        """(B, n_prefix + n_pairs): True where a place of a sequence is real, False at a caption's padding.
+
+        None: all are real. Padding after an image's last pair needs no mask: nothing real comes after it.
+        """
+        of_prefix = self.start.padding_mask(conditions)  # (B, n_prefix)
+        if of_prefix is None:
+            return None
+        return torch.cat([of_prefix, of_prefix.new_ones(len(of_prefix), n_pairs)], dim=1)
+
+    def end_token(self, part: Part) -> int:
+        """The number after the last code, K, or after the last place, L: the start pair's, and the end's."""
+        return of_part(part, self.codebook_size, self.side**2)
+
+    def says_end(self, part: Part) -> bool:
+        """Whether `part` may be the end token: what is predicted first may, where sequences have an end."""
+        return self.has_end and part == self.predicts[0]
 
     def loss(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLoss:
         """Mean cross-entropy of the codes plus `position_weight` times that of the positions."""
@@ -139,28 +174,32 @@ class PairModel(nn.Module):
             return pairs
         return pairs.widened(pairs.n_pairs + 1)
 
-    def targets(self, pairs: Pairs) -> Targets:
-        """What the logits for `pairs` ought to say: the pairs, then the end if there is one, then nothing."""
+    def targets(self, pairs: Pairs) -> Pairs:
+        """What the logits for `pairs` ought to say: the pairs, then the end token if there is one.
+
+        Codes (B, N) and positions (B, N); IGNORED where nothing is to be said.
+        """
         is_padding = pairs.is_padding
-        codes = pairs.codes.masked_fill(is_padding, IGNORED)
-        positions = pairs.positions.masked_fill(is_padding, IGNORED)
-        if self.has_end:
-            is_end = is_padding & (is_padding.cumsum(dim=1) == 1)
-            if self.predicts[0] == "code":
-                codes = codes.masked_fill(is_end, self.codebook_size)
-            else:
-                positions = positions.masked_fill(is_end, self.side**2)
-        return Targets(codes, positions)
+        is_end = is_padding & (is_padding.cumsum(dim=1) == 1)  # the place after the last pair
+        codes, positions = (
+            pairs.of(part)
+            .masked_fill(is_padding, IGNORED)
+            .masked_fill(is_end & self.says_end(part), self.end_token(part))
+            for part in ("code", "position")
+        )
+        return Pairs(codes, positions, pairs.side)
 
 
 def nats_a_pair(logits: Tensor, targets: Tensor, n_pairs: Tensor) -> Tensor:
     """Cross-entropy () of `targets` (B, N) under `logits` (B, N, n), shared out among `n_pairs` pairs."""
+    # (B N, n) and (B N,)
     mean = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     return mean * ((targets != IGNORED).sum() / n_pairs)
 
 
-def add_from(read: Tensor, first: int, what: Tensor) -> Tensor:
-    """`read` (B, T, width) with `what` (B or 1, T - first, width) added from place `first` on."""
-    if first == 0:
-        return read + what
-    return torch.cat([read[:, :first], read[:, first:] + what], dim=1)
+def add_to_last(x: Tensor, what: Tensor) -> Tensor:
+    """`x` (B, T, width) with `what` (B, n, width) or (n, width) added to its last n places."""
+    n_before = x.shape[1] - what.shape[-2]
+    if n_before == 0:
+        return x + what
+    return torch.cat([x[:, :n_before], x[:, n_before:] + what], dim=1)  # (B, T, width)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 NO_CODE = -1  # of padding
+Part = Literal["code", "position"]  # of a pair
+Either = TypeVar("Either")
+
+
+def of_part(part: Part, code: Either, position: Either) -> Either:
+    """Whichever of the two belongs to `part`: here alone code and position are told apart by name."""
+    return code if part == "code" else position
 
 
 @dataclass(eq=False)  # not frozen: Fabric's mixed precision rebuilds the dataclasses that it is handed
@@ -39,6 +47,10 @@ class Pairs:
     def __getitem__(self, rows: slice | Tensor | tuple[slice, slice]) -> Pairs:
         """Some images, or with two slices some pairs of some images."""
         return Pairs(self.codes[rows], self.positions[rows], self.side)
+
+    def of(self, part: Part) -> Tensor:
+        """The codes or the positions (B, N)."""
+        return of_part(part, self.codes, self.positions)
 
     @property
     def n_pairs(self) -> int:
@@ -73,6 +85,10 @@ class Pairs:
     def to(self, device: torch.device | str) -> Pairs:
         """The same pairs on another device."""
         return Pairs(self.codes.to(device), self.positions.to(device), self.side)
+
+    def copied(self) -> Pairs:
+        """The same pairs in memory of their own."""
+        return Pairs(self.codes.clone(), self.positions.clone(), self.side)
 
     def widened(self, n: int) -> Pairs:
         """The same pairs, padded to `n` columns."""

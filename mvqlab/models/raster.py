@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
-from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, add_from
+from mvqlab.models.pair_model import Draw, PairCache, PairLogits, PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer, Head, initialise
@@ -40,24 +38,24 @@ class RasterTransformer(PairModel):
         self.apply(initialise)
 
     def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
-        """As in `PairModel`. The pairs must be in raster order, which is not looked at."""
-        before = self.begin_with(len(pairs), conditions)
-        read = torch.cat([before, self.code_embedding(pairs.codes[:, :-1])], dim=1)
-        read = add_from(read, self.start.n_prefix, self.place_embedding[: pairs.n_pairs])
-        states = self.transformer(self.dropout(read), heard=self.heard(conditions, pairs.n_pairs))
+        """As in `PairModel`: pairs (B, L), which must be in raster order, to logits (B, L, K + 1)."""
+        x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + L, width)
+        states = self.transformer(x, padding_mask=self.padding_mask(conditions, pairs.n_pairs))
         return PairLogits(self.code_head(states[:, self.start.n_prefix :]), None)
 
-    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
-        read = cache.start if previous is None else self.code_embedding(previous.codes).unsqueeze(1)
-        n_before = read.shape[1] - 1  # places that come before the newest pair's, in the first step only
-        place = cache.stacks[0].n_read + n_before - self.start.n_prefix
-        read = add_from(read, n_before, self.place_embedding[place])
-        state = self.transformer(read, cache.stacks[0])
-        codes = draw["code"](self.code_head(state[:, -1]))
-        return NextPair(codes, torch.zeros_like(codes) + place)
+    def next_pair(self, cache: PairCache, previous: Pairs | None, draw: Draw) -> Pairs:
+        """As in `PairModel`; only the code is drawn, at the next place of the grid."""
+        x = self.read_newest(cache, previous)  # (B, T, width); T is 1 after the first pair
+        state = self.transformer(x, cache.stacks[0])
+        codes = draw("code", self.code_head(state[:, -1])).unsqueeze(1)  # logits (B, K + 1) to (B, 1)
+        place = cache.n_read - 1 - self.start.n_prefix  # of what was read last
+        return Pairs(codes, torch.zeros_like(codes) + place, self.side)
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
         return (self.transformer,)
 
-    def begin_with(self, n_images: int, conditions: Tensor | None) -> Tensor:
+    def embed(self, pairs: Pairs) -> Tensor:
+        return self.code_embedding(pairs.codes)  # (B, N, width)
+
+    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
         return self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)

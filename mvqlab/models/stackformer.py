@@ -16,16 +16,24 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
-from mvqlab.models.pair_model import Draw, NextPair, PairCache, PairLogits, PairModel, Part, add_from
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pair_model import Draw, PairCache, PairLogits, PairModel, add_to_last
+from mvqlab.models.pairs import Pairs, Part, of_part
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer, Head, initialise
+
+
+class PartLayers(NamedTuple):
+    """What of the model belongs to one part of a pair: how it is read, what predicts it, and its logits."""
+
+    embedding: nn.Embedding
+    transformer: CausalTransformer
+    head: Head
 
 
 class Stackformer(PairModel):
@@ -63,51 +71,52 @@ class Stackformer(PairModel):
         self.apply(initialise)
 
     def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
-        # what is read at padding tells nobody anything: only what comes after it hears it
-        codes = pairs.codes.masked_fill(pairs.is_padding, self.codebook_size)
-        pairs = Pairs(codes, pairs.positions, pairs.side)
-        before = self.begin_with(len(pairs), conditions)
-        heard = self.heard(conditions, pairs.n_pairs)
-        n_prefix = self.start.n_prefix
-        read = torch.cat([before, self._embed(pairs[:, :-1])], dim=1)
-        read = add_from(read, n_prefix, self.place_embedding[: pairs.n_pairs])
+        """As in `PairModel`: (B, N) pairs to logits (B, N, K + 1) of codes and (B, N, L + 1) of positions."""
+        pairs = self._readable(pairs)
         first, second = self.predicts
-        truth = {"code": pairs.codes, "position": pairs.positions}
-        states = {first: self._stack(first)(self.dropout(read), heard=heard)}
-        read = add_from(states[first], n_prefix, self._embedding(first)(truth[first]))
-        states[second] = self._stack(second)(read, heard=heard)
-        logits = {part: self._head(part)(states[part][:, n_prefix:]) for part in self.predicts}
+        lower, upper = self.layers(first), self.layers(second)
+        n_prefix = self.start.n_prefix
+        padding_mask = self.padding_mask(conditions, pairs.n_pairs)
+        x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + N, width)
+        # at the n-th place, the lower stack knows the pairs before the n-th, the upper one its first part, too
+        state = lower.transformer(x, padding_mask=padding_mask)
+        x = add_to_last(state, lower.embedding(pairs.of(first)))  # + (B, N, width)
+        states = {first: state, second: upper.transformer(x, padding_mask=padding_mask)}
+        logits = {part: self.layers(part).head(states[part][:, n_prefix:]) for part in self.predicts}
         return PairLogits(logits["code"], logits["position"])
 
-    def next_pair(self, cache: PairCache, previous: NextPair | None, draw: Mapping[Part, Draw]) -> NextPair:
+    def next_pair(self, cache: PairCache, previous: Pairs | None, draw: Draw) -> Pairs:
+        """As in `PairModel`: what `forward` does, for the newest place alone."""
         first, second = self.predicts
-        read = cache.start if previous is None else self._embed(previous).unsqueeze(1)
-        n_before = read.shape[1] - 1  # places that come before the newest pair's, in the first step only
-        place = cache.stacks[0].n_read + n_before - self.start.n_prefix
-        read = add_from(read, n_before, self.place_embedding[place])
-        state = self._stack(first)(read, cache.stacks[0])
-        drawn = {first: draw[first](self._head(first)(state[:, -1]))}
-        state = add_from(state, n_before, self._embedding(first)(drawn[first]).unsqueeze(1))
-        state = self._stack(second)(state, cache.stacks[1])
-        drawn[second] = draw[second](self._head(second)(state[:, -1]))
-        return NextPair(drawn["code"], drawn["position"])
+        lower, upper = self.layers(first), self.layers(second)
+        x = self.read_newest(cache, previous)  # (B, T, width); T is 1 after the first pair
+        state = lower.transformer(x, cache.stacks[0])  # (B, T, width)
+        drawn = {first: draw(first, lower.head(state[:, -1]))}  # logits (B, n) to (B,)
+        x = add_to_last(state, lower.embedding(drawn[first]).unsqueeze(1))  # + (B, 1, width)
+        state = upper.transformer(x, cache.stacks[1])  # (B, T, width)
+        drawn[second] = draw(second, upper.head(state[:, -1]))
+        return Pairs(drawn["code"].unsqueeze(1), drawn["position"].unsqueeze(1), self.side)  # (B, 1)
+
+    def layers(self, part: Part) -> PartLayers:
+        """The layers of the codes, or those of the positions."""
+        codes = PartLayers(self.code_embedding, self.code_transformer, self.code_head)
+        positions = PartLayers(self.position_embedding, self.position_transformer, self.position_head)
+        return of_part(part, codes, positions)
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
-        return tuple(self._stack(part) for part in self.predicts)
+        return tuple(self.layers(part).transformer for part in self.predicts)
 
-    def begin_with(self, n_images: int, conditions: Tensor | None) -> Tensor:
-        start_code = self.code_embedding.weight[self.codebook_size]
-        before = self.start(start_code, n_images, conditions)
-        return add_from(before, self.start.n_prefix, self.position_embedding.weight[self.side**2])
+    def embed(self, pairs: Pairs) -> Tensor:
+        return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)  # (B, N, width)
 
-    def _embed(self, pairs: Pairs | NextPair) -> Tensor:
-        return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)
+    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
+        start = self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)
+        return add_to_last(start, self.position_embedding.weight[self.side**2].view(1, -1))  # + (1, width)
 
-    def _stack(self, part: Part) -> CausalTransformer:
-        return self.code_transformer if part == "code" else self.position_transformer
+    def _readable(self, pairs: Pairs) -> Pairs:
+        """`pairs` with the start's code at padding, whose own code, -1, no table has.
 
-    def _embedding(self, part: Part) -> nn.Embedding:
-        return self.code_embedding if part == "code" else self.position_embedding
-
-    def _head(self, part: Part) -> Head:
-        return self.code_head if part == "code" else self.position_head
+        What is read there changes nothing: only places after it attend to it, and these are padding, too.
+        """
+        codes = pairs.codes.masked_fill(pairs.is_padding, self.codebook_size)
+        return Pairs(codes, pairs.positions, pairs.side)

@@ -25,14 +25,17 @@ class Start(nn.Module):
     def forward(self, start: Tensor, n_images: int, conditions: Tensor | None) -> Tensor:
         """What every image's sequence starts with, (B, n_prefix + 1, width).
 
-        start (width): the embedding of the start pair. Raises ValueError if `conditions` do not fit.
+        start (width): the embedding of the start code. Raises ValueError if `conditions` do not fit.
         """
         if conditions is not None:
             raise ValueError("this model is unconditional: it takes no classes and no captions")
-        return start.expand(n_images, 1, -1)
+        return start.expand(n_images, 1, -1)  # (B, 1, width)
 
-    def heard(self, conditions: Tensor | None) -> Tensor | None:
-        """Which places (B, n_prefix) before the start pair may be heard; None where there are none."""
+    def padding_mask(self, conditions: Tensor | None) -> Tensor | None:
+        """(B, n_prefix): True where a place before the start pair is real, and may be attended to.
+
+        None where no place is padding.
+        """
         return None
 
     def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
@@ -43,9 +46,10 @@ class Start(nn.Module):
         """`conditions` with a random `share` of the images told nothing."""
         if share == 0.0:
             return conditions
-        is_told = torch.rand(len(conditions), device=conditions.device) >= share
-        shape = (-1, *[1] * (conditions.ndim - 1))
-        return torch.where(is_told.view(shape), conditions, self.null(len(conditions), conditions.device))
+        has_condition = torch.rand(len(conditions), device=conditions.device) >= share  # (B,)
+        shape = (-1, *[1] * (conditions.ndim - 1))  # (B,) of classes, (B, 1) of captions
+        null = self.null(len(conditions), conditions.device)
+        return torch.where(has_condition.view(shape), conditions, null)
 
 
 class ClassStart(Start):
@@ -60,7 +64,7 @@ class ClassStart(Start):
         if conditions is None:
             raise ValueError("this model is class-conditional: give `conditions`, one class an image")
         _require(n_images, conditions)
-        return self.classes(conditions.to(self.classes.weight.device)).unsqueeze(1)
+        return self.classes(conditions.to(self.classes.weight.device)).unsqueeze(1)  # (B, 1, width)
 
     def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
         if not self.has_null:
@@ -72,7 +76,7 @@ class ClassStart(Start):
 
 
 class CaptionStart(Start):
-    """The tokens of a caption (B, T), padded to the right; the padding is not heard."""
+    """The tokens of a caption (B, T), padded to the right; nobody attends to the padding."""
 
     def __init__(self, vocabulary_size: int, length: int, width: int) -> None:
         super().__init__()
@@ -89,10 +93,10 @@ class CaptionStart(Start):
                 f"captions must be tokens (B, {self.n_prefix}) as CaptionTokenizer.encode gives them, not "
                 f"{tuple(conditions.shape)}"
             )
-        caption = self.tokens(conditions.to(self.places.device)) + self.places
-        return torch.cat([caption, start.expand(n_images, 1, -1)], dim=1)
+        caption = self.tokens(conditions.to(self.places.device)) + self.places  # (B, T, width)
+        return torch.cat([caption, start.expand(n_images, 1, -1)], dim=1)  # (B, T + 1, width)
 
-    def heard(self, conditions: Tensor | None) -> Tensor | None:
+    def padding_mask(self, conditions: Tensor | None) -> Tensor | None:
         return None if conditions is None else conditions.to(self.places.device) != PAD
 
     def null(self, n_images: int, device: torch.device | None = None) -> Tensor:

@@ -24,7 +24,8 @@ from torch import Tensor
 from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, is_among
-from mvqlab.sampling.draw_pairs import Evaluating, with_null
+from mvqlab.sampling.draw_pairs import rows_to_read
+from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.filters import FORBIDDEN, choose, guided
 
 
@@ -92,10 +93,9 @@ def complete_pairs(
     `sample_pairs`, guidance included. The whole prefix is read anew for every pair: there is no cache. The
     model's training mode is left as it was.
     """
-    if settings.is_guided:
-        conditions = with_null(model, n_images, conditions)
+    _, conditions = rows_to_read(model, n_images, settings, conditions)
     run = _Completion(model, kept, n_images, settings, generator, conditions)
-    with Evaluating(model):
+    with evaluation_mode(model):
         for n in range(model.n_pairs):
             if n < run.n_pairs and not run.has_ended.all():
                 run.add_pair()

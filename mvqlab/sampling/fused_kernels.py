@@ -70,7 +70,7 @@ def _attend_kernel(
     query_key_value, keys, values, n_read, out, length, scale,
     HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """Write the newest key and value to their cache, and let the newest query hear all of them."""
+    """Write the newest key and value to their cache, and let the newest query attend to all of them."""
     image, head = tl.program_id(0), tl.program_id(1)
     c = tl.arange(0, WIDTH)
     if EARLY:
@@ -85,7 +85,7 @@ def _attend_kernel(
     query = tl.load(newest).to(tl.float32) * scale
     highest = tl.sum(query * raw_key.to(tl.float32), axis=0)
     total = highest * 0.0 + 1.0
-    heard = raw_value.to(tl.float32)
+    attended = raw_value.to(tl.float32)
     first = 0
     while first < n:
         place = first + tl.arange(0, BLOCK)
@@ -97,10 +97,10 @@ def _attend_kernel(
         higher = tl.maximum(highest, tl.max(score, axis=0))
         fade, share = tl.exp(highest - higher), tl.exp(score - higher)
         total = total * fade + tl.sum(share, axis=0)
-        heard = heard * fade + tl.sum(share[:, None] * value, axis=0)
+        attended = attended * fade + tl.sum(share[:, None] * value, axis=0)
         highest = higher
         first += BLOCK
-    tl.store(out + (image * HEADS + head) * WIDTH + c, (heard / total).to(out.dtype.element_ty))
+    tl.store(out + (image * HEADS + head) * WIDTH + c, (attended / total).to(out.dtype.element_ty))
 
 
 @triton.jit
@@ -206,7 +206,7 @@ def fused_linear(
 def fused_attention(
     query_key_value: Tensor, keys: Tensor, values: Tensor, n_read: Tensor, early: bool = False
 ) -> Tensor:
-    """What the newest places hear, (R, width): queries, keys and values (R, 3 * width) beside their caches.
+    """What the newest places attend to (R, width): queries, keys and values (R, 3 * width) and their caches.
 
     keys, values (R, heads, length, head_width): of the `n_read` (1,) places before, and then of these.
     """

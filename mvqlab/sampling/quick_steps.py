@@ -20,14 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvqlab.models.key_value_cache import KeyValueCache, StaticKeyValueCache
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.transformer import (
-    Block,
-    CausalTransformer,
-    Head,
-    KeyValueCache,
-    StaticKeyValueCache,
-)
+from mvqlab.models.transformer import Block, CausalTransformer, Head
 from mvqlab.sampling.filters import choose
 
 Kernels = Literal["plain", "compiled", "fused"]
@@ -80,9 +75,11 @@ class _QuickStack:
     def __init__(self, stack: CausalTransformer) -> None:
         self.stack, self.plain = stack, stack.forward
 
-    def __call__(self, x: Tensor, cache: KeyValueCache | None = None, heard: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, cache: KeyValueCache | None = None, padding_mask: Tensor | None = None
+    ) -> Tensor:
         if not isinstance(cache, StaticKeyValueCache) or x.shape[1] > 1 or not self.serves(cache):
-            return self.plain(x, cache, heard)
+            return self.plain(x, cache, padding_mask)
         x = x[:, 0]  # (B, width)
         for layer, block in enumerate(self.stack.blocks):
             x = self.step(block, x, layer, cache)
@@ -107,14 +104,14 @@ class _FusedStack(_QuickStack):
         self.early = can_launch_early(stack.blocks[0].norm1.weight.device)
 
     def serves(self, cache: StaticKeyValueCache) -> bool:
-        return cache.heard is None
+        return cache.padding_mask is None
 
     def step(self, block: Block, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
         attention, (wide, _, narrow) = block.attention, block.mlp
         early, linear = self.early, self.linear
         read = linear(x, attention.query_key_value, norm=block.norm1, early=early)
-        heard = self.attention(read, cache.keys[layer], cache.values[layer], cache.n_read, early)
-        x = linear(heard, attention.out, residual=x, early=early)
+        attended = self.attention(read, cache.keys[layer], cache.values[layer], cache.n_read, early)
+        x = linear(attended, attention.out, residual=x, early=early)
         hidden = linear(x, wide, norm=block.norm2, gelu=True, early=early)
         return linear(hidden, narrow, residual=x, early=early)
 
@@ -140,7 +137,7 @@ class _CompiledStack(_QuickStack):
             cache.values[layer],
             cache.n_read,
             cache.places,
-            cache.heard,
+            cache.padding_mask,
             (block.norm1.weight, block.norm1.bias, block.norm2.weight, block.norm2.bias),
             (attention.query_key_value.weight, attention.query_key_value.bias),
             (attention.out.weight, attention.out.bias),
@@ -161,7 +158,7 @@ def block_step(
     values: Tensor,
     n_read: Tensor,
     places: Tensor,
-    heard: Tensor | None,
+    padding_mask: Tensor | None,
     norms: tuple[Tensor, Tensor, Tensor, Tensor],
     query_key_value: tuple[Tensor, Tensor],
     out: tuple[Tensor, Tensor],
@@ -182,10 +179,10 @@ def block_step(
     values.index_copy_(2, n_read, value.unsqueeze(2))
     # one query: sums that fuse, where a matrix product would be a kernel of its own
     scores = (query.unsqueeze(2).float() * keys.float()).sum(-1) * head_width**-0.5  # (B, heads, length)
-    may_hear = places <= n_read
-    if heard is not None:
-        may_hear = may_hear & heard[:, None, :]
-    shares = scores.masked_fill(~may_hear, float("-inf")).softmax(-1)
+    attention_mask = places <= n_read  # (length,)
+    if padding_mask is not None:
+        attention_mask = attention_mask & padding_mask[:, None, :]  # (B, 1, length)
+    shares = scores.masked_fill(~attention_mask, float("-inf")).softmax(-1)
     attended = (shares.unsqueeze(-1) * values.float()).sum(2).to(x.dtype).view(n_rows, width)
     x = x + _linear(attended, *out)
     hidden = F.gelu(_linear(F.layer_norm(x, (width,), gain2, shift2), *wide))

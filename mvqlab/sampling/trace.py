@@ -19,8 +19,8 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.mqvae import MQVAE, TokenModel
-from mvqlab.models.pair_model import PairModel, Part
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Pairs, Part
 from mvqlab.sampling.draw_pairs import UNFILTERED, sample_pairs
 from mvqlab.sampling.filters import at_temperature, top_k, top_p
 
@@ -74,18 +74,21 @@ def trace_sampling(
     Arguments and errors are those of `sample_pairs`; for the same generator state the pairs are the same.
     """
     settings = settings or UNFILTERED
-    heard: dict[Part, list[Tensor]] = {"code": [], "position": []}
-
-    def listen(part: Part, logits: Tensor) -> None:
-        heard[part].append(logits)
-
-    pairs = sample_pairs(model, n_images, settings, generator=generator, conditions=conditions, listen=listen)
-    codes = torch.stack(heard["code"], dim=1)
+    seen: dict[Part, list[Tensor]] = {"code": [], "position": []}
+    pairs = sample_pairs(
+        model,
+        n_images,
+        settings,
+        generator=generator,
+        conditions=conditions,
+        on_logits=lambda part, logits: seen[part].append(logits),
+    )
+    codes = torch.stack(seen["code"], dim=1)  # (B, N, K)
     code_law = drawing_law(codes, settings.temperature, settings.code_top_k, settings.code_top_p)
-    if not heard["position"]:  # a raster model: each place in its turn
+    if not seen["position"]:  # a raster model: each place in its turn
         given = F.one_hot(pairs.positions, model.side**2)
         return SamplingTrace(pairs, code_law, given.to(code_law.dtype), given.bool())
-    places = torch.stack(heard["position"], dim=1)
+    places = torch.stack(seen["position"], dim=1)  # (B, N, L)
     place_law = drawing_law(places, settings.temperature, settings.position_top_k, settings.position_top_p)
     return SamplingTrace(pairs, code_law, place_law, places.isfinite())
 

@@ -17,7 +17,7 @@ def standard_error(p: float, n: int) -> float:
 saved_bits = bits.loc["nothing", "together"] - bits.loc["the right class", "together"]
 
 # %% exercise-4
-heard = tokens != PAD
+padding_mask = tokens != PAD
 
 # %% exercise-5
 # A guided image has a second sequence beside it that is told nothing.

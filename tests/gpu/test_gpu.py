@@ -28,7 +28,7 @@ from mvqlab.gpu.toys import (
 from mvqlab.models.mqvae import TokenModel, quickest_layout
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.quantizer import VectorQuantizer
-from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_pairs, sample_plainly
 from mvqlab.sampling.filters import FORBIDDEN, choose
 
 pytestmark = [
@@ -174,7 +174,7 @@ def test_quick_steps_draw_what_plain_ones_draw(kernels: str) -> None:
 @pytest.mark.parametrize("kind", ["code_first", "raster"])
 def test_the_cache_draws_what_reading_anew_draws(kind: str) -> None:
     model = toy_stage2(kind).to(GPU)
-    whole = sample_pairs_uncached(
+    whole = sample_plainly(
         model, 4, SamplingConfig(temperature=0.0), generator=torch.Generator(GPU).manual_seed(0)
     )
     cached = drawn(kind, 0.0)

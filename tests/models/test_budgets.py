@@ -32,7 +32,7 @@ from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate
 from mvqlab.models.transformers import build_stage2
-from mvqlab.sampling import sample_images, sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_images, sample_pairs, sample_plainly
 from mvqlab.sampling.completion import complete_pairs, part_of
 from mvqlab.sampling.trace import trace_sampling
 from mvqlab.training import (
@@ -308,7 +308,7 @@ def test_every_sample_is_an_image(kind: str, seed: int, temperature: float, is_o
 def test_cached_and_uncached_sampling_draw_the_same(kind: str) -> None:
     cached, uncached = (
         draw(transformer(kind), 12, generator=torch.Generator().manual_seed(5))
-        for draw in (sample_pairs, sample_pairs_uncached)
+        for draw in (sample_pairs, sample_plainly)
     )
     assert len(set(cached.lengths.tolist())) > 2
     assert torch.equal(cached.codes, uncached.codes) and torch.equal(cached.positions, uncached.positions)

@@ -21,11 +21,12 @@ from mvqlab.models.caption_tokenizer import (
     pretrained_caption_tokenizer,
     train_caption_tokenizer,
 )
+from mvqlab.models.key_value_cache import KeyValueCache, StaticKeyValueCache
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pairs import Pairs, Part
 from mvqlab.models.start import BEGIN, PAD
 from mvqlab.models.transformers import build_stage2
-from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_pairs, sample_plainly
 from mvqlab.sampling.filters import guided
 from mvqlab.training.stage2 import Tokens, with_captions
 from mvqlab.training.tokens import TokenSet
@@ -89,26 +90,22 @@ def test_each_caption_gives_what_it_gives_alone_without_padding(kind: str) -> No
     torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("cache", [KeyValueCache, StaticKeyValueCache])
 @pytest.mark.parametrize("kind", KINDS)
-def test_cached_logits_are_those_of_the_whole_sequence(kind: str, static: bool) -> None:
+def test_cached_logits_are_those_of_the_whole_sequence(kind: str, cache: type[KeyValueCache]) -> None:
     model = small(kind)
     pairs = random_pairs(model, 3)
-    seen: dict[str, list[Tensor]] = {"code": [], "position": []}
+    seen: dict[Part, list[Tensor]] = {"code": [], "position": []}
 
-    def take(part: str, truth: Tensor):
-        def draw(logits: Tensor) -> Tensor:
-            seen[part].append(logits)
-            return truth[:, len(seen[part]) - 1]
+    def take(part: Part, logits: Tensor) -> Tensor:
+        seen[part].append(logits)
+        return pairs.of(part)[:, len(seen[part]) - 1]
 
-        return draw
-
-    draw = {"code": take("code", pairs.codes), "position": take("position", pairs.positions)}
     with torch.no_grad():
         whole = model(pairs, TOKENS)
-        cache, previous = model.begin(3, TOKENS, static=static), None
+        kept, previous = model.begin(3, TOKENS, cache), None
         for _ in range(model.n_pairs):
-            previous = model.next_pair(cache, previous, draw)
+            previous = model.next_pair(kept, previous, take)
     torch.testing.assert_close(torch.stack(seen["code"], 1), whole.code_logits, rtol=1e-4, atol=1e-4)
     if whole.position_logits is not None:
         torch.testing.assert_close(
@@ -123,7 +120,7 @@ def test_cached_sampling_draws_what_uncached_draws(kind: str, condition: str) ->
     conditions = TOKENS if condition == "caption" else torch.tensor([0, 3, 1])
     drawn = [
         sample(model, 3, generator=torch.Generator().manual_seed(1), conditions=conditions)
-        for sample in (sample_pairs, sample_pairs_uncached)
+        for sample in (sample_pairs, sample_plainly)
     ]
     assert torch.equal(drawn[0].codes, drawn[1].codes)
     assert torch.equal(drawn[0].positions, drawn[1].positions)

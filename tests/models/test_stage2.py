@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvqlab.config import SamplingConfig, TransformerConfig, load_config
+from mvqlab.models.key_value_cache import KeyValueCache, StaticKeyValueCache
 from mvqlab.models.linear import Linear, packed_linears
-from mvqlab.models.pair_model import Draw, NextPair, PairModel
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Pairs, Part
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.models.transformers import build_stage2, match_parameters, n_parameters
-from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_pairs, sample_plainly
 from mvqlab.sampling.filters import Likeliest, allowed_positions, choose, draw, top_k, top_p
 
 K, SIDE, B = 23, 5, 3
@@ -84,18 +85,16 @@ def test_block_equals_a_plain_transformer_block() -> None:
 def test_cached_steps_give_the_logits_of_the_whole_sequence(model: PairModel) -> None:
     pairs = random_pairs(model)
     whole = model(pairs)
-    seen: dict[str, list[Tensor]] = {"code": [], "position": []}
-    previous = None
-    cache = model.begin(B)
+    seen: dict[Part, list[Tensor]] = {"code": [], "position": []}
+
+    def take(part: Part, logits: Tensor) -> Tensor:
+        seen[part].append(logits)
+        return pairs.of(part)[:, len(seen[part]) - 1]
+
+    previous, cache = None, model.begin(B)
     for n in range(model.n_pairs):
-        truth = {"code": pairs.codes[:, n], "position": pairs.positions[:, n]}
-
-        def told(part: str, truth: dict[str, Tensor] = truth) -> object:
-            return lambda logits: (seen[part].append(logits), truth[part])[1]
-
-        drawn = model.next_pair(cache, previous, {"code": told("code"), "position": told("position")})
-        assert torch.equal(drawn.codes, truth["code"])
-        previous = NextPair(truth["code"], truth["position"])
+        previous = model.next_pair(cache, previous, take)
+        assert torch.equal(previous.codes, pairs.codes[:, n : n + 1])
     torch.testing.assert_close(torch.stack(seen["code"], 1), whole.code_logits, atol=1e-5, rtol=0)
     if whole.position_logits is not None:
         torch.testing.assert_close(torch.stack(seen["position"], 1), whole.position_logits, atol=1e-5, rtol=0)
@@ -177,7 +176,7 @@ def test_without_the_order_no_position_repeats(kind: str) -> None:
 
 def test_cached_and_uncached_sampling_draw_the_same(model: PairModel) -> None:
     cached = sample_pairs(model, 4, generator=torch.Generator().manual_seed(5))
-    uncached = sample_pairs_uncached(model, 4, generator=torch.Generator().manual_seed(5))
+    uncached = sample_plainly(model, 4, generator=torch.Generator().manual_seed(5))
     assert torch.equal(cached.codes, uncached.codes)
     assert torch.equal(cached.positions, uncached.positions)
 
@@ -258,18 +257,18 @@ def test_packed_linears_compute_the_same_and_are_unpacked_afterwards() -> None:
 
 def test_a_static_cache_says_what_a_growing_one_says(model: PairModel) -> None:
     pairs = random_pairs(model)
-    said: dict[bool, list[Tensor]] = {False: [], True: []}
-    for static, logits in said.items():
-        cache, previous = model.begin(B, static=static), None
+    said: dict[type, list[Tensor]] = {KeyValueCache: [], StaticKeyValueCache: []}
+    for kind, logits in said.items():
+        cache, previous = model.begin(B, kind=kind), None
         for n in range(model.n_pairs):
-            truth = {"code": pairs.codes[:, n], "position": pairs.positions[:, n]}
 
-            def tell(part: str, kept: list[Tensor] = logits, truth: dict[str, Tensor] = truth) -> Draw:
-                return lambda said: kept.append(said) or truth[part]
+            def take(part: Part, given: Tensor, n: int = n, logits: list[Tensor] = logits) -> Tensor:
+                logits.append(given)
+                return pairs.of(part)[:, n]
 
             with torch.no_grad():
-                previous = model.next_pair(cache, previous, {part: tell(part) for part in truth})
-    for growing, fixed in zip(said[False], said[True], strict=True):
+                previous = model.next_pair(cache, previous, take)
+    for growing, fixed in zip(*said.values(), strict=True):
         torch.testing.assert_close(growing, fixed, atol=1e-5, rtol=1e-4)
 
 

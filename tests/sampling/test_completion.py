@@ -13,7 +13,7 @@ from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformers import build_stage2
-from mvqlab.sampling import sample_pairs_uncached
+from mvqlab.sampling import sample_plainly
 from mvqlab.sampling.completion import KeptPart, box, complete_pairs, part_of, places_for_next
 
 SIDE, L, K, N = 4, 16, 7, 8
@@ -99,7 +99,7 @@ def test_with_nothing_kept_it_is_plain_sampling(kind: str) -> None:
     model = tiny(kind)
     nothing = KeptPart(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(L, dtype=torch.bool))
     ours = complete_pairs(model, nothing, 4, SamplingConfig(), generator=generator(5))
-    plain = sample_pairs_uncached(model, 4, SamplingConfig(), generator=generator(5))
+    plain = sample_plainly(model, 4, SamplingConfig(), generator=generator(5))
     assert torch.equal(ours.codes, plain.codes) and torch.equal(ours.positions, plain.positions)
 
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from mvqlab.gpu.toys import KINDS, N_CLASSES, toy_pairs, toy_stage2
+from mvqlab.models.key_value_cache import StaticKeyValueCache
 from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Part
 from mvqlab.models.transformer import CausalTransformer, Head
 from mvqlab.sampling import quick_steps
 
@@ -24,14 +26,14 @@ def logits_of(model: PairModel, kernels: str, n_rows: int = B) -> list[torch.Ten
     pairs = toy_pairs(model, n_rows)
     conditions = torch.arange(n_rows) % N_CLASSES if hasattr(model.start, "classes") else None
     with torch.no_grad(), quick_steps.quick_steps(model, kernels, n_rows):
-        cache, previous = model.begin(n_rows, conditions, static=True), None
+        cache, previous = model.begin(n_rows, conditions, StaticKeyValueCache), None
         for n in range(model.n_pairs):
-            truth = {"code": pairs.codes[:, n], "position": pairs.positions[:, n]}
-            draw = {
-                part: lambda logits, part=part, truth=truth: said.append(logits.clone()) or truth[part]
-                for part in truth
-            }
-            previous = model.next_pair(cache, previous, draw)
+
+            def take(part: Part, logits: torch.Tensor, n: int = n) -> torch.Tensor:
+                said.append(logits.clone())
+                return pairs.of(part)[:, n]
+
+            previous = model.next_pair(cache, previous, take)
     return said
 
 

@@ -42,11 +42,10 @@ def exercise_3(check: exercise, answer: Any, bits: pd.DataFrame) -> None:
     check.equal(answer, truth, "`together` of the row 'nothing' minus that of 'the right class'.")
 
 
-def exercise_4(check: exercise, heard: Any, caption_transformer: PairModel, tokens: Tensor) -> None:
-    """Places that are heard."""
-    check.equal(
-        heard, caption_transformer.start.heard(tokens), "All but the padding; the begin token is heard."
-    )
+def exercise_4(check: exercise, padding_mask: Any, caption_transformer: PairModel, tokens: Tensor) -> None:
+    """Places that are real."""
+    expected = caption_transformer.start.padding_mask(tokens)
+    check.equal(padding_mask, expected, "True at all but the padding; the begin token is real.")
 
 
 def exercise_5(

@@ -12,7 +12,7 @@ from mvqlab.course.exercises import exercise
 from mvqlab.evaluation import codebook_usage
 from mvqlab.models.quantizer import Codebook, NoRestart
 from mvqlab.models.stackformer import Stackformer
-from mvqlab.sampling import sample_pairs, sample_pairs_uncached
+from mvqlab.sampling import sample_pairs, sample_plainly
 
 
 def exercise_1(check: exercise, chance_of_no_visit: Any) -> None:
@@ -53,7 +53,7 @@ def exercise_4(
         s.register_forward_hook(lambda m, given, made: counted.append(given[0].shape[1])) for s in stacks
     ]
     work = {}
-    for way in (sample_pairs, sample_pairs_uncached):
+    for way in (sample_pairs, sample_plainly):
         counted.clear()
         drawn_by(way, 1)
         work[way] = sum(counted)
@@ -61,7 +61,7 @@ def exercise_4(
         hook.remove()
     check.equal(places_read(N, True), work[sample_pairs], "Two transformers, one place a pair.")
     hint = "Two transformers, two parts of a pair, and 1 + 2 + ... + N places each time."
-    check.equal(places_read(N, False), work[sample_pairs_uncached], hint)
+    check.equal(places_read(N, False), work[sample_plainly], hint)
 
 
 def exercise_5(check: exercise, highest_perplexity: Any) -> None:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvqlab.models.pair_model import PairModel, Part
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Pairs, Part, of_part
 
 
 class LogitChanges(NamedTuple):
@@ -36,12 +36,11 @@ def logit_changes(
         raise ValueError(f"give the pairs of one image, not of {len(pairs)}")
     n = pairs.n_pairs
     codes, positions = pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1)
-    changed, n_values = (codes, model.codebook_size) if part == "code" else (positions, pairs.side**2)
-    changed.diagonal().add_(1).remainder_(n_values)
+    of_part(part, codes, positions).diagonal().add_(1).remainder_(model.end_token(part))
     # the unchanged rows go through in a batch of the same size: other sizes may round otherwise
-    told = None if conditions is None else conditions.expand(n, *conditions.shape[1:])
-    before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side), told)
-    after = model(Pairs(codes, positions, pairs.side), told)
+    conditions = None if conditions is None else conditions.expand(n, *conditions.shape[1:])
+    before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side), conditions)
+    after = model(Pairs(codes, positions, pairs.side), conditions)
     moved = [
         None if old is None else (new - old).abs().amax(dim=-1)
         for old, new in zip(before, after, strict=True)

@@ -1,0 +1,71 @@
+"""What a causal transformer has computed of the places that it has read, kept for the places to come.
+
+No place attends to a later one, so keys and values of what was read never change: a new place needs its own
+queries, keys and values, and those of the places before it from here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mvqlab.models.attention_mask import causal_mask, without_padding
+
+
+class KeyValueCache:
+    """Keys and values of a stack of blocks: one tensor (B, heads, length, head_width) a layer and of each.
+
+    They are allocated once for `length` places. n_read: how many of them are filled. padding_mask
+    (B, length): which of them are real and may be attended to; None: all.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        shape: tuple[int, int, int, int],
+        like: Tensor,
+        padding_mask: Tensor | None = None,
+    ) -> None:
+        """For `n_layers` layers. shape: (B, heads, length, head_width). like: of the type and device."""
+        self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
+        self.values = [like.new_zeros(shape) for _ in range(n_layers)]
+        self.n_read: int | Tensor = 0
+        self.padding_mask = padding_mask
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Write the keys and values (B, heads, T, head_width) of the T newest places.
+
+        Returns keys and values (B, heads, S, head_width) of all S places, and the attention mask
+        (B or 1, 1, T, S); None: all.
+        """
+        n_new = key.shape[2]
+        end = self.n_read + n_new
+        self.keys[layer][:, :, self.n_read : end] = key
+        self.values[layer][:, :, self.n_read : end] = value
+        attention_mask = None
+        if n_new > 1 or self.padding_mask is not None:
+            attention_mask = causal_mask(n_new, end, self.padding_mask, key.device)
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end], attention_mask
+
+
+class StaticKeyValueCache(KeyValueCache):
+    """The same in shapes that never change, so that a GPU can replay a step; places to come are masked."""
+
+    def __init__(
+        self,
+        n_layers: int,
+        shape: tuple[int, int, int, int],
+        like: Tensor,
+        padding_mask: Tensor | None = None,
+    ) -> None:
+        super().__init__(n_layers, shape, like, padding_mask)
+        self.n_read = torch.zeros(1, dtype=torch.long, device=like.device)
+        self.places = torch.arange(shape[2], device=like.device)
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As in `KeyValueCache`, with S = length."""
+        newest = self.n_read + self.places[: key.shape[2]]  # (T,)
+        self.keys[layer].index_copy_(2, newest, key)
+        self.values[layer].index_copy_(2, newest, value)
+        is_past = self.places <= newest.unsqueeze(1)  # (T, length)
+        return self.keys[layer], self.values[layer], without_padding(is_past, self.padding_mask)

@@ -1,0 +1,114 @@
+"""The rules by which codes and positions are chosen from logits, for a batch of sequences that grow together.
+
+A code is any of K. A position is free, and where positions rise it comes after the last one and leaves room
+for the pairs to come. Where sequences have an end, it is one choice more of the part that is predicted first:
+never before an image's first pair, always where no place is left. How one is drawn: `sampling.filters`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mvqlab.config import SamplingConfig
+from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pairs import Pairs, Part, of_part
+from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
+
+OnLogits = Callable[[Part, Tensor], object]  # called with a part and the logits that it is drawn from
+
+
+class Chooser:
+    """Draws codes and positions, and keeps track of the places taken.
+
+    It never waits for the device, and what it keeps is written in place: a GPU can replay its steps. With
+    guidance the model reads 2 B sequences, the second half without their conditions; one choice is made of
+    two rows, and both get it.
+    """
+
+    def __init__(
+        self,
+        model: PairModel,
+        n_images: int,
+        settings: SamplingConfig,
+        generator: torch.Generator,
+        on_logits: OnLogits | None = None,
+    ) -> None:
+        """For `n_images` sequences. Raises ValueError where the generator is on another device."""
+        device = next(model.parameters()).device
+        if generator.device.type != device.type:
+            raise ValueError(
+                f"the generator is on {generator.device}, the model on {device}: use "
+                f"torch.Generator('{device}')"
+            )
+        self.model, self.settings, self.generator, self.on_logits = model, settings, generator, on_logits
+        self.choose = choose
+        self.is_rising = settings.ordered_positions and model.order == "raster"
+        self.n_places = model.side**2
+        device = generator.device
+        self.is_taken = torch.zeros(n_images, self.n_places + 1, dtype=torch.bool, device=device)
+        self.has_ended = torch.zeros(n_images, dtype=torch.bool, device=device)
+        self.last = torch.full((n_images,), -1, device=device)
+        self.n_drawn = torch.zeros(1, dtype=torch.long, device=device)
+
+    def __call__(self, part: Part, logits: Tensor) -> Tensor:
+        """Choose the next `part` of every image: logits (rows, n) to indices (rows,), of B or 2 B rows."""
+        settings = self.settings
+        if settings.is_guided:
+            scale = of_part(part, settings.code_guidance, settings.position_guidance)
+            logits = guided(logits, scale)  # (2 B, n) to (B, n)
+        possible = self._possible(part, logits)
+        if self.on_logits is not None:
+            self.on_logits(part, possible)
+        k = of_part(part, settings.code_top_k, settings.position_top_k)
+        p = of_part(part, settings.code_top_p, settings.position_top_p)
+        chosen = self.choose(possible, settings.temperature, k, p, self.generator)
+        chosen = self._unless_ended(chosen, self.model.end_token(part))  # (B,)
+        return chosen.repeat(2) if settings.is_guided else chosen  # (rows,)
+
+    def note(self, pair: Pairs) -> None:
+        """Take note of the pair (rows, 1) that the next one comes after."""
+        positions = pair.positions[: len(self.last)]  # (B, 1); the others are the same again
+        self.is_taken.scatter_(1, positions, True)
+        self.last.copy_(positions[:, 0])
+        self.n_drawn += 1
+
+    def is_done(self) -> bool:
+        """Whether every image has ended, so that nothing is left to draw."""
+        return self.model.has_end and bool(self.has_ended.all())
+
+    def places(self) -> Tensor:
+        """Where the next pair may go (B, L)."""
+        n_to_come = 0 if self.model.has_end else self.model.n_pairs - 1 - self.n_drawn
+        return allowed_positions(self.is_taken[:, :-1], self.last if self.is_rising else None, n_to_come)
+
+    def may_end(self) -> Tensor:
+        """Which images (B,) or (1,) may end here, if they have an end at all: none before its first pair."""
+        return self.n_drawn > 0
+
+    def _possible(self, part: Part, logits: Tensor) -> Tensor:
+        """The logits (B, K) or (B, L), and that of the end behind them, with what may not be at -inf."""
+        end = self.model.end_token(part)
+        possible = logits[:, :end]  # what lies beyond only starts a sequence, or ends it
+        if part == "position":
+            possible = possible.masked_fill(~self._open_places(), FORBIDDEN)
+        elif self.model.says_end(part):
+            has_room = self._open_places().any(dim=1, keepdim=True)  # (B, 1)
+            possible = possible.masked_fill(~has_room, FORBIDDEN)
+        if self.model.says_end(part):
+            of_end = logits[:, end].masked_fill(~self.may_end(), FORBIDDEN)  # (B,)
+            possible = torch.cat([possible, of_end.unsqueeze(1)], dim=1)  # (B, K + 1) or (B, L + 1)
+        return possible
+
+    def _open_places(self) -> Tensor:
+        """`places`, and any in images that have ended: what is drawn for these is not taken."""
+        return self.places() | self.has_ended.unsqueeze(1)  # (B, L)
+
+    def _unless_ended(self, chosen: Tensor, end: int) -> Tensor:
+        """`chosen` (B,), or once more `end` in images that have ended; `end` itself ends them."""
+        if self.model.has_end:
+            chosen = chosen.masked_fill(self.has_ended, end)
+            self.has_ended.copy_(chosen == end)
+        return chosen
