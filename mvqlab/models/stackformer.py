@@ -78,7 +78,7 @@ class Stackformer(PairModel):
         n_prefix = self.start.n_prefix
         padding_mask = self.padding_mask(conditions, pairs.n_pairs)
         x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + N, width)
-        # at the n-th place, the lower stack knows the pairs before the n-th, the upper one its first part, too
+        # at the n-th place, the lower stack knows the pairs before it, the upper one its first part, too
         state = lower.transformer(x, padding_mask=padding_mask)
         x = add_to_last(state, lower.embedding(pairs.of(first)))  # + (B, N, width)
         states = {first: state, second: upper.transformer(x, padding_mask=padding_mask)}
