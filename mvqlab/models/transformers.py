@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -14,6 +16,10 @@ from mvqlab.models.start import Start, build_start
 __all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_parameters"]
 
 
+# The models that read pairs of code and position, by `transformer.model`; `raster` reads codes alone.
+PAIR_MODELS: dict[str, Callable[..., PairModel]] = {"stackformer": Stackformer}
+
+
 def build_stage2(
     config: TransformerConfig,
     *,
@@ -22,7 +28,7 @@ def build_stage2(
     n_pairs: int,
     n_classes: int = 0,
     has_end: bool = False,
-) -> Stackformer | RasterTransformer:
+) -> PairModel:
     """The model that `config.model` names, for `n_pairs` pairs an image on a grid of side * side places.
 
     With `has_end` images have up to `n_pairs` pairs, and the model says where each ends. The raster baseline
@@ -40,15 +46,10 @@ def build_stage2(
         raise ConfigError(
             f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
         )
-    if config.model == "stackformer":
-        return Stackformer(
-            config,
-            codebook_size=codebook_size,
-            side=side,
-            n_pairs=n_pairs,
-            start=start_of(config, n_classes),
-            has_end=has_end,
-        )
+    sizes = {"codebook_size": codebook_size, "side": side}
+    if config.model in PAIR_MODELS:
+        start = start_of(config, n_classes)
+        return PAIR_MODELS[config.model](config, n_pairs=n_pairs, start=start, has_end=has_end, **sizes)
     if config.model != "raster":
         raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
     if has_end or n_pairs != side**2:
@@ -58,9 +59,8 @@ def build_stage2(
             f"{kept}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
         )
     if config.match_parameters:
-        config = match_parameters(config, codebook_size=codebook_size, side=side, n_classes=n_classes)
-    start = start_of(config, n_classes)
-    return RasterTransformer(config, codebook_size=codebook_size, side=side, start=start)
+        config = match_parameters(config, n_classes=n_classes, **sizes)
+    return RasterTransformer(config, start=start_of(config, n_classes), **sizes)
 
 
 def start_of(config: TransformerConfig, n_classes: int) -> Start:
