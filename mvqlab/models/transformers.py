@@ -17,7 +17,9 @@ __all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_param
 
 
 # The models that read pairs of code and position, by `transformer.model`; `raster` reads codes alone.
-PAIR_MODELS: dict[str, Callable[..., PairModel]] = {"stackformer": Stackformer}
+PAIR_MODELS: dict[str, Callable[..., PairModel]] = {
+    "stackformer": Stackformer,
+}
 
 
 def build_stage2(
