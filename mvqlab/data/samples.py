@@ -191,6 +191,17 @@ def collate(samples: list[Sample]) -> Batch:
     )
 
 
+def joined(batches: list[Batch]) -> Batch:
+    """All `batches` as one. Where any has no masks, it has none: a model takes all or none."""
+    masks = [batch.importance for batch in batches if batch.importance is not None]
+    return Batch(
+        images=torch.cat([batch.images for batch in batches]),
+        labels=torch.cat([batch.labels for batch in batches]),
+        captions=[caption for batch in batches for caption in batch.captions],
+        importance=torch.cat(masks) if len(masks) == len(batches) else None,
+    )
+
+
 @dataclass(eq=False)
 class Splits:
     """The training and the held-out pictures of a run, and what their labels are.

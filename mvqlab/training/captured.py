@@ -24,7 +24,8 @@ ENDLESS = 1e9  # steps of a run whose length is not known yet
 class CapturedSteps:
     """`step(shape)` for a few `shapes`; on a GPU each is captured, then replayed.
 
-    step: one training step of the given shape. Shapes are drawn with equal chances, from `seed`.
+    step: one training step of the given shape, which leaves no gradients: a graph has its own. Shapes
+    are drawn with equal chances, from `seed`.
     """
 
     def __init__(
@@ -34,11 +35,8 @@ class CapturedSteps:
         self.random = random.Random(seed)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
-    def capture(self, forget_gradients: Callable[[], None]) -> int:
-        """Warm up and capture every shape; returns how many training steps that took.
-
-        forget_gradients: sets all gradients to None, so that each graph holds its own.
-        """
+    def capture(self) -> int:
+        """Warm up and capture every shape; returns how many training steps that took."""
         if self.device.type != "cuda":
             return 0
         aside = torch.cuda.Stream()
@@ -46,12 +44,10 @@ class CapturedSteps:
         with torch.cuda.stream(aside):
             for n, shape in enumerate(self.shapes):
                 for _ in range(WARM_UP if n == 0 else 1):
-                    forget_gradients()
                     self.step(shape)
         torch.cuda.current_stream().wait_stream(aside)
         pool = torch.cuda.graph_pool_handle()
         for shape in self.shapes:
-            forget_gradients()
             torch.cuda.synchronize()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):

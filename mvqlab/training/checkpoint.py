@@ -85,6 +85,11 @@ def save_weights(model: nn.Module, path: Path, *, in_8_bits: bool = False, **not
     Raises FloatingPointError, and writes nothing, if one is NaN or infinite.
     """
     check_finite_tensors(model.state_dict(), f"the model for {path}")
+    write_weights(model, path, in_8_bits=in_8_bits, **notes)
+
+
+def write_weights(model: nn.Module, path: Path, *, in_8_bits: bool = False, **notes: Any) -> None:
+    """As `save_weights`, of a model that is known to be finite."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     tensors = packed(tensors) if in_8_bits else tensors
     with whole_file(path) as temporary:
@@ -240,11 +245,9 @@ def set_random_state(state: dict[str, Any], rank: int = 0) -> None:
 def save_state(state: dict[str, Any], path: Path, *, keeps_previous: bool = True) -> None:
     """Write a training state, nested dicts and lists of tensors and numbers.
 
-    The one there is kept beside it, if it is of the same run (`keeps_previous`), else removed.
-
-    Raises FloatingPointError, and writes nothing, if a tensor in it is not finite.
+    The one there is kept beside it, if it is of the same run (`keeps_previous`), else removed. Whoever calls
+    this has seen to it that all is finite (`check_finite_tensors`): nothing else can be gone on from.
     """
-    check_finite_tensors(state, f"the training state for {path}")
     with whole_file(path) as temporary:
         torch.save(state, temporary)
         if path.exists() and keeps_previous:

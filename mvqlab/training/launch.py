@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mvqlab.config import ConfigError, Precision
+from mvqlab.config import Config, ConfigError, Precision
 from mvqlab.data.seeds import seed_of
+from mvqlab.training.optimiser import check_optimiser
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -54,12 +55,24 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
     return fabric
 
 
-def check_precision(precision: Precision, has_gpu: bool) -> None:
+def check_machine(config: Config) -> None:
+    """Raise ConfigError if this machine cannot train what `config` asks for, in either stage.
+
+    Both are looked at before the first begins: the second would be refused only when that has been trained.
+    """
+    has_gpu = torch.cuda.is_available()
+    check_precision(config.stage1.precision, has_gpu, "stage1.")
+    if config.transformer.model != "none":
+        check_precision(config.stage2.precision, has_gpu, "stage2.")
+        check_optimiser(config.stage2)
+
+
+def check_precision(precision: Precision, has_gpu: bool, section: str = "") -> None:
     """Raise ConfigError if another `precision` would run than the one asked for, and written down."""
     if precision == "16-mixed" and not has_gpu:
         raise ConfigError(
-            "precision=16-mixed needs a GPU of CUDA, and there is none here: set bf16-mixed, which a CPU can "
-            "run in its place, or 32-true"
+            f"{section}precision=16-mixed needs a GPU of CUDA, and there is none here: set bf16-mixed, which "
+            "a CPU can run in its place, or 32-true"
         )
 
 

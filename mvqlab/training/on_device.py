@@ -24,10 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import Config, ConfigError, OptimiserConfig
+from mvqlab.data import Batch
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
+from mvqlab.models.pairs import Pairs
 from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block, weight_decay_groups
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
@@ -36,13 +38,18 @@ from mvqlab.training.checkpoint import (
     check_finite_tensors,
     load_weights,
     save_settings,
-    save_weights,
+    write_weights,
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.device_data import DrawnImages, ImageSource
 from mvqlab.training.launch import seed_everything
+from mvqlab.training.loop import Losses
+from mvqlab.training.stage1_step import Judged, stage1_step
 from mvqlab.training.stage2 import build_transformer
-from mvqlab.training.tokens import order_pairs
+from mvqlab.training.stage2_step import named, stage2_step
+from mvqlab.training.tokens import TokenSet, order_pairs
+from mvqlab.training.updates import MixedUpdates
+from mvqlab.training.warm_up import images_to_start_from, wait
 
 Say = Callable[[str], None]
 OnSave = Callable[[], object]
@@ -87,6 +94,7 @@ class _Run(ABC):
         self.means = Means(self.losses, device)
         self.curves = Curves(folder)
         self.optimiser = self._build_optimiser()
+        self.updates = MixedUpdates(device, is_mixed=options.precision == "bf16-mixed")
         self.n_steps = 0
 
     @abstractmethod
@@ -97,8 +105,11 @@ class _Run(ABC):
         """What steps differ in."""
 
     @abstractmethod
-    def compute_losses(self, shape: int) -> dict[str, Tensor]:
-        """Losses of a fresh batch; the first named in `losses` is minimised."""
+    def update(self, shape: int) -> Losses:
+        """The stage's training step with a fresh batch; returns at least the losses named in `losses`.
+
+        It leaves no gradients, so that every captured graph allocates its own.
+        """
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -111,19 +122,9 @@ class _Run(ABC):
     def step(self, shape: int) -> None:
         """One update, without a wait for the device."""
         self.schedule.advance()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16-mixed"):
-            losses = self.compute_losses(shape)
-        losses[self.losses[0]].backward()
-        if self.options.gradient_clip > 0.0:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip, foreach=True)
-        self.optimiser.step()
+        losses = self.update(shape)
         self.average.update()
         self.means.add(losses)
-
-    def step_and_forget(self, shape: int) -> None:
-        """A step that leaves no gradients."""
-        self.optimiser.zero_grad(set_to_none=True)
-        self.step(shape)
 
     def train(
         self, seconds: float, within: float | None, n_steps: int | None, say: Say, on_save: OnSave
@@ -133,8 +134,8 @@ class _Run(ABC):
         torch.backends.cudnn.benchmark = True  # shapes stay: the quickest convolution is looked for once
         self.model.train()
         self.prepare()
-        steps = CapturedSteps(self.step_and_forget, self.shapes(), self.device, self.config.seed)
-        self.n_steps += steps.capture(lambda: self.optimiser.zero_grad(set_to_none=True))
+        steps = CapturedSteps(self.step, self.shapes(), self.device, self.config.seed)
+        self.n_steps += steps.capture()
         prepared = time.perf_counter() - began
         end = prepared + seconds if within is None else min(prepared + seconds, within)
         step_seconds = self._calibrate(steps)
@@ -190,7 +191,7 @@ class _Run(ABC):
         self.curves.add(self.n_steps, "validation", seconds, **self.held_out)
         self.curves.save()
         save_settings(self._settings(), self.folder)
-        save_weights(
+        write_weights(
             self.average.model(), self.folder / "weights.safetensors", step=self.n_steps, stage=self.stage
         )
         self.model.train()
@@ -224,6 +225,8 @@ class _Stage1(_Run):
         model.to(device, memory_format=torch.channels_last)
         super().__init__(model, config, config.stage1, folder, device, compile_blocks)
         self.source, self.held_out_images, self.is_begun = source, held_out, start is not None
+        self.judged = Judged(model, config.loss)
+        self.no_labels = torch.full((self.options.batch_size,), -1, device=device)
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         is_gpu = self.device.type == "cuda"
@@ -249,15 +252,14 @@ class _Stage1(_Run):
         if self.is_begun:
             return
         shapes = self.shapes()
-        self.model.quantizer.is_warming_up = True
+        wait(self.model)
         for n in range(self.config.quantizer.start_step):
-            self.step_and_forget(shapes[n % len(shapes)])
+            self.step(shapes[n % len(shapes)])
             self.n_steps += 1
-        self.model.quantizer.is_warming_up = False
-        self._keep(shapes[len(shapes) // 2])
-        n_images = -(-2 * self.model.codebook_size // shapes[len(shapes) // 2])
-        with torch.no_grad():
-            self.model.initialise_codebook(self._draw(n_images))
+        wait(self.model, False)
+        middle = shapes[len(shapes) // 2]
+        self._keep(middle)
+        self.model.initialise_codebook(self._draw(images_to_start_from(self.model, middle)))
 
     def _keep(self, n: int) -> None:
         if isinstance(self.model, MQVAE):
@@ -266,14 +268,10 @@ class _Stage1(_Run):
     def _draw(self, n: int) -> Tensor:
         return self.source.draw(n).images.contiguous(memory_format=torch.channels_last)
 
-    def compute_losses(self, shape: int) -> dict[str, Tensor]:
+    def update(self, shape: int) -> Losses:
         self._keep(shape)
-        images = self._draw(self.options.batch_size)
-        made = self.model(images)
-        difference = made.images.float() - images
-        l1, squared = difference.abs().mean(), difference.square().mean()
-        total = l1 + self.config.loss.squared_weight * squared + made.quantizer_loss
-        return {"loss": total, "l1": l1, "quantizer": made.quantizer_loss}
+        batch = Batch(self._draw(self.options.batch_size), self.no_labels, [])
+        return stage1_step(self.judged, self.optimiser, batch, self.config, updates=self.updates)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -311,9 +309,8 @@ class _Stage2(_Run):
         model = build_transformer(config, stage1, n_classes).to(device)
         super().__init__(model, config, config.stage2, folder, device, compile_blocks)
         self.source, self.held_out_images = source, held_out
-        self.null = None
-        if config.transformer.condition != "none" and config.transformer.condition_dropout > 0.0:
-            self.null = model.start.null(1).to(device)
+        self.no_conditions = torch.full((self.options.batch_size,), -1, device=device)
+        self.no_positions = {"position_loss": torch.zeros((), device=device)}  # of the raster transformer
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         if self.options.optimiser != "adamw":  # torch's Muon reads its rate on the host, which no graph can
@@ -333,48 +330,29 @@ class _Stage2(_Run):
     def prepare(self) -> None:
         """Nothing: the codes are there."""
 
-    def compute_losses(self, shape: int) -> dict[str, Tensor]:
+    def update(self, shape: int) -> Losses:
         drawn = self.source.draw(self.options.batch_size)
-        return self._losses_of(drawn.images, self._withhold(drawn.conditions))
+        conditions = self.no_conditions if drawn.conditions is None else drawn.conditions
+        batch = TokenSet(self._pairs_of(drawn.images), conditions)
+        losses = stage2_step(self.model, self.optimiser, batch, self.config, self.updates)
+        return self.no_positions | losses
 
-    def _losses_of(self, images: Tensor, conditions: Tensor | None) -> dict[str, Tensor]:
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            pairs = order_pairs(self.stage1.encode(images), self.config.transformer.order)
-        loss = self.model.loss(pairs, conditions)
-        nothing = torch.zeros((), device=self.device)
-        return {
-            "loss": loss.total,
-            "code_loss": loss.codes,
-            "position_loss": nothing if loss.positions is None else loss.positions,
-        }
-
-    def _withhold(self, conditions: Tensor | None) -> Tensor | None:
-        """As `Start.withhold`, with the null condition on the device already."""
-        if self.config.transformer.condition == "none":
-            return None
-        if self.null is None:
-            return conditions
-        share = self.config.transformer.condition_dropout
-        is_told = torch.rand(len(conditions), device=self.device) >= share
-        return torch.where(is_told.view(-1, *[1] * (conditions.ndim - 1)), conditions, self.null)
+    @torch.no_grad()
+    def _pairs_of(self, images: Tensor) -> Pairs:
+        return order_pairs(self.stage1.encode(images), self.config.transformer.order)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Mean held-out losses, in nats a pair."""
-        trained, self.model = self.model, self.average.model()
-        try:
-            images, conditions = self.held_out_images
-            if self.config.transformer.condition == "none":
-                conditions = None
-            sums = dict.fromkeys(self.losses, 0.0)
-            for first in range(0, len(images), 256):
-                rows = slice(first, first + 256)
-                told = None if conditions is None else conditions[rows]
-                losses = self._losses_of(as_floats(images[rows]), told)
-                for name, value in losses.items():
-                    sums[name] += float(value) * len(images[rows]) / len(images)
-        finally:
-            self.model = trained
+        model = self.average.model()
+        images, conditions = self.held_out_images
+        sums = dict.fromkeys(self.losses, 0.0)
+        for first in range(0, len(images), 256):
+            rows = slice(first, first + 256)
+            told = None if self.config.transformer.condition == "none" else conditions[rows]
+            losses = named(model.loss(self._pairs_of(as_floats(images[rows])), told))
+            for name, value in losses.items():
+                sums[name] += float(value) * len(images[rows]) / len(images)
         return sums
 
     def save(self, seconds: float) -> None:

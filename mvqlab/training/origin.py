@@ -77,6 +77,17 @@ def read_origin(record: Any) -> Origin:
     return origin
 
 
+def origin_of_state(state: dict[str, Any]) -> Origin:
+    """The origin that a training state was saved with. Raises KeyError, ValueError or TypeError.
+
+    Older states of stage 2 know their stage 1 alone, those of stage 1 nothing.
+    """
+    record = state.get("trained_on")
+    if record is None and state["stage"] == 2:
+        record = {"stage1": state["stage1"]}
+    return read_origin(record)
+
+
 def check_same_origin(before: Origin, now: Origin, folder: Path, *, allow_changes: bool = False) -> None:
     """Raise CheckpointError, in one line, where a run in `folder` would go on with something else."""
     changes = _differences(before, now)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch.optim import Optimizer
 
 from mvqlab.config import Config, ConfigError
 from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
@@ -26,35 +26,24 @@ from mvqlab.models.caption_tokenizer import (
 )
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.ranks import sum_over_ranks
-from mvqlab.models.transformers import PairLoss, PairModel, build_stage2
+from mvqlab.models.transformers import PairModel, build_stage2
 from mvqlab.support.files import cache_folder
-from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     WEIGHTS,
     CheckpointError,
     check_finite_model,
-    check_finite_tensors,
-    check_same_run,
     hold_run,
-    holds_weights_of,
     load_settings,
     load_state,
     load_weights,
-    random_state,
-    save_settings,
-    save_state,
-    save_weights,
-    set_random_state,
-    settings_of_state,
-    taken_from,
     tensor_shape,
 )
-from mvqlab.training.curves import Curves
-from mvqlab.training.launch import make_fabric, seed_everything, seed_noise
-from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
+from mvqlab.training.launch import make_fabric, seed_everything
+from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
-from mvqlab.training.origin import Origin, check_same_origin, origin_of, read_origin, save_origin
-from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
+from mvqlab.training.origin import Origin, origin_of
+from mvqlab.training.run import HasState, Part, Run
+from mvqlab.training.stage2_step import conditions_of, named, stage2_step
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
 if TYPE_CHECKING:
@@ -114,13 +103,8 @@ def train_stage2(
         seed_everything(config.seed)
         model = build_transformer(config, stage1, splits.n_classes)
         origin = origin_of(splits, weights_hash(stage1))
-        run = _Run(config, model, tokens, folder, fabric, origin, tokenizer)
-        if resume:
-            run.load(allow_changes=allow_changes)
-        else:
-            run.start()
-        run.train(with_model(on_step, on_model, run.average.model, run.bare))
-    return run.average.model.eval()
+        run = Stage2Run(config, model, tokens, folder, fabric, origin, tokenizer)
+        return run.carry_out(resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model)
 
 
 def _kept_tokenizer(folder: Path, config: Config) -> CaptionTokenizer:
@@ -241,8 +225,10 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     return Tokens(**tokens)
 
 
-class _Run:
-    """The state of one training run: model, optimiser, step and curves."""
+class Stage2Run(Run[PairModel, TokenSet]):
+    """A training run of stage 2: the transformers, and the pairs that they learn."""
+
+    stage = 2
 
     def __init__(
         self,
@@ -252,136 +238,50 @@ class _Run:
         folder: Path,
         fabric: Fabric,
         origin: Origin,
-        tokenizer: CaptionTokenizer | None,
+        tokenizer: CaptionTokenizer | None = None,
     ) -> None:
-        self.config, self.tokens, self.folder, self.fabric = config, tokens, folder, fabric
-        self.origin, self.tokenizer = origin, tokenizer
-        options = config.stage2
-        self.step = 0
-        self.replaces_earlier = False
-        self.bare = model.to(fabric.device)
-        self.average = WeightAverage(self.bare, options.weight_average)
-        if options.compile:
-            self.bare.compile()
-        self.model, self.optimiser = fabric.setup(self.bare, build_optimiser(model, options))
+        super().__init__(config, config.stage2, model.to(fabric.device), folder, fabric, origin)
+        self.tokens, self.tokenizer = tokens, tokenizer
+        self.model, self.optimiser = fabric.setup(self.bare, build_optimiser(model, config.stage2))
         self.model.mark_forward_method("loss")
 
-    def start(self) -> None:
-        """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
-        self.replaces_earlier = True
-        seed_noise(self.config.seed, self.fabric.global_rank)
-        self.curves = Curves(self.folder, tensorboard=self.config.stage2.tensorboard)
+    def parts(self) -> dict[str, HasState]:
+        return {"optimiser": self.optimiser}
 
-    def load(self, *, allow_changes: bool = False) -> None:
-        """Go on from the state in the folder."""
-        path = self.folder / "state.pt"
-        state = load_state(path, 2, self.config.stage2.steps)
-        before = settings_of_state(state, self.folder)
-        check_same_run(self.config, self.folder, "stage2", before)
-        with taken_from(path):
-            was_on = read_origin(state.get("trained_on") or {"stage1": state["stage1"]})
-            check_same_origin(was_on, self.origin, self.folder, allow_changes=allow_changes)
-            self.step = state["step"]
-            self.bare.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            seed_noise(self.config.seed, self.fabric.global_rank, self.step)
-            set_random_state(state["random"], self.fabric.global_rank)
-        if before is not None:
-            tell_of_other_schedule(before.stage2, self.config.stage2, self.step)
-        self.curves = Curves(self.folder, self.step, self.config.stage2.tensorboard)
-        if self.tokenizer is not None and self.fabric.is_global_zero:
-            self.tokenizer.save(self.folder)  # as it is in the state, whatever lies there
-        if not holds_weights_of(self.folder / WEIGHTS, self.average.model):
-            self._save_weights()  # lost, damaged, or the run was killed before it wrote them
+    def optimisers(self) -> list[Optimizer]:
+        return [self.optimiser]
 
-    def save(self, step: int) -> None:
-        """Write curves, state and, last, weights after `step` steps: a run goes on from what a kill left.
+    def more_state(self) -> dict[str, Any]:
+        captions = {} if self.tokenizer is None else {"captions": self.tokenizer.to_text()}
+        return {"stage1": self.origin.stage1, **captions}
 
-        Raises FloatingPointError, before anything is written, if a tensor is not finite.
-        """
-        state = {
-            "stage": 2,
-            "settings": self.config.model_dump(mode="json"),
-            "trained_on": self.origin.record(),
-            "stage1": self.origin.stage1,
-            "step": step,
-            "model": self.bare.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "random": random_state(),
-        }
-        if self.tokenizer is not None:
-            state["captions"] = self.tokenizer.to_text()
-        check_finite_tensors(state, f"stage 2 after step {step}")
-        if not self.fabric.is_global_zero:
-            return
-        self.step = step
-        self.curves.save()
-        save_state(state, self.folder / "state.pt", keeps_previous=not self.replaces_earlier)
-        if self.replaces_earlier:
-            (self.folder / WEIGHTS).unlink(missing_ok=True)  # or a kill would leave them beside another state
-            self.replaces_earlier = False
-        save_settings(self.config, self.folder)
-        save_origin(self.origin, self.folder)
+    def save_more(self) -> None:
+        """The tokenizer of captions, if they are what images are drawn from."""
         if self.tokenizer is not None:
             self.tokenizer.save(self.folder)
-        self._save_weights()
 
-    def _save_weights(self) -> None:
-        if self.fabric.is_global_zero:
-            save_weights(self.average.model, self.folder / WEIGHTS, step=self.step, stage=2)
-
-    def train(self, on_step: OnStep | None) -> None:
-        """From the current step to the last."""
-        stream = self._minibatches()
-        self.bare.train()
-        run_steps(
-            "stage 2",
-            self.config.stage2,
-            self.step,
-            take_step=lambda step: self._take_step(step, stream),
-            validate=self._validate,
-            save=self.save,
-            curves=self.curves,
-            folder=self.folder,
-            on_step=on_step,
-        )
-
-    def _minibatches(self) -> Iterator[TokenSet]:
-        options, fabric = self.config.stage2, self.fabric
+    def stream(self, step: int) -> Iterator[TokenSet]:
+        options, fabric = self.options, self.fabric
         whole, n_tokens = options.batch_size * fabric.world_size, len(self.tokens.train)
         mine = slice(fabric.global_rank * options.batch_size, (fabric.global_rank + 1) * options.batch_size)
-        for n in count(self.step * options.accumulate):
+        for n in count(step * options.accumulate):
             rows = batch_indices(n_tokens, whole, self.config.seed, n)[mine]
             yield self.tokens.train[torch.tensor(rows)].to(fabric.device)
 
-    def _take_step(self, step: int, stream: Iterator[TokenSet]) -> Losses:
-        options = self.config.stage2
-        set_learning_rate(self.optimiser, learning_rate(step, options))
-        batches = [next(stream) for _ in range(options.accumulate)]
-        counts = torch.stack([batch.pairs.lengths.sum() for batch in batches])
-        mine, mean = counts.sum(), sum_over_ranks(counts.sum()) / self.fabric.world_size
-        losses: Losses = {}
-        for micro, (batch, n_pairs) in enumerate(zip(batches, counts, strict=True)):
-            is_last = micro == options.accumulate - 1
-            with self.fabric.no_backward_sync(self.model, enabled=not is_last):
-                loss = self.model.loss(batch.pairs, self._conditions(batch, withhold=True))
-                # a loss is a mean over its batch's pairs; of more and fewer, means must not count alike
-                self.fabric.backward(loss.total / (mean / n_pairs))
-            for name, value in _named(loss).items():
-                losses[name] = losses.get(name, 0.0) + value / (mine / n_pairs)
-        if options.gradient_clip > 0.0:
-            self.fabric.clip_gradients(
-                self.model, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.average.update()
-        return losses
+    def batches_of_a_step(self, stream: Iterator[TokenSet]) -> Iterator[Part[TokenSet]]:
+        """Losses are means over a batch's pairs: of more and of fewer, means must not count alike."""
+        batches = [next(stream) for _ in range(self.options.accumulate)]
+        counts = torch.stack([batch.pairs.lengths.sum() for batch in batches])  # (accumulate,)
+        mine, everyone = counts.sum(), sum_over_ranks(counts.sum()) / self.fabric.world_size
+        for batch, n_pairs in zip(batches, counts, strict=True):
+            yield Part(batch, everyone / n_pairs, mine / n_pairs)
+
+    def update(self, step: int, part: Part[TokenSet], is_last: bool) -> Losses:
+        with self.updates.of_batch(part.in_gradients, is_last, self.model):
+            return stage2_step(self.model, self.optimiser, part.batch, self.config, self.updates)
 
     @torch.no_grad()
-    def _validate(self) -> Losses:
+    def validate(self) -> Losses:
         """Mean losses over all held-out pairs, and over as many training images (`seen_`): dropout off.
 
         With them `pairs`, how many a held-out image has on average.
@@ -398,22 +298,10 @@ class _Run:
         for first in range(0, len(tokens), size):
             batch = tokens[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():
-                losses = _named(model.loss(batch.pairs, self._conditions(batch)))
+                losses = named(model.loss(batch.pairs, conditions_of(batch, self.config)))
             of_batch = batch.pairs.lengths.sum()
             n_pairs += of_batch
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value * of_batch
         self.bare.train()
         return {name: value / n_pairs for name, value in sums.items()}
-
-    def _conditions(self, batch: TokenSet, withhold: bool = False) -> Tensor | None:
-        settings = self.config.transformer
-        if settings.condition == "none":
-            return None
-        share = settings.condition_dropout if withhold else 0.0
-        return self.bare.start.withhold(batch.conditions, share)
-
-
-def _named(loss: PairLoss) -> Losses:
-    values = {"loss": loss.total, "code_loss": loss.codes, "position_loss": loss.positions}
-    return {name: value.detach() for name, value in values.items() if value is not None}

@@ -38,13 +38,14 @@ from mvqlab.sampling.trace import trace_sampling
 from mvqlab.training import (
     build_transformer,
     load_stage2,
-    stage1,
     tokenise,
     train_stage1,
     train_stage2,
 )
 from mvqlab.training.launch import make_fabric
-from mvqlab.training.stage2 import Tokens, _Run
+from mvqlab.training.origin import Origin
+from mvqlab.training.stage1 import Stage1Run
+from mvqlab.training.stage2 import Stage2Run, Tokens
 from mvqlab.training.tokens import TokenSet, cached_tokens
 
 K, SIDE = 6, 3
@@ -448,10 +449,10 @@ def steps_gradients(
     torch.manual_seed(1)
     model = build_transformer(config, stage1)
     batches = [TokenSet(some, torch.full((len(some),), -1)) for some in pairs]
-    run = _Run(config, model, Tokens(batches[0], batches[0]), folder, make_fabric(), "", None)
+    run = Stage2Run(config, model, Tokens(batches[0], batches[0]), folder, make_fabric(), Origin())
     run.bare.train()
     run.optimiser.zero_grad = lambda **_: None
-    losses = run._take_step(0, iter(batches))
+    losses = run.take_step(0, iter(batches))
     return losses, [parameter.grad.clone() for parameter in model.parameters()]
 
 
@@ -488,10 +489,10 @@ def test_held_out_losses_do_not_depend_on_the_size_of_batches(tmp_path: Path, sp
 def test_accumulated_losses_are_logged_of_all_batches(tmp_path: Path, splits: Splits) -> None:
     """The mean over a step's batches, not the last one's."""
     config = tiny("stage1.accumulate=2")
-    run = stage1._Run(config, tmp_path, make_fabric(), splits)
+    run = Stage1Run(config, tmp_path, make_fabric(), splits)
     of_batches = iter([{"loss": torch.tensor(2.0)}, {"loss": torch.tensor(5.0)}])
-    run._backward = lambda batch, ramp, is_last: next(of_batches)
-    assert float(run._take_step(0, iter([splits_batch(splits)] * 2))["loss"]) == 3.5
+    run.update = lambda step, part, is_last: next(of_batches)
+    assert float(run.take_step(0, iter([splits_batch(splits)] * 2))["loss"]) == 3.5
 
 
 def splits_batch(splits: Splits) -> Batch:

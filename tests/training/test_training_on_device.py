@@ -242,7 +242,7 @@ def test_without_a_gpu_steps_are_called_as_they_are_in_a_seeded_order() -> None:
     def order(seed: int) -> list[int]:
         called: list[int] = []
         steps = CapturedSteps(called.append, [1, 2, 3], CPU, seed)
-        assert steps.capture(lambda: None) == 0
+        assert steps.capture() == 0
         for _ in range(60):
             steps()
         return called

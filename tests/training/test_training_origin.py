@@ -78,7 +78,7 @@ def test_resume_writes_lost_weights_anew_from_the_state(how: str, run: Path, spl
     check_is_finished(run)
 
 
-@pytest.mark.parametrize("moment", ["save_state", "save_weights"])
+@pytest.mark.parametrize("moment", ["save_state", "write_weights"])
 def test_a_new_run_that_is_killed_while_saving_leaves_one_run_or_the_other(
     run: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_new_run_that_is_killed_while_saving_leaves_one_run_or_the_other(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"mvqlab.training.stage1.{moment}", killed)
+        patch.setattr(f"mvqlab.training.run.{moment}", killed)
         train_stage1(tiny(*SHORT, "seed=7"), run, splits=splits)
     if moment == "save_state":
         resumed(run, splits)

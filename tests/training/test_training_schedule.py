@@ -14,6 +14,7 @@ from mvqlab.config import ConfigError, Stage1Config, load_config
 from mvqlab.training.checkpoint import (
     CheckpointError,
     DamagedStateWarning,
+    check_finite_tensors,
     load_settings,
     load_state,
     load_weights,
@@ -185,7 +186,7 @@ def test_resume_falls_back_on_the_last_finite_state(tmp_path: Path) -> None:
         "optimiser": {"state": {0: {"exp_avg": torch.tensor([0.0, torch.nan])}}},
     }
     with pytest.raises(FloatingPointError, match=r"optimiser\.state\.0\.exp_avg"):
-        save_state(diverged, path)
+        check_finite_tensors(diverged, "stage 1")
     assert load_state(path, stage=1, last_step=9)["step"] == 3
     path.rename(tmp_path / "state.previous.pt")
     torch.save(diverged, path)

@@ -1,0 +1,35 @@
+"""The lab's optional warm-up: encoder and decoder first learn what there is to quantise.
+
+Before `quantizer.start_step` features pass the quantiser as they are; at that step the codebook starts from
+features of training images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mvqlab.data import Batch
+from mvqlab.models.mqvae import TokenModel
+
+FEATURES_A_CODE = 2  # at least, of those that the codebook starts from
+
+
+def wait(model: TokenModel, is_waiting: bool = True) -> None:
+    """Let features pass the quantiser as they are in training, or end that."""
+    model.quantizer.is_warming_up = is_waiting
+
+
+def wait_or_start(model: TokenModel, step: int, start: int, draw: Callable[[int], Batch]) -> None:
+    """Before training step number `step`: wait, or, where it is `start`, begin to quantise.
+
+    draw: gives at least as many training images as it is asked for, on the model's device.
+    """
+    wait(model, step < start)
+    if step == start:
+        first = draw(images_to_start_from(model, model.n_kept))
+        model.initialise_codebook(first.images, first.importance)
+
+
+def images_to_start_from(model: TokenModel, n_kept: int) -> int:
+    """How many images have features enough for all codes, if each keeps `n_kept` regions."""
+    return -(-FEATURES_A_CODE * model.codebook_size // n_kept)
