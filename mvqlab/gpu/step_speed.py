@@ -12,17 +12,21 @@ from torch import Tensor
 from mvqlab.config import Config, load_config
 from mvqlab.gpu.clock import peak_mib, seconds_of
 from mvqlab.gpu.parts import Report, release_memory
-from mvqlab.gpu.toys import autocast
+from mvqlab.gpu.toys import autocast, batch_of, tokens_of
 from mvqlab.gpu.transcription import transcribe
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import build_stage1, quickest_layout
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.models.transformers import build_stage2
-from mvqlab.training.losses import Judges, generator_loss, hinge_discriminator_loss
+from mvqlab.training.loop import Losses
+from mvqlab.training.losses import Judges
+from mvqlab.training.optimiser import build_optimiser
 from mvqlab.training.stage1 import adam
+from mvqlab.training.stage1_step import Adversary, Judged, discriminator_step, stage1_step
+from mvqlab.training.stage2_step import stage2_step
+from mvqlab.training.updates import MixedUpdates
 
 GOAL = 2.0  # times faster than the transcription, a stage-1 step
 N_IMAGES = 8
@@ -67,31 +71,33 @@ class Stage1Step:
         form = layout or (torch.contiguous_format if is_plain else quickest_layout(device))
         model = transcribe(model) if is_plain else model
         self.model = model.train().to(memory_format=form)  # type: ignore[call-overload]
-        self.discriminator = discriminator.to(memory_format=form)  # type: ignore[call-overload]
-        self.images = images
-        self.optimiser, self.other = adam(self.model, config.stage1), adam(self.discriminator, config.stage1)
+        discriminator = discriminator.to(memory_format=form)  # type: ignore[call-overload]
+        self.batch = batch_of(images)
+        self.judged = Judged(self.model, config.loss, Judges(None, discriminator))
+        self.optimiser = adam(self.model, config.stage1)
+        self.adversary = Adversary(discriminator, adam(discriminator, config.stage1), ramp=1.0)
+        self.updates = MixedUpdates(device, is_mixed=precision == "bf16")
         self.last = torch.zeros((), device=device)
 
     def __call__(self) -> None:
-        images, discriminator = self.images, self.discriminator
-        with autocast(self.device, self.precision):
-            discriminator.requires_grad_(False)
+        losses = self._plain_step() if self.is_plain else self._step()
+        self.last = losses["loss"]
+
+    def _step(self) -> Losses:
+        parts = self.judged, self.optimiser, self.batch, self.config
+        return stage1_step(*parts, self.adversary, self.updates)
+
+    def _plain_step(self) -> Losses:
+        """The released way: the model's update, then a second forward pass for the discriminator's."""
+        images, clip = self.batch.images, self.config.stage1.gradient_clip
+        with self.updates.autocast():
+            _, loss = self.judged(images, None, self.adversary.ramp)
+        self.updates.backward(loss.total)
+        self.updates.update(self.judged, self.optimiser, clip)
+        with self.updates.autocast():
             made = self.model(images)
-            last_layer = self.model.decoder.last_layer
-            judges = Judges(None, discriminator)
-            terms = generator_loss(self.config.loss, judges, made, images, last_layer, 1.0)
-            discriminator.requires_grad_(True)
-        terms.total.backward()
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        with autocast(self.device, self.precision):
-            if self.is_plain:
-                made = self.model(images)
-            verdict = hinge_discriminator_loss(discriminator(images), discriminator(made.images.detach()))
-        verdict.backward()
-        self.other.step()
-        self.other.zero_grad(set_to_none=True)
-        self.last = terms.total.detach()
+        discriminator_step(self.adversary, images, made.images, self.config, self.updates)
+        return {"loss": loss.total.detach()}
 
 
 def stage1_steps(report: Report, device: torch.device, toy: bool, precision: str) -> None:
@@ -221,19 +227,10 @@ def stage2_steps(report: Report, device: torch.device, toy: bool, precision: str
 
 def _stage2_step(
     model: PairModel, pairs: Pairs, config: Config, device: torch.device, precision: str
-) -> Callable[[], None]:
-    options = config.stage2
-    groups = weight_decay_groups(model, options.weight_decay)
-    optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, fused=True)
-
-    def step() -> None:
-        with autocast(device, precision):
-            loss = model.loss(pairs).total
-        loss.backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    return step
+) -> Callable[[], object]:
+    optimiser, batch = build_optimiser(model, config.stage2), tokens_of(pairs)
+    updates = MixedUpdates(device, is_mixed=precision == "bf16")
+    return lambda: stage2_step(model, optimiser, batch, config, updates)
 
 
 def parts_of(device: torch.device, toy: bool) -> dict[str, Callable]:

@@ -9,14 +9,19 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import Config, TransformerConfig, load_config
+from mvqlab.data import Batch
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.models.transformer import weight_decay_groups
 from mvqlab.models.transformers import build_stage2
-from mvqlab.training.losses import Judges, generator_loss, hinge_discriminator_loss
+from mvqlab.training.losses import Judges
+from mvqlab.training.optimiser import build_optimiser
 from mvqlab.training.stage1 import adam
+from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
+from mvqlab.training.stage2_step import stage2_step
+from mvqlab.training.tokens import TokenSet
+from mvqlab.training.updates import MixedUpdates
 
 CODEBOOK_SIZE, SIDE, N_PAIRS, N_CLASSES = 61, 6, 18, 5
 KINDS = ("code_first", "position_first", "raster", "ends", "classes")
@@ -99,25 +104,14 @@ def stage1_losses(
     model = toy_stage1(config, images).to(device, memory_format=layout)  # type: ignore[call-overload]
     torch.manual_seed(1)
     discriminator = PatchDiscriminator(config.discriminator).to(device)
-    optimisers = [adam(model, config.stage1), adam(discriminator, config.stage1)]
-    images = images.to(device)
-    run = torch.compile(model, backend=compiled) if compiled else model
-    losses = []
-    for _ in range(steps):
-        with autocast(device, precision):
-            discriminator.requires_grad_(False)
-            made = run(images)
-            judges = Judges(None, discriminator)
-            terms = generator_loss(config.loss, judges, made, images, model.decoder.last_layer, 1.0)
-            discriminator.requires_grad_(True)
-            verdict = hinge_discriminator_loss(discriminator(images), discriminator(made.images.detach()))
-        terms.total.backward()
-        verdict.backward()
-        losses.append(terms.total.detach())
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-    return [float(loss) for loss in losses]
+    adversary = Adversary(discriminator, adam(discriminator, config.stage1), ramp=1.0)
+    if compiled:
+        model.compile(backend=compiled)
+    judged, optimiser = Judged(model, config.loss, Judges(None, discriminator)), adam(model, config.stage1)
+    batch = batch_of(images.to(device))
+    updates = MixedUpdates(device, is_mixed=precision == "bf16")
+    losses = [stage1_step(judged, optimiser, batch, config, adversary, updates) for _ in range(steps)]
+    return [float(of_step["loss"]) for of_step in losses]
 
 
 def stage2_losses(
@@ -127,17 +121,24 @@ def stage2_losses(
     model = toy_stage2("code_first").train()
     pairs = toy_pairs(model).to(device)
     model = model.to(device)
-    optimiser = torch.optim.AdamW(weight_decay_groups(model, 0.01), lr=1e-3, betas=(0.9, 0.95), fused=True)
-    run = torch.compile(model.loss, backend=compiled) if compiled else model.loss
-    losses = []
-    for _ in range(steps):
-        with autocast(device, precision):
-            loss = run(pairs).total
-        loss.backward()
-        losses.append(loss.detach())
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-    return [float(loss) for loss in losses]
+    config = load_config("shapes32", {"stage2.learning_rate": 1e-3})
+    optimiser = build_optimiser(model, config.stage2)
+    if compiled:
+        model.compile(backend=compiled)
+    batch = tokens_of(pairs)
+    updates = MixedUpdates(device, is_mixed=precision == "bf16")
+    losses = [stage2_step(model, optimiser, batch, config, updates) for _ in range(steps)]
+    return [float(of_step["loss"]) for of_step in losses]
+
+
+def batch_of(images: Tensor) -> Batch:
+    """A batch of `images` (B, 3, H, W) of which nothing else is known."""
+    return Batch(images, images.new_full((len(images),), -1, dtype=torch.long), [])
+
+
+def tokens_of(pairs: Pairs) -> TokenSet:
+    """A batch of `pairs` of images of which nothing else is known."""
+    return TokenSet(pairs, pairs.codes.new_full((len(pairs),), -1))
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
