@@ -51,7 +51,7 @@ class Plot(Part):
     hue: str | list[str] = []
     metrics: Annotated[list[str], Field(min_length=1)]
     compare: Comparison | None = None
-    published: str | None = None  # a table of mvqlab/published.csv, to stand beside
+    published: str | None = None  # a table of mvqlab/results/published.csv, to stand beside
 
     @property
     def by(self) -> list[str]:

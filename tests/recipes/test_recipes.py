@@ -1,0 +1,125 @@
+"""The recipes of CONTRIBUTING.md, as the patches beside this file: they fit, and what they add works.
+
+A patch that fits no longer is to be made anew: apply it by hand, then `git diff -U1`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+RECIPES = ("scorer", "metric_column", "data_set", "transformer")
+
+TRY = """
+import json, sys
+from mvqlab.config import load_config
+from mvqlab.data import build_splits
+from mvqlab.data.catalogue import lines
+from mvqlab.evaluation.run_report import evaluate_stage1
+from mvqlab.results.columns import heading
+from mvqlab.sampling import sample_images
+from mvqlab.training import train_stage1, train_stage2
+from tiny_runs import TINY
+
+config = load_config("shapes32", [*TINY, *sys.argv[2:]])
+splits = build_splits(config.data)
+stage1 = train_stage1(config, sys.argv[1] + "/1", splits=splits)
+stage2 = train_stage2(config, stage1, sys.argv[1] + "/2", splits=splits)
+encoding = stage1.encode(splits.validation[0]["image"][None])
+print(json.dumps({
+    "row": evaluate_stage1(stage1, splits, config),
+    "heading": heading("brightness_shift"),
+    "stage2": type(stage2).__name__,
+    "positions": encoding.positions.tolist(),
+    "drawn": sample_images(stage2, stage1, config).pairs.positions.tolist(),
+    "classes": splits.class_names,
+    "catalogue": [line.split()[0] for line in lines()],
+}))
+"""
+SETTINGS = [
+    "data.name=gratings",
+    "mask.kind=centre",
+    "mask.mask_ratio=0.75",
+    "transformer.model=parallel",
+    "loss.perceptual=none",
+    "evaluation.lpips=none",
+    "evaluation.samples=3",
+    "quantizer.start_step=1",
+    *(f"{stage}.{name}" for stage in ("stage1", "stage2") for name in ("steps=2", "batch_size=4")),
+]
+
+
+@pytest.fixture(scope="module")
+def patched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library to which all recipes were applied, one after the other."""
+    folder = tmp_path_factory.mktemp("patched")
+    leave_out = shutil.ignore_patterns("checkpoints", "__pycache__")
+    shutil.copytree(ROOT / "mvqlab", folder / "mvqlab", ignore=leave_out)
+    alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}  # in no repository
+    for name in RECIPES:
+        patch = str(HERE / f"{name}.patch")
+        ran = subprocess.run(
+            ["git", "apply", patch], cwd=folder, env=alone, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"{name}.patch fits no longer: {ran.stderr}"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(patched: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping:
+    """What a run of both stages with everything that the recipes add has to say."""
+    paths = os.pathsep.join([str(patched), str(ROOT / "tests")])
+    ran = subprocess.run(
+        [sys.executable, "-c", TRY, str(tmp_path_factory.mktemp("runs")), *SETTINGS],
+        cwd=patched,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_scorer_is_added(found: Mapping) -> None:
+    """Four of sixteen regions are kept, and the scorer of the recipe keeps those in the middle."""
+    assert found["positions"] == [[5, 6, 9, 10]]
+
+
+@pytest.mark.slow
+def test_a_metric_column_is_added(found: Mapping) -> None:
+    assert -1.0 <= found["row"]["brightness_shift"] <= 1.0
+    assert found["heading"] == "brightness_shift, of [0, 1]"
+
+
+@pytest.mark.slow
+def test_a_data_set_is_added(found: Mapping) -> None:
+    assert found["classes"] == ["level", "rising", "upright", "falling"]
+    assert "gratings" in found["catalogue"]
+
+
+@pytest.mark.slow
+def test_a_transformer_is_added(found: Mapping) -> None:
+    """It draws as many pairs as there are kept regions, in rising order, as the rules of sampling have it."""
+    assert found["stage2"] == "ParallelTransformer"
+    assert len(found["drawn"]) == 3
+    assert all(len(drawn) == 4 and drawn == sorted(set(drawn)) for drawn in found["drawn"])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_page_names_every_file_that_a_recipe_touches(name: str) -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipe = re.split(r"(?m)^\*\*", page.split("## Four recipes")[1])
+    section = next(part for part in recipe if f"`{name}.patch`" in part)
+    touched = set(re.findall(r"(?m)^\+\+\+ b/(\S+)", (HERE / f"{name}.patch").read_text(encoding="utf-8")))
+    assert touched and touched == set(re.findall(r"`(mvqlab/[\w/]+\.py)`", section))
