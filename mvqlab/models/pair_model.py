@@ -58,6 +58,11 @@ class PairCache(NamedTuple):
         """Places of the sequence that have been read; a tensor (1,) where a GPU counts them."""
         return self.stacks[0].n_read
 
+    def rewind(self, n_read: int | Tensor) -> None:
+        """Forget what was read after the first `n_read` places: others are read in its place."""
+        for stack in self.stacks:
+            stack.n_read = n_read
+
 
 class PairModel(nn.Module):
     """A stage-2 model over `Pairs`.

@@ -110,6 +110,12 @@ class Pairs:
         return self.in_order(self.positions)
 
 
+def no_pairs(n_images: int, side: int, device: torch.device | str = "cpu") -> Pairs:
+    """`n_images` images without a pair, (B, 0)."""
+    none = torch.zeros(n_images, 0, dtype=torch.long, device=device)
+    return Pairs(none, none, side)
+
+
 def concatenate(batches: list[Pairs]) -> Pairs:
     """One `Pairs` from several of the same side, batch after batch; shorter ones are padded."""
     if not batches:

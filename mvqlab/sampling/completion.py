@@ -8,8 +8,8 @@ a new one before the next kept place, or that place itself, whose code is then t
 of positions decides which (given the code that was drawn, in a code-first model). So a new pair knows the
 kept ones before it, not those that come after it: this is no draw from the exact conditional law, which
 would need to look ahead. By falling score, kept pairs stand first and all new ones know them. The raster
-transformer is told kept codes in their turn. Where sequences have an end, whether it comes is drawn before
-each pair, once all kept pairs are placed.
+transformer is told kept codes in their turn. Where sequences have an end, it comes once all kept pairs are
+placed. The rules are those of `sampling.chooser`, and some more.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import NO_CODE, Pairs, is_among
-from mvqlab.sampling.draw_pairs import rows_to_read
+from mvqlab.models.pair_model import PairCache, PairModel
+from mvqlab.models.pairs import Pairs, no_pairs
+from mvqlab.sampling.chooser import Chooser
+from mvqlab.sampling.draw_pairs import joined, rows_to_read
 from mvqlab.sampling.evaluation_mode import evaluation_mode
-from mvqlab.sampling.filters import FORBIDDEN, choose, guided
+from mvqlab.sampling.quick_way import quick_way
 
 
 @dataclass(frozen=True)
@@ -90,19 +91,35 @@ def complete_pairs(
 
     n is the model's number of pairs, or fewer where the places outside the region are fewer; where sequences
     have an end, that of the longest image. generator: on the model's device. conditions, progress: as in
-    `sample_pairs`, guidance included. The whole prefix is read anew for every pair: there is no cache. The
-    model's training mode is left as it was.
+    `sample_pairs`, guidance and key/value cache included. The model's training mode is left as it was.
     """
-    _, conditions = rows_to_read(model, n_images, settings, conditions)
-    run = _Completion(model, kept, n_images, settings, generator, conditions)
-    with evaluation_mode(model):
+    rules = ChooserAroundKept(model, kept, n_images, settings, generator)
+    n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
+    drawn = [no_pairs(n_rows, model.side, generator.device)]
+    with evaluation_mode(model), quick_way(model, n_rows, settings, generator, can_replay=False):
+        cache = model.begin(n_rows, conditions)
         for n in range(model.n_pairs):
-            if n < run.n_pairs and not run.has_ended.all():
-                run.add_pair()
+            if n < rules.n_pairs and not rules.is_done():
+                drawn.append(new_or_kept_pair(model, cache, drawn[-1] if n else None, rules))
             if progress is not None:
                 progress()
-    pairs = Pairs(run.codes, run.positions, model.side)
+    pairs = joined(drawn)[:n_images]
     return pairs.trimmed() if model.has_end else pairs
+
+
+def new_or_kept_pair(
+    model: PairModel, cache: PairCache, previous: Pairs | None, rules: ChooserAroundKept
+) -> Pairs:
+    """The pair (rows, 1) after the `previous` one, drawn anew or kept."""
+    n_read = cache.n_read
+    drawn = model.next_pair(cache, previous, rules)
+    pair = rules.settled(drawn)
+    if model.predicts == ("code", "position") and not torch.equal(drawn.codes, pair.codes):
+        # the second stack has read the codes that were drawn: now it reads those that stand there instead
+        cache.rewind(n_read)
+        model.next_pair(cache, previous, lambda part, logits: pair.of(part)[:, 0])
+    rules.note(pair)
+    return pair
 
 
 def places_for_next(
@@ -128,8 +145,8 @@ def places_for_next(
     return new, (next_kept < n_places) & (after_kept >= n_new_left)
 
 
-class _Completion:
-    """Sequences that grow by a pair at a time."""
+class ChooserAroundKept(Chooser):
+    """The chooser's rules, and that the pairs of a `KeptPart` come in their turn, with their codes."""
 
     def __init__(
         self,
@@ -138,106 +155,48 @@ class _Completion:
         n_images: int,
         settings: SamplingConfig,
         generator: torch.Generator,
-        conditions: Tensor | None,
     ) -> None:
-        self.model, self.settings, self.generator = model, settings, generator
-        self.conditions = conditions
+        super().__init__(model, n_images, settings, generator)
         device = generator.device
         self.region = kept.region.to(device)
-        self.kept_codes, self.kept_positions = kept.codes.to(device), kept.positions.to(device)
-        self.n_places = model.side**2
+        # (m + 1,) each: with an entry that stands after all kept pairs, at place L
+        self.kept_codes = F.pad(kept.codes.to(device), (0, 1))
+        self.kept_positions = F.pad(kept.positions.to(device), (0, 1), value=self.n_places)
+        self.n_kept_done = torch.zeros(n_images, dtype=torch.long, device=device)
         self.n_new = min(model.n_pairs - kept.n_pairs, int((~self.region).sum()))
         self.n_pairs = kept.n_pairs + self.n_new
-        self.codes = torch.zeros(n_images, 0, dtype=torch.long, device=device)
-        self.positions = torch.zeros_like(self.codes)
-        self.n_kept_done = torch.zeros(n_images, dtype=torch.long, device=device)
-        self.has_ended = torch.zeros(n_images, dtype=torch.bool, device=device)
 
-    def add_pair(self) -> None:
-        """Draw a pair for every image, or take the kept one that is next."""
-        next_kept = self._next(self.kept_positions, self.n_places)
-        new, may_keep = self._choices(next_kept)
-        kept_place = torch.zeros_like(new)
-        here = may_keep.nonzero().flatten()
-        kept_place[here, next_kept[here]] = True
-        codes = torch.zeros_like(self.n_kept_done)
-        positions = torch.full_like(codes, self.codes.shape[1])  # a raster model's, which is not asked
-        possible = new | kept_place
-        if self.model.has_end:
-            self.has_ended |= self._ends(possible, may_end=next_kept == self.n_places)
-            possible = possible | self.has_ended.unsqueeze(1)  # any place: it is not taken
-        for part in self.model.predicts:
-            logits = self._logits(part, codes, positions)
-            if part == "position":
-                positions = self._choose(part, logits.masked_fill(~possible, FORBIDDEN))
-            else:
-                codes = self._choose(part, logits)
-        codes = codes.masked_fill(self.has_ended, NO_CODE)
-        positions = positions.masked_fill(self.has_ended, self.n_places)
-        is_kept = F.pad(kept_place, (0, 1)).gather(1, positions.unsqueeze(1)).squeeze(1)
-        codes = torch.where(is_kept, self._next(self.kept_codes, 0), codes)
-        self.codes = torch.cat([self.codes, codes.unsqueeze(1)], dim=1)
-        self.positions = torch.cat([self.positions, positions.unsqueeze(1)], dim=1)
-        self.n_kept_done = self.n_kept_done + is_kept
+    @property
+    def next_kept(self) -> Tensor:
+        """Every image's next kept place (B,), L where all are done."""
+        return self.kept_positions[self.n_kept_done]
 
-    def _ends(self, possible: Tensor, may_end: Tensor) -> Tensor:
-        """Which images (B,) end here: as likely as the model says, and surely where no place is `possible`.
+    def places(self) -> Tensor:
+        """Where the next pair may go (B, L): to a new place, or to the next kept one."""
+        new, may_keep = self._new_places()
+        kept_place = F.one_hot(self.next_kept, self.n_places + 1)[:, :-1].bool()  # (B, L)
+        return new | (kept_place & may_keep.unsqueeze(1))
 
-        Not before their first pair, nor while kept pairs are left, where they may not.
-        """
-        part = self.model.predicts[0]
-        n = self.model.codebook_size if part == "code" else self.n_places
-        nothing = torch.zeros_like(self.n_kept_done)
-        logits = self._logits(part, nothing, nothing, with_end=True)
-        if part == "position":
-            logits = logits.masked_fill(~F.pad(possible, (0, 1), value=True), FORBIDDEN)
-        ends = (self._choose(part, logits) == n) | ~possible.any(dim=1)
-        return ends & may_end & (self.codes.shape[1] > 0)
+    def may_end(self) -> Tensor:
+        """Which images (B,) may end here: none before its first pair, nor before its last kept one."""
+        return super().may_end() & (self.next_kept == self.n_places)
 
-    def _next(self, of_kept: Tensor, otherwise: int) -> Tensor:
-        """The entry of the next kept pair for every image (B,), `otherwise` where all are done."""
-        return torch.cat([of_kept, of_kept.new_tensor([otherwise])])[self.n_kept_done]
+    def settled(self, pair: Pairs) -> Pairs:
+        """The drawn `pair` (rows, 1), or where it lies at the next kept place the kept one."""
+        next_kept, kept_codes = self.next_kept, self.kept_codes[self.n_kept_done]
+        n_copies = len(pair) // len(next_kept)  # 2 with guidance
+        positions = pair.positions[: len(next_kept), 0]
+        is_kept = (positions == next_kept) & (next_kept < self.n_places)  # (B,)
+        self.n_kept_done += is_kept
+        is_kept, kept_codes = is_kept.repeat(n_copies), kept_codes.repeat(n_copies)  # (rows,)
+        codes = torch.where(is_kept, kept_codes, pair.codes[:, 0]).unsqueeze(1)  # (rows, 1)
+        return Pairs(codes, pair.positions, pair.side)
 
-    def _choices(self, next_kept: Tensor) -> tuple[Tensor, Tensor]:
-        n_new_left = self.n_new - (self.codes.shape[1] - self.n_kept_done)
-        nothing = torch.zeros(len(next_kept), self.n_places, dtype=torch.bool, device=next_kept.device)
-        if self.model.predicts == ("code",):
-            turn = self.codes.shape[1]
-            is_turn_of_kept = next_kept == turn
-            nothing[:, turn] = ~is_turn_of_kept
-            return nothing, is_turn_of_kept
-        if self.model.order == "score":
-            is_kept_left = next_kept < self.n_places
-            free = ~self.region & ~is_among(self.positions, self.n_places)
+    def _new_places(self) -> tuple[Tensor, Tensor]:
+        """Where a new pair may go (B, L), and whether the next kept one may come (B,)."""
+        if self.model.order == "score":  # kept pairs stand first
+            is_kept_left = self.next_kept < self.n_places
+            free = ~self.region & ~self.is_taken[:, :-1]
             return free & ~is_kept_left.unsqueeze(1), is_kept_left
-        last = self.positions[:, -1] if self.positions.shape[1] else torch.full_like(next_kept, -1)
-        return places_for_next(self.region, last, next_kept, None if self.model.has_end else n_new_left)
-
-    def _logits(self, part: str, codes: Tensor, positions: Tensor, with_end: bool = False) -> Tensor:
-        """Logits (B, n) of the next pair's `part`; what stands in that pair cannot be heard by them.
-
-        `with_end`: and behind them that of the end.
-        """
-        pairs = Pairs(
-            torch.cat([self.codes, codes.unsqueeze(1)], dim=1),
-            torch.cat([self.positions, positions.unsqueeze(1)], dim=1),
-            self.model.side,
-        )
-        if self.settings.is_guided:
-            pairs = Pairs(pairs.codes.repeat(2, 1), pairs.positions.repeat(2, 1), pairs.side)
-        made = self.model(pairs, self.conditions)
-        logits = (made.code_logits if part == "code" else made.position_logits)[:, -1]
-        logits = logits[:, : with_end + (self.model.codebook_size if part == "code" else self.n_places)]
-        if not self.settings.is_guided:
-            return logits
-        settings = self.settings
-        return guided(logits, settings.code_guidance if part == "code" else settings.position_guidance)
-
-    def _choose(self, part: str, logits: Tensor) -> Tensor:
-        settings = self.settings
-        k, p = (
-            (settings.code_top_k, settings.code_top_p)
-            if part == "code"
-            else (settings.position_top_k, settings.position_top_p)
-        )
-        return choose(logits, settings.temperature, k, p, self.generator)
+        n_new_left = None if self.model.has_end else self.n_new - (self.n_drawn - self.n_kept_done)
+        return places_for_next(self.region, self.last, self.next_kept, n_new_left)

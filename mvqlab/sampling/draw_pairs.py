@@ -52,8 +52,8 @@ def sample_pairs(
     settings = settings or UNFILTERED
     chooser = Chooser(model, n_images, settings, generator, on_logits)
     n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
-    is_watched = on_logits is not None
-    with evaluation_mode(model), quick_way(model, n_rows, settings, generator, is_watched) as way:
+    can_replay = on_logits is None  # a replayed step calls nobody
+    with evaluation_mode(model), quick_way(model, n_rows, settings, generator, can_replay) as way:
         chooser.choose = way.choose
         cache = model.begin(n_rows, conditions, way.cache)
         newest = model.next_pair(cache, None, chooser)  # (rows, 1), after the start pair

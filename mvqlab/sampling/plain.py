@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import NO_CODE, Pairs, Part, of_part
+from mvqlab.models.pairs import NO_CODE, Pairs, Part, no_pairs, of_part
 from mvqlab.sampling.draw_pairs import UNFILTERED
 from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose
@@ -37,8 +37,7 @@ def sample_plainly(
     """
     s = settings or UNFILTERED
     first, end = model.predicts[0], model.end_token(model.predicts[0])
-    none = torch.zeros(n_images, 0, dtype=torch.long, device=generator.device)  # (B, 0)
-    pairs = Pairs(none, none, model.side)
+    pairs = no_pairs(n_images, model.side, generator.device)  # (B, 0)
     with evaluation_mode(model):
         for n in range(model.n_pairs):
             drawn, pairs = pairs, pairs.widened(n + 1)  # (B, n) and (B, n + 1)

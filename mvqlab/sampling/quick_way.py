@@ -35,13 +35,13 @@ class Way(NamedTuple):
 
 @contextmanager
 def quick_way(
-    model: PairModel, n_rows: int, settings: SamplingConfig, generator: torch.Generator, is_watched: bool
+    model: PairModel, n_rows: int, settings: SamplingConfig, generator: torch.Generator, can_replay: bool
 ) -> Iterator[Way]:
     """Inside the `with`, steps of `model` for `n_rows` sequences go the quick way that `settings` allow.
 
-    is_watched: the step calls somebody, which a replayed one cannot.
+    can_replay: the step does the same every time, and calls nobody.
     """
-    is_replayed = settings.cuda_graph and generator.device.type == "cuda" and not is_watched
+    is_replayed = settings.cuda_graph and generator.device.type == "cuda" and can_replay
     kernels = settings.kernels if is_replayed else "plain"
     with (
         packed_linears(model, n_rows),

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 
 from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import Pairs
+from mvqlab.models.pairs import NO_CODE, Pairs, no_pairs
 from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_plainly
-from mvqlab.sampling.completion import KeptPart, box, complete_pairs, part_of, places_for_next
+from mvqlab.sampling.completion import (
+    ChooserAroundKept,
+    KeptPart,
+    box,
+    complete_pairs,
+    part_of,
+    places_for_next,
+)
 
 SIDE, L, K, N = 4, 16, 7, 8
 MODELS = {
@@ -24,13 +31,18 @@ MODELS = {
     "raster": {"model": "raster"},
     "classes": {"condition": "class", "condition_dropout": 0.2},
 }
+WITH_END = ("code first", "position first", "score order")
 
 
-def tiny(kind: str) -> PairModel:
+def tiny(kind: str, has_end: bool = False) -> PairModel:
     torch.manual_seed(0)
     config = TransformerConfig(code_layers=1, position_layers=1, width=8, heads=2, **MODELS[kind])
-    n = L if kind == "raster" else N
-    return build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n, n_classes=3).eval()
+    n = L if kind == "raster" or has_end else N
+    model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n, n_classes=3, has_end=has_end)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))  # so that what was read has a say
+    return model.eval()
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -94,12 +106,46 @@ def test_places_are_those_from_which_the_rest_still_fits(seed: int) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("kind", ["code first", "position first", "raster"])
-def test_with_nothing_kept_it_is_plain_sampling(kind: str) -> None:
-    model = tiny(kind)
+@pytest.mark.parametrize(
+    ("kind", "has_end"),
+    [(kind, False) for kind in MODELS if kind != "classes"] + [(k, True) for k in WITH_END],
+)
+def test_with_nothing_kept_it_is_plain_sampling(kind: str, has_end: bool) -> None:
+    model = tiny(kind, has_end)
     nothing = KeptPart(torch.zeros(0).long(), torch.zeros(0).long(), torch.zeros(L, dtype=torch.bool))
-    ours = complete_pairs(model, nothing, 4, SamplingConfig(), generator=generator(5))
-    plain = sample_plainly(model, 4, SamplingConfig(), generator=generator(5))
+    ours = complete_pairs(model, nothing, 9, SamplingConfig(), generator=generator(5))
+    plain = sample_plainly(model, 9, SamplingConfig(), generator=generator(5))
+    assert torch.equal(ours.codes, plain.codes) and torch.equal(ours.positions, plain.positions)
+
+
+@torch.no_grad()
+def complete_plainly(model: PairModel, kept: KeptPart, n_images: int, s: SamplingConfig) -> Pairs:
+    """Completion without a cache: everything is read anew, with the kept codes where they stand."""
+    rules = ChooserAroundKept(model, kept, n_images, s, generator(7))
+    pairs = no_pairs(n_images, model.side)
+    for n in range(rules.n_pairs):
+        if rules.is_done():
+            break
+        pairs = pairs.widened(n + 1)
+        pairs.codes[:, n], pairs.positions[:, n] = 0, n
+        for part in model.predicts:
+            pairs.of(part)[:, n] = rules(part, model(pairs).of(part)[:, n])
+        pair = rules.settled(pairs[:, n:])
+        rules.note(pair)
+        pairs.codes[:, n] = pair.codes[:, 0].masked_fill(pair.is_padding[:, 0], NO_CODE)
+    return pairs.trimmed()
+
+
+@pytest.mark.parametrize("has_end", [False, True])
+@pytest.mark.parametrize("kind", WITH_END)
+def test_the_cache_holds_kept_codes_and_not_those_that_they_replaced(kind: str, has_end: bool) -> None:
+    model, region = tiny(kind, has_end), box(SIDE, 1, 0, 3, 3)
+    positions = torch.tensor([[0, 4, 5, 9, 10, 12, 13, 15]])
+    if kind == "score order":
+        positions = positions[:, torch.randperm(N, generator=generator(3))]
+    kept = part_of(Pairs(torch.tensor([[1, 6, 2, 0, 5, 5, 3, 4]]), positions, SIDE), region)
+    ours = complete_pairs(model, kept, 40, SamplingConfig(), generator=generator(7))
+    plain = complete_plainly(model, kept, 40, SamplingConfig())
     assert torch.equal(ours.codes, plain.codes) and torch.equal(ours.positions, plain.positions)
 
 
