@@ -3,6 +3,9 @@
 images (B, 3, H, W) --Encoder--> features (B, d, h, w)        h = H / f
 features (B, d, h, w) --Decoder--> images (B, 3, H, W)
 
+Symbols: B images of H x W pixels; f the down-sampling; d features in each of L = h * w regions; c channels
+of a map inside.
+
 Its rival for small machines stands in `patch_backbone`.
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 from math import gcd
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
@@ -41,8 +45,9 @@ class ResidualBlock(Branch):
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.silu(self.norm1(x)))
+    def forward(self, x: Float[Tensor, "B c_in h w"]) -> Float[Tensor, "B c_out h w"]:
+        """`x` through the shortcut, plus what the two convolutions make of it (He et al. 2016)."""
+        y = self.conv1(F.silu(self.norm1(x)))  # (B, c_out, h, w)
         y = self.conv2(self.dropout(F.silu(self.norm2(y))))
         return self.shortcut(x) + y
 
@@ -51,7 +56,7 @@ class ResidualBlock(Branch):
 
 
 class SelfAttention(Branch):
-    """One-head self-attention over the h * w places of a feature map, as a residual layer."""
+    """One-head self-attention over the L = h * w places of a feature map, as a residual layer."""
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__()
@@ -59,19 +64,26 @@ class SelfAttention(Branch):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B c h w"]:
+        """`x`, plus at each place the values of all places, weighed by softmax(Q K^T / sqrt(c))."""
         query, key, value = self.project(x)
         return self.add(x, F.scaled_dot_product_attention(query, key, value))
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, 1, L, c), of the normalised map (B, c, h, w)."""
-        places = self.norm(x).flatten(2).transpose(1, 2)
-        query, key, value = self.query_key_value(places).unsqueeze(1).chunk(3, dim=-1)
+    def project(
+        self, x: Float[Tensor, "B c h w"]
+    ) -> tuple[Float[Tensor, "B 1 L c"], Float[Tensor, "B 1 L c"], Float[Tensor, "B 1 L c"]]:
+        """Queries, keys and values of the normalised map, with an axis for the one head."""
+        places = self.norm(x).flatten(2).transpose(1, 2)  # (B, c, h, w) -> (B, c, L) -> (B, L, c)
+        of_head = self.query_key_value(places).unsqueeze(1)  # (B, L, 3 c) -> (B, 1, L, 3 c)
+        query, key, value = of_head.chunk(3, dim=-1)  # (B, 1, L, c) each
         return query, key, value
 
-    def add(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Put the attended values (B, 1, L, c) back on the map and add them to it."""
-        return x + self.out(attended.squeeze(1)).transpose(1, 2).reshape(x.shape)
+    def add(
+        self, x: Float[Tensor, "B c h w"], attended: Float[Tensor, "B 1 L c"]
+    ) -> Float[Tensor, "B c h w"]:
+        """Put the `attended` values back on the map and add them to it."""
+        places = self.out(attended.squeeze(1))  # (B, 1, L, c) -> (B, L, c)
+        return x + places.transpose(1, 2).reshape(x.shape)  # (B, L, c) -> (B, c, L) -> (B, c, h, w)
 
     def silence(self) -> None:
         nn.init.zeros_(self.out.weight)
@@ -84,8 +96,9 @@ class Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B c h//2 w//2"]:
+        """Half of the side of `x`, which must be even."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # (B, c, h + 1, w + 1) -> (B, c, h / 2, w / 2)
 
 
 class Upsample(nn.Module):
@@ -95,8 +108,9 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B c 2*h 2*w"]:
+        """Twice the side of `x`."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # (B, c, 2 h, 2 w)
 
 
 def silence_branches(model: nn.Module) -> None:
@@ -151,10 +165,11 @@ class Encoder(nn.Module):
         self.norm_out = normalisation(channels, config.norm_groups)
         self.conv_out = nn.Conv2d(channels, config.feature_dim, 3, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = self.conv_in(images)
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d h w"]:
+        """Features of `images` in [-1, 1] (VQGAN's encoder, middle block included)."""
+        x = self.conv_in(images)  # (B, c, H, W)
         for level in self.levels:
-            x = level(x)
+            x = level(x)  # all but the last level halve the side: (B, c, h, w) in the end
         return self.conv_out(F.silu(self.norm_out(self.middle(x))))
 
 
@@ -186,12 +201,13 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(channels, 3, 3, padding=1)
 
     @property
-    def last_layer(self) -> Tensor:
+    def last_layer(self) -> Float[Tensor, "c_out c 3 3"]:
         """The weight at which the adversarial loss is balanced against the reconstruction's."""
         return self.conv_out.weight
 
-    def forward(self, features: Tensor) -> Tensor:
-        x = self.head(features)
+    def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "B 3 H W"]:
+        """Images, not clipped, of `features`."""
+        x = self.head(features)  # (B, c, h, w)
         for level in self.levels:
-            x = level(x)
+            x = level(x)  # all but the last level double the side: (B, c, H, W) in the end
         return self.conv_out(F.silu(self.norm_out(x)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mvqlab.config import DiscriminatorConfig
 
 
 class PatchDiscriminator(nn.Sequential):
-    """Images (B, 3, H, W) to one logit a patch (B, 1, h', w'); high means real."""
+    """Images (B, 3, H, W) to one logit a patch, (B, 1, h, w); high means real."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         channels = config.base_channels
@@ -24,6 +25,10 @@ class PatchDiscriminator(nn.Sequential):
             channels = width
         super().__init__(*layers, nn.Conv2d(channels, 1, 4, padding=1))
         self.apply(_initialise)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 h w"]:
+        """Logits, one for each of h x w patches that overlap, of `images` in [-1, 1]."""
+        return super().forward(images)
 
 
 def _initialise(module: nn.Module) -> None:

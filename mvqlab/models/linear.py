@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
     """torch's linear layer; inside `packed_linears` it reads its weight in the order oneDNN likes best."""
 
-    packed: Tensor | None = None
+    packed: Tensor | None = None  # the weight (d_out, d_in) in oneDNN's own order, which has no shape
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*any d_in"]) -> Float[Tensor, "*any d_out"]:
+        """W x + b, for each row of `x`."""
         if self.packed is None:
             return super().forward(x)
         return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")

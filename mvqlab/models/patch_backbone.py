@@ -7,11 +7,15 @@ VQGAN's backbone spends most of its operations at full resolution, where a small
 channels only; all colours have to pass through those. Here a patch of p x p pixels is one place with all
 its 3 p^2 numbers from the start (space to depth: `F.pixel_unshuffle`), so the same operations buy many
 channels. Where VQGAN's needs thousands of steps to find the hues, this one needs hundreds.
+
+Symbols: B images of H x W pixels; p the side of a patch; d features in each of h * w regions; c channels of a
+map inside (`base_channels`).
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
@@ -34,8 +38,9 @@ class DepthwiseBlock(Branch):
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(4 * channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.depthwise(x))
+    def forward(self, x: Float[Tensor, "B c h w"]) -> Float[Tensor, "B c h w"]:
+        """`x`, plus what the convolutions find in it."""
+        y = self.norm(self.depthwise(x))  # (B, c, h, w)
         return x + self.conv2(self.dropout(F.gelu(self.conv1(y))))  # (B, 4 c, h, w) inside
 
     def silence(self) -> None:
@@ -79,7 +84,8 @@ class PatchEncoder(nn.Module):
         self.conv_out = nn.Conv2d(width, config.feature_dim, 1)
         _pad(self, config.padding)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B d h w"]:
+        """Features of `images` in [-1, 1]."""
         patches = F.pixel_unshuffle(images, self.patch_size)  # (B, 3, H, W) -> (B, 3 p^2, h, w)
         return self.conv_out(self.blocks(self.conv_in(patches)))  # (B, d, h, w)
 
@@ -102,10 +108,11 @@ class PatchDecoder(nn.Module):
         _pad(self, config.padding)
 
     @property
-    def last_layer(self) -> Tensor:
+    def last_layer(self) -> Float[Tensor, "c_out c 3 3"]:
         """The weight at which the adversarial loss is balanced against the reconstruction's."""
         return self.conv_out.weight
 
-    def forward(self, features: Tensor) -> Tensor:
-        x = self.blocks(self.conv_in(self.head(features)))  # (B, width, h, w)
+    def forward(self, features: Float[Tensor, "B d h w"]) -> Float[Tensor, "B 3 H W"]:
+        """Images, not clipped, of `features`."""
+        x = self.blocks(self.conv_in(self.head(features)))  # (B, c, h, w)
         return F.pixel_shuffle(self.conv_out(x), self.patch_size)  # (B, 3 p^2, h, w) -> (B, 3, H, W)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Shaped
 from torch import Tensor
 
 
@@ -18,21 +19,22 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def gather_over_ranks(rows: Tensor) -> Tensor:
-    """Every process's `rows` (M, ...), one below the other; M may differ from process to process."""
+def gather_over_ranks(rows: Shaped[Tensor, " M *row"]) -> Shaped[Tensor, " all_M *row"]:
+    """Every process's `rows`, one below the other; M may differ from process to process."""
     if not is_distributed():
         return rows
     lengths = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
     dist.all_gather(lengths, torch.tensor([len(rows)], device=rows.device))
     longest = max(int(length) for length in lengths)
-    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])  # (longest, ...)
     parts = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(parts, padded)
+    # (longest, ...) of each -> (M of each, ...) -> (all_M, ...)
     return torch.cat([part[: int(length)] for part, length in zip(parts, lengths, strict=True)])
 
 
-def sum_over_ranks(number: Tensor) -> Tensor:
-    """The sum of every process's `number` ()."""
+def sum_over_ranks(number: Shaped[Tensor, ""]) -> Shaped[Tensor, ""]:
+    """The sum of every process's `number`."""
     if not is_distributed():
         return number
     total = number.clone()
@@ -49,7 +51,7 @@ def from_every_rank(thing: Any) -> list[Any]:
     return things
 
 
-def from_first_rank(tensor: Tensor) -> Tensor:
+def from_first_rank(tensor: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
     """The first process's `tensor`, for random numbers that all must share."""
     if is_distributed():
         dist.broadcast(tensor, src=0)

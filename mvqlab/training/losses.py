@@ -1,7 +1,7 @@
 """What stage 1 is trained with besides L1: a perceptual loss and a discriminator's verdict.
 
 The perceptual loss is LPIPS (Zhang et al. 2018), the adversarial part VQGAN's (Esser et al. 2021,
-section 3.1): hinge losses, and a weight that keeps the two gradients in proportion.
+section 3.1): hinge losses, and a weight that keeps the two gradients in proportion (METHOD, stage 1, 5).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mvqlab.config import LossConfig
@@ -49,12 +50,14 @@ class PerceptualLoss(nn.Module):
         """The frozen network."""
         return self._outside_the_tree[0]
 
-    def forward(self, reconstructions: Tensor, images: Tensor) -> Tensor:
-        """LPIPS (B,), no unit, 0 for equal images; both inputs (B, 3, H, W) in [-1, 1].
+    def forward(
+        self, reconstructions: Float[Tensor, "B 3 H W"], images: Float[Tensor, "B 3 H W"]
+    ) -> Float[Tensor, " B"]:
+        """LPIPS of each image, no unit, 0 for equal images; both inputs in [-1, 1].
 
         Images with a side under 32 pixels are enlarged bilinearly, so that it has 32.
         """
-        return self.lpips(_enlarge(reconstructions), _enlarge(images)).flatten()
+        return self.lpips(_enlarge(reconstructions), _enlarge(images)).flatten()  # (B, 1, 1, 1) -> (B,)
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> PerceptualLoss:
         # `.to(device)` walks the module tree, which the network is not part of.
@@ -62,29 +65,31 @@ class PerceptualLoss(nn.Module):
         return super()._apply(function, recurse)
 
 
-def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Hinge loss () of a discriminator whose logits, of any shape, should be > 1 on real, < -1 on fake.
+def hinge_discriminator_loss(
+    real_logits: Float[Tensor, "*real"], fake_logits: Float[Tensor, "*fake"]
+) -> Float[Tensor, ""]:
+    """Hinge loss of a discriminator whose logits, of any shape, should be > 1 on real, < -1 on fake.
 
     Source: VQGAN's released loss, the mean of both halves.
     """
     return 0.5 * (F.relu(1.0 - real_logits).mean() + F.relu(1.0 + fake_logits).mean())
 
 
-def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    """What the generator minimises (): minus the discriminator's mean logit on its images."""
+def hinge_generator_loss(fake_logits: Float[Tensor, "*fake"]) -> Float[Tensor, ""]:
+    """What the generator minimises: minus the discriminator's mean logit on its images (VQGAN's loss)."""
     return -fake_logits.mean()
 
 
 def adaptive_weight(
-    reconstruction_loss: Tensor,
-    generator_loss: Tensor,
-    last_layer_weight: Tensor,
+    reconstruction_loss: Float[Tensor, ""],
+    generator_loss: Float[Tensor, ""],
+    last_layer_weight: Float[Tensor, "*weight"],
     cap: float,
     scale: float = 1.0,
-) -> Tensor:
-    """VQGAN's lambda (): how much larger the reconstruction's gradient is than the discriminator's.
+) -> Float[Tensor, ""]:
+    """VQGAN's lambda: how much larger the reconstruction's gradient is than the discriminator's.
 
-    Both losses are (). The gradients' norms are compared at the decoder's last weight; `scale` times the
+    The gradients' norms are compared at the decoder's last weight; `scale` times the
     ratio is held in [0, cap] and carries no gradient itself. The graphs of both losses stay intact.
 
     Source: VQGAN, equation 7; the released code's loss for `scale` (`disc_weight`), which comes before the
@@ -104,7 +109,7 @@ def adversarial_ramp(step: int, start: int, ramp: int) -> float:
     return min(1.0, max(0.0, (step - start + 1) / (ramp + 1)))
 
 
-def _enlarge(images: Tensor) -> Tensor:
+def _enlarge(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H2 W2"]:
     height, width = images.shape[-2:]
     if min(height, width) >= SMALLEST_SIDE:
         return images
@@ -141,14 +146,14 @@ def _pretrained_lpips(net: str) -> nn.Module:
 
 
 class Stage1Loss(NamedTuple):
-    """The terms of stage 1's loss, each (). `total` is what is minimised."""
+    """The terms of stage 1's loss, means over a batch. `total` is what is minimised."""
 
-    total: Tensor
-    l1: Tensor
-    perceptual: Tensor
-    quantizer: Tensor
-    adversarial: Tensor
-    adversarial_weight: Tensor
+    total: Float[Tensor, ""]
+    l1: Float[Tensor, ""]
+    perceptual: Float[Tensor, ""]
+    quantizer: Float[Tensor, ""]
+    adversarial: Float[Tensor, ""]
+    adversarial_weight: Float[Tensor, ""]
 
 
 class Judges(NamedTuple):
@@ -162,13 +167,13 @@ def generator_loss(
     config: LossConfig,
     judges: Judges,
     made: Reconstruction,
-    images: Tensor,
-    last_layer: Tensor,
+    images: Float[Tensor, "B 3 H W"],
+    last_layer: Float[Tensor, "*weight"],
     ramp: float,
 ) -> Stage1Loss:
-    """Stage 1's loss for the encoder, mask, de-mask module and decoder.
+    """Stage 1's loss for the encoder, mask, de-mask module and decoder (METHOD, stage 1, 5).
 
-    images (B, 3, H, W): the originals. last_layer: the decoder's last weight, at which the adversarial
+    images: the originals, in [-1, 1]. last_layer: the decoder's last weight, at which the adversarial
     gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
     """
     nothing = images.new_zeros(())
