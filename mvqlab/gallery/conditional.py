@@ -10,7 +10,7 @@ from mvqlab import plots
 from mvqlab.data import build_splits
 from mvqlab.evaluation.attributes.class_asked_for import class_asked_for, colour_and_shape, drawing_with
 from mvqlab.evaluation.attributes.detector import AttributeDetector, attribute_detector
-from mvqlab.evaluation.attributes.guidance import accuracy_over_guidance
+from mvqlab.evaluation.attributes.guidance import Guided, accuracy_over_guidance
 from mvqlab.evaluation.samples.class_judge import class_judge
 from mvqlab.gallery.asked import Asked, measured_by_model
 from mvqlab.models.caption_tokenizer import CaptionTokenizer, load_caption_tokenizer
@@ -21,7 +21,7 @@ from mvqlab.zoo.trained import Trained, load_trained
 N_CLASS_SAMPLES = 1000
 N_ATTRIBUTE_SAMPLES = 256
 JUDGED_BY_ATTRIBUTE = ("simple_stackformer", "simple_captions")
-GUIDED = ("codes and positions", "codes", "positions")
+GUIDED: tuple[Guided, ...] = ("codes and positions", "codes", "positions")
 
 
 def make_class_asked_for(asked: Asked) -> list[Path]:

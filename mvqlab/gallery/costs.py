@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -50,7 +51,7 @@ def bits(trained: Trained, asked: Asked) -> pd.DataFrame:
         TRAINING: (splits.train, asked.at_most(N_TRAINING)),
         HELD_OUT: (splits.validation, asked.at_most(N_HELD_OUT)),
     }
-    how = {"order": config.transformer.order, "seed": config.seed}
+    how: dict[str, Any] = {"order": config.transformer.order, "seed": config.seed}
     tokens = {
         name: tokenise(trained.stage1, dataset, limit=limit, **how)
         for name, (dataset, limit) in limits.items()

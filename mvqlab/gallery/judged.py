@@ -81,6 +81,8 @@ def nearest_samples(drawn: Tensor, splits: Splits, found: Memorisation) -> Figur
     """The samples that lie nearest to a training image, nearest first, each over that image."""
     shown = found.nearest.distance.argsort()[:N_SHOWN]
     training = training_images(splits)[found.nearest.index[shown]]
-    pixels = [images.permute(0, 2, 3, 1).numpy() for images in (to_uint8(drawn[shown]).cpu(), training)]
+    samples, nearest = (
+        images.permute(0, 2, 3, 1).numpy() for images in (to_uint8(drawn[shown]).cpu(), training)
+    )
     title = f"Of {len(drawn)} samples those nearest to a training image or its mirror image"
-    return nearest_training(*pixels, found.nearness[shown], found.nearest.distance[shown], title)
+    return nearest_training(samples, nearest, found.nearness[shown], found.nearest.distance[shown], title)

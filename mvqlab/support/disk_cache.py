@@ -15,7 +15,7 @@ from mvqlab.support.files import cache_folder, whole_file, writable_folder
 Kept = TypeVar("Kept")
 
 # what reading a file raises that is cut short, or holds something else
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError)
+UNREADABLE: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, KeyError, TypeError, EOFError)
 UNREADABLE += (zipfile.BadZipFile, SafetensorError)
 
 

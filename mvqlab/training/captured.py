@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,8 @@ class RunningAverage:
 
     def __init__(self, model: nn.Module, copy: nn.Module, decay: float) -> None:
         self.trained, self.copy, self.decay = model, copy, decay
-        self.weights, self.followed = list(copy.parameters()), list(model.parameters())
+        self.weights: list[Tensor] = list(copy.parameters())
+        self.followed: list[Tensor] = list(model.parameters())
         for weight in self.weights:
             weight.requires_grad_(False)
 
@@ -133,7 +135,7 @@ class RunningAverage:
         torch._foreach_copy_(self.weights, self.followed)
 
     @torch.no_grad()
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         """The copy in evaluation mode, with today's buffers (codebook, batch norm)."""
         for mine, theirs in zip(self.copy.buffers(), self.trained.buffers(), strict=True):
             mine.copy_(theirs)

@@ -60,6 +60,20 @@ class StoredImages:
         return DrawnImages(images.mul(2.0).sub(1.0), _rows_of(self.conditions, rows))
 
 
+class _Families(NamedTuple):
+    """Which rows make a family: `members` (M,), family by family, from `first` (F,) on, `sizes` (F,) each."""
+
+    members: Tensor
+    first: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def of(cls, families: Tensor) -> _Families:
+        """From the family (M,) of each row."""
+        sizes = families.unique(return_counts=True)[1]  # (F,)
+        return cls(families.argsort(), sizes.cumsum(0) - sizes, sizes)
+
+
 class Drawings:
     """Drawings with a transparent ground, laid over light ones; most are moved, scaled and turned a little.
 
@@ -85,11 +99,7 @@ class Drawings:
                 f"drawings for images of {resolution} pixels must have {2 * resolution}, not {rgba.shape[-1]}"
             )
         self.rgba, self.resolution, self.conditions = rgba, resolution, conditions
-        self.members = self.first = self.sizes = None
-        if families is not None:
-            self.members = families.argsort()  # (M,) rows, family by family
-            self.sizes = families.unique(return_counts=True)[1]  # (F,)
-            self.first = self.sizes.cumsum(0) - self.sizes
+        self.families = None if families is None else _Families.of(families)
         self.plain, self.hues, self.mirror = plain, hues, mirror
 
     def draw(self, n: int) -> DrawnImages:
@@ -110,11 +120,12 @@ class Drawings:
 
     def _rows(self, n: int, device: torch.device) -> Tensor:
         rows = torch.randint(len(self.rgba), (n,), device=device)
-        if self.members is None:
+        if self.families is None:
             return rows
-        family = torch.randint(len(self.sizes), (n,), device=device)
-        inside = (torch.rand(n, device=device) * self.sizes[family]).long()
-        of_family = self.members[self.first[family] + torch.minimum(inside, self.sizes[family] - 1)]
+        members, first, sizes = self.families
+        family = torch.randint(len(sizes), (n,), device=device)
+        inside = (torch.rand(n, device=device) * sizes[family]).long()
+        of_family = members[first[family] + torch.minimum(inside, sizes[family] - 1)]
         return torch.where(torch.rand(n, device=device) < 0.5, of_family, rows)
 
     def _places(self, n: int, device: torch.device) -> Tensor:

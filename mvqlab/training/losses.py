@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +117,7 @@ def _enlarge(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H2 W2"]:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
-def _bare_lpips(net: str) -> nn.Module:
+def _bare_lpips(net: str) -> Any:
     """LPIPS with its trained linear heads, which come with the package, on an untrained backbone."""
     import_torchvision()
     import lpips

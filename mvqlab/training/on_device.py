@@ -23,12 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvqlab.config import Config, ConfigError, OptimiserConfig
+from mvqlab.config import Config, ConfigError, OptimiserConfig, Stage2Config
 from mvqlab.data import Batch
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.masking import n_kept
-from mvqlab.models.mqvae import MQVAE, TokenModel, build_stage1
+from mvqlab.models.mqvae import MQVAE, PlainVQ, TokenModel, build_stage1
+from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block, weight_decay_groups
@@ -203,6 +204,7 @@ class _Run(ABC):
 
 
 class _Stage1(_Run):
+    model: MQVAE | PlainVQ
     stage = 1
     losses = ("loss", "l1", "quantizer")
 
@@ -222,7 +224,7 @@ class _Stage1(_Run):
         if start is not None:
             load_weights(model, start)
         # as the models of results/gpu were trained; channels first has not been tried on these small ones
-        model.to(device, memory_format=torch.channels_last)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(model, config, config.stage1, folder, device, compile_blocks)
         self.source, self.held_out_images, self.is_begun = source, held_out, start is not None
         self.judged = Judged(model, config.loss)
@@ -276,7 +278,7 @@ class _Stage1(_Run):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """PSNR in dB, the mean over held-out images, at the ratio in use and, for ranges, at 50 and 75 %."""
-        model = self.average.model()
+        model: MQVAE | PlainVQ = self.average.model()
         ratios: list[float | None] = [None]
         if isinstance(model, MQVAE) and len(self.shapes()) > 1:
             ratios = [0.5, 0.75]
@@ -289,6 +291,8 @@ class _Stage1(_Run):
 
 
 class _Stage2(_Run):
+    model: PairModel
+    options: Stage2Config
     stage = 2
     losses = ("loss", "code_loss", "position_loss")
 
@@ -344,12 +348,14 @@ class _Stage2(_Run):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Mean held-out losses, in nats a pair."""
-        model = self.average.model()
+        model: PairModel = self.average.model()
         images, conditions = self.held_out_images
+        if self.config.transformer.condition == "none":
+            conditions = None
         sums = dict.fromkeys(self.losses, 0.0)
         for first in range(0, len(images), 256):
             rows = slice(first, first + 256)
-            told = None if self.config.transformer.condition == "none" else conditions[rows]
+            told = None if conditions is None else conditions[rows]
             losses = named(model.loss(self._pairs_of(as_floats(images[rows])), told))
             for name, value in losses.items():
                 sums[name] += float(value) * len(images[rows]) / len(images)
@@ -433,9 +439,10 @@ def as_floats(pixels: Tensor) -> Tensor:
 def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) -> float:
     """Mean PSNR in dB over images (M, 3, H, W) uint8, reconstructed with `mask_ratio` dropped."""
     sums = 0.0
-    was = model.mask.n if isinstance(model, MQVAE) else None
-    if mask_ratio is not None:
-        model.mask.n = n_kept(mask_ratio, model.n_positions)
+    mask = model.mask if isinstance(model, MQVAE) else None
+    was = None if mask is None else mask.n
+    if mask is not None and mask_ratio is not None:
+        mask.n = n_kept(mask_ratio, model.n_positions)
     try:
         for part in pixels.split(256):
             images = as_floats(part)
@@ -443,8 +450,8 @@ def psnr_of(model: TokenModel, pixels: Tensor, mask_ratio: float | None = None) 
             errors = F.mse_loss(made, images, reduction="none").flatten(1).mean(dim=1) / 4.0
             sums += float((-10.0 * errors.clamp(min=1e-10).log10()).sum())
     finally:
-        if was is not None:
-            model.mask.n = was
+        if mask is not None and was is not None:
+            mask.n = was
     return sums / len(pixels)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +22,11 @@ def build_optimiser(model: nn.Module, options: Stage2Config) -> Optimizer:
     """
     check_optimiser(options)
     groups = weight_decay_groups(model, options.weight_decay)
-    how = {"lr": options.learning_rate, "betas": options.betas, "fused": options.precision != "16-mixed"}
+    how: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "betas": options.betas,
+        "fused": options.precision != "16-mixed",
+    }
     if options.optimiser == "adamw":
         return AdamW(groups, **how)
     matrices = block_matrices(model)
@@ -48,7 +51,7 @@ def check_optimiser(options: Stage2Config) -> None:
         )
 
 
-def block_matrices(model: nn.Module) -> list[nn.Parameter]:
+def block_matrices(model: nn.Module) -> list[Tensor]:
     """The weights of the linear layers inside the transformers' blocks."""
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     return [layer.weight for block in blocks for layer in block.modules() if isinstance(layer, nn.Linear)]
@@ -66,7 +69,7 @@ class MuonWithAdamW(Optimizer):
         self._muon, self._adamw = muon, adamw
         self._share()
 
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Any = None) -> Any:
         """One step of each."""
         loss = self._muon.step(closure)
         self._adamw.step()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -89,8 +89,12 @@ def adam(model: nn.Module, options: OptimiserConfig) -> torch.optim.Adam:
     )
 
 
-def _on(fabric: Fabric, model: nn.Module) -> nn.Module:
-    return model.to(fabric.device, memory_format=quickest_layout(fabric.device))
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def _on(fabric: Fabric, model: Model) -> Model:
+    layout = quickest_layout(fabric.device)
+    return model.to(fabric.device, memory_format=layout)  # type: ignore[call-overload]
 
 
 class CodebookWarning(UserWarning):

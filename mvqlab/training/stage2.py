@@ -207,7 +207,7 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     of the data, and read from there: a machine's first process encodes, for all and for later runs.
     """
     order, seed, images = config.transformer.order, config.seed, config.evaluation.images
-    common = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
+    common: dict[str, Any] = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
 
     def encode(dataset: PictureDataset, limit: int | None) -> TokenSet:
         return tokenise(stage1, dataset, limit=limit, workers=config.data.workers, **common)
@@ -294,7 +294,7 @@ class Stage2Run(Run[PairModel, TokenSet]):
     def _mean_losses(self, tokens: TokenSet) -> Losses:
         model, size = self.average.model.eval(), self.config.stage2.batch_size
         sums: Losses = {}
-        n_pairs = 0
+        n_pairs = torch.zeros((), dtype=torch.long, device=self.fabric.device)
         for first in range(0, len(tokens), size):
             batch = tokens[first : first + size].to(self.fabric.device)
             with self.fabric.autocast():

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from mvqlab.data import batches_in_order
+from mvqlab.data import PictureDataset, batches_in_order
 from mvqlab.data.seeds import short_hash
 from mvqlab.models.mqvae import Encoding, TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
@@ -58,7 +57,7 @@ def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
 @torch.no_grad()
 def tokenise(
     model: TokenModel,
-    dataset: Dataset,
+    dataset: PictureDataset,
     *,
     order: Literal["raster", "score"] = "raster",
     batch_size: int = 64,

@@ -78,7 +78,7 @@ class FabricUpdates(Updates):
         self.divisor, self.is_last = divisor, is_last
         with ExitStack() as stack:
             for model in models:
-                stack.enter_context(self.fabric.no_backward_sync(model, enabled=not is_last))
+                stack.enter_context(self.fabric.no_backward_sync(model, enabled=not is_last))  # type: ignore[arg-type]
             yield
 
     def backward(self, loss: Tensor) -> None:
