@@ -14,7 +14,7 @@ from mvqlab.evaluation.attributes.guidance import Guided, accuracy_over_guidance
 from mvqlab.evaluation.samples.class_judge import class_judge
 from mvqlab.gallery.asked import Asked, measured_by_model
 from mvqlab.models.caption_tokenizer import CaptionTokenizer, load_caption_tokenizer
-from mvqlab.plots.class_asked_for import asked_for_over_guidance
+from mvqlab.plots import asked_for_over_guidance
 from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
 from mvqlab.zoo.trained import Trained, load_trained
 

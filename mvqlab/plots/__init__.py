@@ -6,22 +6,17 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 
 import sys
 
-from mvqlab.plots.attributes import accuracy_over_guidance
-from mvqlab.plots.codebook import Cloud, code_clouds
-from mvqlab.plots.drops import correlation_dots, cost_shares
-from mvqlab.plots.grid_figures import draw_all, save_figure
-from mvqlab.plots.images import hide_dropped, image_rows, masks
-from mvqlab.plots.memorisation import nearest_training
-from mvqlab.plots.method.attention import attention_matrices, kept_shares, trust_over_layers
-from mvqlab.plots.method.maps import map_rows, score_map
-from mvqlab.plots.method.sequences import hearing_maps, laws, loss_by_place, pair_orders
-from mvqlab.plots.method.street import street
-from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
-from mvqlab.plots.patches import PatchPair, patch_pairs
-from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
-from mvqlab.plots.redundancy import code_density, distance_curves, spectra
-from mvqlab.plots.scores import auc_over_steps, mask_agreement, score_histogram
-from mvqlab.plots.tables import (
+from mvqlab.plots.codes import (
+    Cloud,
+    PatchPair,
+    code_clouds,
+    code_density,
+    distance_curves,
+    patch_pairs,
+    spectra,
+)
+from mvqlab.plots.grid_figures import draw_all
+from mvqlab.plots.grid_panels import (
     curve_range,
     curves,
     lines,
@@ -30,12 +25,29 @@ from mvqlab.plots.tables import (
     ratio_bars,
     summary_lines,
 )
+from mvqlab.plots.method.attention import attention_matrices, kept_shares, trust_over_layers
+from mvqlab.plots.method.maps import map_rows, score_map
+from mvqlab.plots.method.sequences import hearing_maps, laws, loss_by_place, pair_orders
+from mvqlab.plots.method.street import street
+from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
+from mvqlab.plots.over_guidance import accuracy_over_guidance, asked_for_over_guidance
+from mvqlab.plots.picture_rows import hide_dropped, image_rows, masks, nearest_training
+from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
+from mvqlab.plots.regions import (
+    auc_over_steps,
+    correlation_dots,
+    cost_shares,
+    mask_agreement,
+    score_histogram,
+)
+from mvqlab.plots.style import save_figure
 from mvqlab.plots.trade_off import precision_recall_plane, rounds, trade_off
 
 __all__ = [
     "Cloud",
     "PatchPair",
     "accuracy_over_guidance",
+    "asked_for_over_guidance",
     "attention_matrices",
     "auc_over_steps",
     "beside_published",

@@ -1,21 +1,36 @@
-"""Redundancy of codebooks: their spectra, distances to the nearest other code, where dense codes stand."""
+"""Codes: among the features that choose them, how redundant they are, and pieces of images that took them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
-from mvqlab.plots.method.maps import MAP_COLOURS
+from mvqlab.plots.style import (
+    LEGEND,
+    MAP_COLOURS,
+    PANEL,
+    SMALL,
+    TITLE,
+    arm_colour,
+    arm_line,
+    arm_marker,
+    finish,
+    headline,
+    legend_beside,
+    one_panel,
+    shared_legend,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DASHES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D")
+GAP = 2  # pixels of white between two pieces
 
 
 def spectra(shares: Mapping[str, Tensor], ranks: Mapping[str, float], title: str = "") -> Figure:
@@ -24,21 +39,18 @@ def spectra(shares: Mapping[str, Tensor], ranks: Mapping[str, float], title: str
     A dotted line, with the marker of its name, stands at each effective rank: so many equal shares would
     have the same entropy.
     """
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(6.6, 3.4)
     for number, (name, falling) in enumerate(shares.items()):
-        look = {"color": sns.color_palette("colorblind")[number], "marker": MARKERS[number % 4]}
+        look = {"color": arm_colour(number), "marker": arm_marker(number)}
         label = f"{name}: effective rank {ranks[name]:.1f}"
-        axis.plot(
-            np.arange(1, len(falling) + 1), falling, DASHES[number % 4], markersize=4, label=label, **look
-        )
+        along = np.arange(1, len(falling) + 1)
+        axis.plot(along, falling, arm_line(number), markersize=4, label=label, **look)
         axis.axvline(ranks[name], color=look["color"], linestyle=":", linewidth=1.4)
         top = axis.get_xaxis_transform()  # across in components, up from 0 to 1
         axis.plot(ranks[name], 0.94, transform=top, markersize=7, linestyle="", **look)
     axis.set(xlabel="number of the component", ylabel="share of the singular values", ylim=(0.0, None))
-    axis.set_title(title, fontsize=10)
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
+    finish(axis, title)
+    axis.legend(**LEGEND)
     return figure
 
 
@@ -53,10 +65,9 @@ def distance_curves(
     `distances` (K,) are shares of the mean distance between codes; nan is left out. `twins` are drawn thin
     and dashed in the same colour: distances of something to compare with. `threshold` draws a line.
     """
-    figure = Figure(figsize=(7.4, 3.6), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(7.4, 3.6)
     for number, (name, values) in enumerate(distances.items()):
-        colour, marker = sns.color_palette("colorblind")[number], MARKERS[number % 4]
+        colour, marker = arm_colour(number), arm_marker(number)
         along = values[~values.isnan()].numpy()
         axis.ecdf(along, color=colour, label=name, marker=marker, markevery=0.2, linewidth=2.0)
         if twins is not None:
@@ -66,14 +77,14 @@ def distance_curves(
             )
     if threshold is not None:
         axis.axvline(threshold, color="black", linestyle=":", linewidth=1.4)
-        axis.text(threshold, 1.02, f"near-duplicates lie left of {threshold:g}", fontsize=8)
+        axis.text(threshold, 1.02, f"near-duplicates lie left of {threshold:g}", fontsize=SMALL)
     axis.set(
         xlabel="distance to the nearest other code, share of the mean distance", ylabel="share of the codes"
     )
     axis.set(xlim=(0.0, None), ylim=(0.0, 1.0))
-    axis.set_title(title, fontsize=10, pad=16)
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axis.set_title(title, fontsize=TITLE, pad=16)
+    finish(axis)
+    legend_beside(axis)
     return figure
 
 
@@ -107,13 +118,104 @@ def code_density(
                 label=f"{label} ({int(members.sum())} codes)",
             )
         axis.set(xlabel="times chosen", xscale="log")
-        axis.set_title(name, fontsize=9)
-        axis.grid(alpha=0.3)
-        for handle in axis.legend(frameon=False, fontsize=8, loc="lower left").legend_handles:
+        finish(axis, name, size=PANEL)
+        for handle in axis.legend(**LEGEND, loc="lower left").legend_handles:
             handle.set(array=None, facecolor="white")  # the shape alone: the first code's colour says nothing
     panels[0].set(ylabel="distance to the nearest other code", ylim=(0.0, None))
     bar = figure.colorbar(drawn, ax=list(panels), aspect=25, pad=0.02)
-    bar.set_label("share of object pixels", fontsize=8)
+    bar.set_label("share of object pixels", fontsize=SMALL)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
+
+
+class Cloud(NamedTuple):
+    """Features (M, 2), codes (K, 2), and how often each code was chosen (K,)."""
+
+    features: Tensor
+    codes: Tensor
+    counts: Tensor
+
+
+def code_clouds(clouds: Mapping[str, Cloud], title: str = "", axis_name: str = "dimension") -> Figure:
+    """A panel a cloud: features as dots, codes in use as discs that grow with use, unused ones as crosses.
+
+    Where there are many codes the discs are smaller, so that they do not hide each other.
+    """
+    figure = Figure(figsize=(3.4 * len(clouds) + 0.4, 3.9), layout="constrained")
+    for axis, (name, cloud) in zip(
+        figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items(), strict=True
+    ):
+        is_used = cloud.counts > 0
+        scale = min(1.0, 100 / len(cloud.codes))
+        sizes = scale * (20 + 130 * (cloud.counts[is_used] / cloud.counts.max().clamp(min=1)).numpy())
+        axis.scatter(*cloud.features.T.numpy(), s=4, color="0.72", linewidths=0, label="features")
+        axis.scatter(
+            *cloud.codes[is_used].T.numpy(),
+            s=sizes,
+            color=arm_colour(0),
+            edgecolors="white",
+            linewidths=1.5 * scale**0.5,
+            label="codes in use",
+        )
+        axis.scatter(
+            *cloud.codes[~is_used].T.numpy(), s=28, color=arm_colour(3), marker="x", label="codes not in use"
+        )
+        axis.set(xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
+        axis.set_title(f"{name}\n{int(is_used.sum())} of {len(is_used)} codes in use", fontsize=PANEL)
+        axis.set_aspect("equal", adjustable="datalim")
+    shared_legend(figure, axis, "lower center", ncols=3)
+    headline(figure, title)
+    return figure
+
+
+class PatchPair(NamedTuple):
+    """Pieces of images (m, s, s, 3), bytes, of one code and of another, and a label for both."""
+
+    label: str
+    first: NDArray[np.uint8]
+    second: NDArray[np.uint8]
+
+
+def patch_pairs(rows: Sequence[PatchPair], context: int = 1, title: str = "") -> Figure:
+    """A row a pair: to the left the pieces that took the one code, to the right those of the other.
+
+    The frame in the middle of each piece is the coded region; `context` regions of its surroundings are seen
+    on every side, as in `code_patches`.
+    """
+    n = max(len(pieces) for row in rows for pieces in (row.first, row.second))
+    figure = Figure(figsize=(1.24 * n + 1.9, 0.72 * len(rows) + 0.6), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    for panels, row in zip(axes, rows, strict=True):
+        for axis, pieces in zip(panels, (row.first, row.second), strict=True):
+            size = pieces.shape[1]
+            axis.imshow(_side_by_side(pieces, n))
+            for number in range(len(pieces)):
+                _frame(axis, number * (size + GAP), size, context)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+        panels[0].set_ylabel(row.label, rotation=0, ha="right", va="center", fontsize=SMALL)
+    for axis, name in zip(
+        axes[0], ("regions that took one code", "regions that took the other"), strict=True
+    ):
+        axis.set_title(name, fontsize=PANEL)
+    headline(figure, title)
+    return figure
+
+
+def _side_by_side(pieces: NDArray[np.uint8], n: int) -> NDArray[np.uint8]:
+    """Pieces (m, s, s, 3) in one picture that has room for `n`, white between and behind them."""
+    size = pieces.shape[1]
+    sheet = np.full((size, n * (size + GAP) - GAP, 3), 255, dtype=np.uint8)
+    for number, piece in enumerate(pieces):
+        left = number * (size + GAP)
+        sheet[:, left : left + size] = piece
+    return sheet
+
+
+def _frame(axis: Axes, left: int, size: int, context: int) -> None:
+    region = size / (1 + 2 * context)
+    corner = (left + context * region - 0.5, context * region - 0.5)
+    axis.add_patch(Rectangle(corner, region, region, fill=False, edgecolor="black", linewidth=2.0))
+    axis.add_patch(Rectangle(corner, region, region, fill=False, edgecolor="white", linewidth=0.9))

@@ -14,20 +14,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mvqlab.plots.images import image_rows, masks
-from mvqlab.plots.tables import MANY, curve_range, curves, metric_bars, metric_spread
+from mvqlab.plots.grid_panels import MANY, curve_range, curves, metric_bars, metric_spread
+from mvqlab.plots.picture_rows import image_rows, masks
+from mvqlab.plots.style import save_figure
 from mvqlab.results.pictures import Pictures, load_pictures
-from mvqlab.support.files import whole_file
 
 Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, drawn when asked for
 A_FEW = 4  # points whose pictures stand for many
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write `figure` as a PNG, whole, and return its path."""
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=140, format="png", bbox_inches="tight")
-    return path
 
 
 def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -11,7 +11,20 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvqlab.plots.words import as_written
+from mvqlab.plots.style import (
+    LEGEND,
+    PALETTE_NAME,
+    SMALL,
+    arm_colour,
+    arm_marker,
+    as_written,
+    finish,
+    headline,
+    legend_beside,
+    one_panel,
+    panels_of,
+    shared_legend,
+)
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import groups_of, key_of, value_as_text
 
@@ -23,36 +36,34 @@ def curves(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Fig
     shown = table.dropna(subset=[value])
     shown = shown.assign(run=shown["run"].map(as_written))
     n_entries = shown["run"].nunique() + shown["split"].nunique() + 2
-    figure = Figure(figsize=(7, 4 + 0.17 * n_entries), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(7, 4 + 0.17 * n_entries)
     sns.lineplot(
-        shown, x="step", y=value, hue="run", style="split", palette="colorblind", ax=axis, errorbar=None
+        shown, x="step", y=value, hue="run", style="split", palette=PALETTE_NAME, ax=axis, errorbar=None
     )
     validation = shown[shown["split"] == "validation"].groupby(["run", "step"], sort=False, as_index=False)
     validation = validation[value].mean()
     sns.scatterplot(
-        validation, x="step", y=value, hue="run", palette="colorblind", ax=axis, legend=False, s=45
+        validation, x="step", y=value, hue="run", palette=PALETTE_NAME, ax=axis, legend=False, s=45
     )
     axis.set(xlabel="step", ylabel=ylabel, title=title)
     axis.set_yscale("log")
-    axis.grid(alpha=0.3)
+    finish(axis)
     handles, labels = axis.get_legend_handles_labels()
     axis.get_legend().remove()
-    figure.legend(handles, labels, loc="outside lower left", frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower left", **LEGEND)
     return figure
 
 
 def lines(table: pd.DataFrame, x: str, y: str, hue: str, xlabel: str, ylabel: str, title: str = "") -> Figure:
     """`y` over `x`, a colour, a dash and a marker for each `hue`."""
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(6.4, 3.6)
     table = table.assign(**{hue: table[hue].map(as_written)})
     sns.lineplot(
-        table, x=x, y=y, hue=hue, style=hue, palette="colorblind", markers=table[x].nunique() < 25, ax=axis
+        table, x=x, y=y, hue=hue, style=hue, palette=PALETTE_NAME, markers=table[x].nunique() < 25, ax=axis
     )
     axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.grid(alpha=0.3)
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8, title=None)
+    finish(axis)
+    legend_beside(axis)
     return figure
 
 
@@ -62,10 +73,10 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     panels = np.atleast_1d(figure.subplots(1, len(columns), sharey=True))
     named = table.assign(label=table["label"].map(as_written))
     for axis, (column, label) in zip(panels, columns.items(), strict=True):
-        sns.barplot(named, x=column, y="label", hue="label", palette="colorblind", ax=axis, legend=False)
+        sns.barplot(named, x=column, y="label", hue="label", palette=PALETTE_NAME, ax=axis, legend=False)
         axis.set(xlabel=as_written(label), ylabel="")
         for bars in axis.containers:
-            axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+            axis.bar_label(bars, fmt="%.3g", fontsize=SMALL, padding=2)
         axis.margins(x=0.2)
     figure.suptitle(as_written(title))
     return figure
@@ -91,22 +102,18 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
     height = 3.2 if is_number else 1.2 + 0.3 * min(n_places, MANY)
-    figure = Figure(figsize=(3.8 * n_columns + 0.6 + bool(hues), height * n_rows), layout="constrained")
-    panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=not is_number).flat)
-    for axis, metric in zip(panels, metrics, strict=False):
+    size = 3.8 * n_columns + 0.6 + bool(hues), height * n_rows
+    figure, panels = panels_of(len(metrics), n_columns, size, sharey=not is_number)
+    for axis, metric in zip(panels, metrics, strict=True):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number)
         value, across = as_written(heading(metric)), as_written(heading(x))
         axis.set(xlabel=across if is_number else value, ylabel=value if is_number else "")
-        axis.grid(alpha=0.3)
-    for axis in panels[len(metrics) :]:
-        axis.set_visible(False)
+        finish(axis)
     if not is_number:
         panels[0].invert_yaxis()
     if hues:
-        handles, labels = panels[0].get_legend_handles_labels()
-        place = {"loc": "outside right upper", "frameon": False, "fontsize": 8}
-        figure.legend(handles, labels, title=", ".join(hues), **place)
-    figure.suptitle(what, fontsize=10)
+        shared_legend(figure, panels[0], "right upper", title=", ".join(hues), title_fontsize=SMALL)
+    headline(figure, what)
     return figure
 
 
@@ -137,8 +144,8 @@ def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_n
         axis.errorbar(
             *points,
             label=as_written(", ".join(map(value_as_text, hues, name))),
-            color=sns.color_palette("colorblind")[number % 10],
-            marker="os^Dv"[number % 5],
+            color=arm_colour(number),
+            marker=arm_marker(number),
             linestyle="-" if is_number else "",
             capsize=3,
         )
@@ -154,28 +161,27 @@ def metric_spread(table: pd.DataFrame, columns: Mapping[str, str], title: str = 
     panels = np.atleast_1d(figure.subplots(1, len(columns)))
     for axis, (column, label) in zip(panels, columns.items(), strict=True):
         values = table[column].replace([np.inf, -np.inf], np.nan).dropna().astype(float)
-        axis.hist(values, bins=40, color=sns.color_palette("colorblind")[0])
+        axis.hist(values, bins=40, color=arm_colour(0))
         if len(values):
             axis.axvline(values.median(), color="black", linestyle="--", linewidth=1, label="median")
         axis.set(xlabel=as_written(label), ylabel="points" if axis is panels[0] else "")
-        axis.legend(frameon=False, fontsize=8)
-    figure.suptitle(as_written(title), fontsize=10)
+        axis.legend(**LEGEND)
+    headline(figure, as_written(title))
     return figure
 
 
 def curve_range(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -> Figure:
     """`value` over steps in the table that `curves` takes, of many runs: medians and nine tenths of them."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(7, 4)
     for number, (split, rows) in enumerate(table.dropna(subset=[value]).groupby("split", sort=False)):
-        look = {"color": sns.color_palette("colorblind")[number % 10]}
+        look = {"color": arm_colour(number)}
         low, middle, high = (rows.groupby("step")[value].quantile(share) for share in (0.05, 0.5, 0.95))
         axis.fill_between(middle.index, low, high, alpha=0.25, linewidth=0, **look)
         look |= {"linestyle": ("-", "--")[number % 2], "marker": "o" if len(middle) < 3 else ""}
         axis.plot(middle.index, middle, label=split, **look)
     axis.set(xlabel="step", ylabel=ylabel, title=title, yscale="log")
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8, title="median; band: nine tenths of the runs")
+    finish(axis)
+    axis.legend(**LEGEND, title="median; band: nine tenths of the runs")
     return figure
 
 
@@ -188,13 +194,12 @@ def reach(summary: pd.DataFrame) -> np.ndarray:
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:
     """A benchmark's table: how many times faster each way is than its reference, on a log axis."""
     names = (table["work"] + ": " + table["way"]).map(as_written)
-    figure = Figure(figsize=(10, 0.3 * len(table) + 1.2), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(10, 0.3 * len(table) + 1.2)
     sns.barplot(
-        x=table["times_faster"], y=names, hue=table["work"], palette="colorblind", ax=axis, legend=False
+        x=table["times_faster"], y=names, hue=table["work"], palette=PALETTE_NAME, ax=axis, legend=False
     )
     for bars in axis.containers:
-        axis.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+        axis.bar_label(bars, fmt="%.3g", fontsize=SMALL, padding=2)
     axis.axvline(1.0, color="0.4", linewidth=1)
     axis.set(xlabel="times faster than the reference (bar at 1)", ylabel="", title=title, xscale="log")
     axis.margins(x=0.15)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mvqlab.plots.images import DROPPED
 from mvqlab.plots.sheet import GAP, INK, MARGIN, SMALL, TEXT, Pixels, Row, font, sheet, width_of
+from mvqlab.plots.style import DROPPED
 from mvqlab.support.files import write_bytes_whole
 
 RATIOS = tuple(round(0.05 * step, 2) for step in range(20))  # shares dropped, 0 to 95 %

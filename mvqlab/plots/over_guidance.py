@@ -1,18 +1,27 @@
-"""How often images have what was asked for, over the weight of guidance."""
+"""How often images show what was asked for, over guidance: attribute by attribute, and in all."""
 
 from __future__ import annotations
 
 import textwrap
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvqlab.plots.trade_off import MARKERS
+from mvqlab.plots.style import (
+    PANEL,
+    SMALL,
+    arm_colour,
+    arm_line,
+    arm_marker,
+    as_written,
+    finish,
+    headline,
+    panels_of,
+    shared_legend,
+)
 
-COLUMNS = 4  # panels beside each other
-LINES = ("-", "--", "-.")  # dots are chance
+COLUMNS, WIDE_COLUMNS = 4, 3  # panels beside each other
 
 
 def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
@@ -25,28 +34,24 @@ def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
     attributes = list(dict.fromkeys(table["attribute"]))
     n_columns = min(COLUMNS, len(attributes))
     n_rows = -(-len(attributes) // n_columns)
-    figure = Figure(figsize=(2.5 * n_columns + 1.9, 2.5 * n_rows + 0.9), layout="constrained")
-    panels = list(figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).flat)
-    for axis, attribute in zip(panels, attributes, strict=False):
-        _draw(axis, table[table["attribute"] == attribute])
-        axis.set_title(attribute, fontsize=9)
-    for axis in panels[len(attributes) :]:
-        axis.set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    size = 2.5 * n_columns + 1.9, 2.5 * n_rows + 0.9
+    figure, panels = panels_of(len(attributes), n_columns, size, sharey=True)
+    for axis, attribute in zip(panels, attributes, strict=True):
+        _draw_accuracies(axis, table[table["attribute"] == attribute])
+        axis.set_title(attribute, fontsize=PANEL)
+    shared_legend(figure, panels[0], "right center")
+    headline(figure, title)
     judges = "; ".join(dict.fromkeys(table["judge"]))
     figure.supxlabel(
         "weight of guidance (0: told nothing, 1: off)\n"
         + textwrap.fill(f"found by the {judges}", 34 * n_columns + 20),
-        fontsize=8,
+        fontsize=SMALL,
     )
-    figure.supylabel("found, of what was asked for", fontsize=9)
+    figure.supylabel("found, of what was asked for", fontsize=PANEL)
     return figure
 
 
-def _draw(axis: Axes, rows: pd.DataFrame) -> None:
-    palette = sns.color_palette("colorblind")
+def _draw_accuracies(axis: Axes, rows: pd.DataFrame) -> None:
     for column, label, style, shade in (
         ("real_accuracy", "real pictures", "-", "black"),
         ("restored_accuracy", "real, after stage 1", "--", "0.45"),
@@ -56,15 +61,57 @@ def _draw(axis: Axes, rows: pd.DataFrame) -> None:
     reach = rows["guidance"].max() - rows["guidance"].min()
     for number, name in enumerate(names):
         group = rows[rows["guided"] == name].sort_values("guidance")
-        colour = palette[number % len(palette)]
+        colour = arm_colour(number)
         ends = [group["accuracy"] - group["accuracy_low"], group["accuracy_high"] - group["accuracy"]]
         aside = 0.025 * reach * (number - (len(names) - 1) / 2)
         along = group["guidance"] + aside
-        look = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "markersize": 5, "capsize": 2.5}
-        style = LINES[number % len(LINES)]
+        look = {"color": colour, "marker": arm_marker(number), "markersize": 5, "capsize": 2.5}
+        style = arm_line(number)
         axis.errorbar(along, group["accuracy"], ends, linestyle=style, label=f"guided: {name}", **look)
         axis.plot(along, group["chance"], color=colour, linestyle=":", linewidth=1.2)
     axis.plot([], [], color="0.3", linestyle=":", linewidth=1.2, label="chance, same colour")
     axis.set(ylim=(0.0, 1.03))
-    axis.grid(alpha=0.3)
+    finish(axis)
     axis.tick_params(labelsize=8)
+
+
+def asked_for_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
+    """What `evaluation.attributes.class_asked_for` gives, with a column `model`.
+
+    A panel a measure, a line a model. Bars are exact 95 % intervals. Lines across: what is right of real
+    images (black), and of these after the stage 1 of each model (dotted, in the model's colour).
+    """
+    measures = list(dict.fromkeys(table["measure"]))
+    n_columns = min(WIDE_COLUMNS, len(measures))
+    n_rows = -(-len(measures) // n_columns)
+    figure, panels = panels_of(len(measures), n_columns, (4.2 * n_columns, 3.9 * n_rows + 0.2))
+    for axis, measure in zip(panels, measures, strict=True):
+        _draw_shares(axis, table[table["measure"] == measure])
+        axis.set_title(measure.replace("_", " "), fontsize=PANEL)
+    headline(figure, title)
+    return figure
+
+
+def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
+    axis.axhline(rows["real_share"].iloc[0], color="black", linewidth=1.2, label="real images")
+    names = list(dict.fromkeys(rows["model"]))
+    reach = rows["guidance"].max() - rows["guidance"].min()
+    for number, name in enumerate(names):
+        group = rows[rows["model"] == name].sort_values("guidance")
+        colour = arm_colour(number)
+        axis.axhline(group["restored_share"].iloc[0], color=colour, linestyle=":", linewidth=1.2)
+        ends = [group["share"] - group["low"], group["high"] - group["share"]]
+        along = group["guidance"] + 0.02 * reach * (number - (len(names) - 1) / 2)
+        look = {"color": colour, "markersize": 5, "capsize": 2.5, "marker": arm_marker(number)}
+        style = arm_line(number)
+        axis.errorbar(along, group["share"], ends, label=as_written(name), linestyle=style, **look)
+    axis.plot([], [], color="0.4", linestyle=":", label="real, after its stage 1")
+    axis.set_xlabel(
+        "weight of guidance (1: off)\n" + textwrap.fill(f"judged by {rows['judge'].iloc[0]}", 60), fontsize=7
+    )
+    axis.set_ylabel("share that shows what was asked for", fontsize=SMALL)
+    axis.set_xticks(sorted(rows["guidance"].unique()))
+    axis.set_ylim(min(0.95, 0.98 * rows["low"].min()) if rows["low"].min() > 0.5 else 0.0, 1.01)
+    finish(axis)
+    axis.tick_params(labelsize=8)
+    axis.legend(frameon=False, fontsize=7, loc="best")

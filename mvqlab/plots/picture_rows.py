@@ -1,4 +1,4 @@
-"""Rows of images, and what a model keeps of them."""
+"""Rows of images: what a model keeps of them, what comes back, what they lie nearest to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mvqlab.plots.words import as_written
+from mvqlab.plots.style import DROPPED, MAP_COLOURS, SMALL, as_written, headline
 from mvqlab.results.pictures import Pictures
 from mvqlab.support.finite import check_finite
 
 CELL = 0.95  # inches of an image in a figure
-DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
 
 
 def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Figure:
@@ -38,13 +37,36 @@ def masks(pictures: Pictures, title: str = "", n_images: int = 8) -> Figure:
         image = pictures.originals[column]
         axes[0, column].imshow(image)
         if has_scores:
-            axes[1, column].imshow(pictures.scores[column], cmap="cividis")
+            axes[1, column].imshow(pictures.scores[column], cmap=MAP_COLOURS)
         else:
             axes[1, column].text(0.5, 0.5, "no scores", ha="center", va="center", fontsize=7)
         axes[2, column].imshow(hide_dropped(image, pictures.is_kept[column]))
         axes[3, column].imshow(pictures.reconstructions[column])
     for axis, label in zip(axes[:, 0], ("original", "score", "kept regions", "reconstruction"), strict=True):
         name_row(axis, label)
+    return figure
+
+
+def nearest_training(
+    generated: NDArray[np.uint8],
+    training: NDArray[np.uint8],
+    nearness: ArrayLike,
+    distance: ArrayLike,
+    title: str = "",
+) -> Figure:
+    """Images (n, H, W, 3), below each its nearest training image (n, H, W, 3).
+
+    Below each column stand its distance (n,) in the extractor's features, and its nearness (n,), the share
+    of held-out images that lie nearer to a training image; see `memorisation`.
+    """
+    figure, axes = picture_grid(2, len(generated), title, margin=1.7)
+    rows = {"generated": generated, "nearest training": training}
+    for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+        for axis, picture in zip(row, pictures, strict=True):
+            axis.imshow(picture)
+        name_row(row[0], label)
+    for axis, share, apart in zip(axes[1], np.asarray(nearness), np.asarray(distance), strict=True):
+        axis.set_xlabel(f"distance {apart:.2g}\n{share:.0%} of held-out\nlie nearer", fontsize=7)
     return figure
 
 
@@ -64,10 +86,10 @@ def picture_grid(
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    figure.suptitle(as_written(title), fontsize=10)
+    headline(figure, as_written(title))
     return figure, axes
 
 
 def name_row(axis: Axes, label: str) -> None:
     """Write `label` to the left of the first picture of a row."""
-    axis.set_ylabel(as_written(label), rotation=0, ha="right", va="center", fontsize=8)
+    axis.set_ylabel(as_written(label), rotation=0, ha="right", va="center", fontsize=SMALL)

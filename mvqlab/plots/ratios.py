@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mvqlab.plots.tables import reach
-from mvqlab.plots.words import as_written
+from mvqlab.plots.grid_panels import reach
+from mvqlab.plots.style import (
+    LEGEND,
+    PANEL,
+    arm_colour,
+    arm_line,
+    arm_marker,
+    as_written,
+    finish,
+    headline,
+    shared_legend,
+)
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import compare, groups_of, key_of, summarise, value_as_text
-
-MARKERS = "os^Dv"
 
 
 def paired_differences(
@@ -37,9 +44,9 @@ def paired_differences(
         by_seed = pd.concat(single, ignore_index=True)
         _draw_differences(axis, by_seed, compared[compared["metric"] == metric], at)
         axis.set(xlabel=heading(at), ylabel=heading(metric))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
-    figure.suptitle(f"{name}: {first} minus {second}, paired by seed", fontsize=10)
+    n_labels = len(panels[0].get_legend_handles_labels()[1])
+    shared_legend(figure, panels[0], "lower center", ncols=n_labels)
+    headline(figure, f"{name}: {first} minus {second}, paired by seed")
     return figure
 
 
@@ -52,7 +59,7 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
             [places[key_of(value)] - 0.16 for value in rows[at].tolist()],
             rows["mean"],
             s=22,
-            marker=MARKERS[number % len(MARKERS)],
+            marker=arm_marker(number),
             facecolors="none",
             edgecolors="0.35",
             label=f"seed {seed}",
@@ -62,14 +69,14 @@ def _draw_differences(axis: Axes, by_seed: pd.DataFrame, means: pd.DataFrame, at
         means["mean"],
         reach(means),
         fmt="o",
-        color=sns.color_palette("colorblind")[0],
+        color=arm_colour(0),
         capsize=4,
         label="mean, 95 % interval",
     )
     axis.axhline(0.0, color="black", linewidth=1)
     axis.set_xticks(range(len(values)), [value_as_text(at, value) for value in values])
     axis.set_xlim(-0.6, len(places) - 0.4)
-    axis.grid(axis="y", alpha=0.3)
+    finish(axis, along="y")
 
 
 def rate_distortion(
@@ -97,18 +104,18 @@ def rate_distortion(
                 bits,
                 [row["mean"] for row in rows],
                 reach(pd.DataFrame(rows)),
-                color=sns.color_palette("colorblind")[number % 10],
-                marker=MARKERS[number % len(MARKERS)],
-                linestyle=("-", "--", ":", "-.")[number % 4],
+                color=arm_colour(number),
+                marker=arm_marker(number),
+                linestyle=arm_line(number),
                 capsize=3,
                 label=as_written(value_as_text(hue, kind)),
             )
             _name_ratios(axis, ratios, bits, [row["mean"] for row in rows], above=number == 0)
         axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")
-        axis.grid(alpha=0.3)
+        finish(axis)
         axis.margins(x=0.1, y=0.12)
-    panels[0].legend(title=heading(hue), frameon=False, fontsize=8, loc="lower right")
-    figure.suptitle("Rate against distortion; beside each point the share dropped", fontsize=10)
+    panels[0].legend(title=heading(hue), **LEGEND, loc="lower right")
+    headline(figure, "Rate against distortion; beside each point the share dropped")
     return figure
 
 
@@ -121,7 +128,6 @@ def beside_published(
     say what each side was measured on.
     """
     figure = Figure(figsize=(8.4, 2.5 * len(metrics) + 0.5), layout="constrained")
-    palette = sns.color_palette("colorblind")
     panels = figure.subplots(len(metrics), 2, squeeze=False, sharex=True)
     for (left, right), (mine, other) in zip(panels, metrics.items(), strict=True):
         rows = summary[summary["metric"] == mine]
@@ -129,7 +135,7 @@ def beside_published(
             rows["mask_ratio"],
             rows["mean"],
             reach(rows),
-            color=palette[0],
+            color=arm_colour(0),
             marker="o",
             capsize=3,
         )
@@ -137,15 +143,15 @@ def beside_published(
         right.plot(
             printed["mask_ratio"].astype(float),
             printed["value"].astype(float),
-            color=palette[1],
+            color=arm_colour(1),
             marker="s",
             linestyle="--",
         )
         for axis, name in ((left, heading(mine)), (right, other)):
             axis.set(ylabel=name, ylim=(0.0, 1.06 * axis.get_ylim()[1]))
-            axis.grid(alpha=0.3)
+            finish(axis)
     for axis, words in zip(panels[0], (ours, theirs), strict=True):
-        axis.set_title(words, fontsize=9)
+        axis.set_title(words, fontsize=PANEL)
     for axis in panels[-1]:
         axis.set_xlabel(heading("mask_ratio"))
     return figure

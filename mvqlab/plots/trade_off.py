@@ -12,10 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from mvqlab.plots.words import as_written
-
-MARKERS = "osD^vP"
-LINES = ["-", "--", ":", "-."]
+from mvqlab.plots.style import (
+    PALETTE_NAME,
+    SMALL,
+    arm_colour,
+    arm_line,
+    arm_marker,
+    as_written,
+    finish,
+    legend_beside,
+    one_panel,
+)
 
 
 def trade_off(
@@ -37,28 +44,25 @@ def trade_off(
     best ("lower right"), which gets an arrow. `is_log` spreads `x` by its logarithm, to base 2. Groups stand
     three points aside of each other, so that none hides another at the same `x`.
     """
-    figure = Figure(figsize=(7.4, 4.4), layout="constrained")
-    axis = figure.subplots()
-    palette = sns.color_palette("colorblind")
+    figure, axis = one_panel(7.4, 4.4)
     if is_log:
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(ScalarFormatter())
     for number, (name, rows) in enumerate(table.groupby(group, sort=False)):
         aside = ScaledTranslation(3.0 * number / 72.0, 0.0, figure.dpi_scale_trans)
-        look = {"color": palette[number % 10], "zorder": 2, "transform": axis.transData + aside}
-        line = LINES[number % len(LINES)] if len(rows) > 1 else ""
+        look = {"color": arm_colour(number), "zorder": 2, "transform": axis.transData + aside}
+        line = arm_line(number) if len(rows) > 1 else ""
         bars = {"elinewidth": 0.9, "capsize": 2.5}
         axis.errorbar(rows[x], rows[y], _reach(rows, y), _reach(rows, x), linestyle=line, **bars, **look)
-        look |= {"marker": MARKERS[number % len(MARKERS)], "s": 46, "linewidth": 1.4, "zorder": 3}
+        look |= {"marker": arm_marker(number), "s": 46, "linewidth": 1.4, "zorder": 3}
         is_front = rows["is_front"] if "is_front" in rows else pd.Series(True, index=rows.index)
         axis.scatter(rows[x][is_front], rows[y][is_front], label=as_written(name), **look)
         axis.scatter(rows[x][~is_front], rows[y][~is_front], **look).set_facecolor("white")
         offset = (6, 5) if number else (-5, -12)
         for place, words in zip(rows[[x, y]].to_numpy(), rows[label], strict=True):
-            axis.annotate(as_written(words), tuple(place), offset, textcoords="offset points", fontsize=8)
+            axis.annotate(as_written(words), tuple(place), offset, textcoords="offset points", fontsize=SMALL)
     axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.set_title(title, fontsize=10)
-    axis.grid(alpha=0.3)
+    finish(axis, title)
     for end in ("", "_low", "_high"):  # what is drawn aside of its place does not widen the axes by itself
         columns = [f"{name}{end}" if f"{name}{end}" in table else name for name in (x, y)]
         axis.update_datalim(table[columns].dropna().to_numpy())
@@ -66,41 +70,37 @@ def trade_off(
     axis.autoscale_view()
     if better:
         _point_to(axis, better)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    legend_beside(axis)
     return figure
 
 
 def precision_recall_plane(table: pd.DataFrame, title: str = "") -> Figure:
     """Columns `recall` and `precision`, colour by `model`, marker by `way`; best is the upper right."""
-    figure = Figure(figsize=(6.6, 4.0), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(6.6, 4.0)
     sns.scatterplot(
-        table, x="recall", y="precision", hue="model", style="way", palette="colorblind", s=85, ax=axis
+        table, x="recall", y="precision", hue="model", style="way", palette=PALETTE_NAME, s=85, ax=axis
     )
     left, bottom = (max(0.0, float(table[column].min()) - 0.06) for column in ("recall", "precision"))
     axis.set(xlabel="recall: share of real images covered", ylabel="precision: share of samples plausible")
     axis.set(xlim=(left, 1.02), ylim=(bottom, 1.02))
-    axis.set_title(title, fontsize=10)
-    axis.grid(alpha=0.3)
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
+    finish(axis, title)
+    legend_beside(axis)
     return figure
 
 
 def rounds(seconds: Mapping[str, Sequence[float]], xlabel: str, title: str = "") -> Figure:
     """What `side_by_side` gives: a row a name, a bar to the median, a dot a round."""
-    figure = Figure(figsize=(6.8, 0.55 * len(seconds) + 1.1), layout="constrained")
-    axis = figure.subplots()
-    colour = sns.color_palette("colorblind")[0]
+    figure, axis = one_panel(6.8, 0.55 * len(seconds) + 1.1)
+    colour = arm_colour(0)
     for place, values in enumerate(seconds.values()):
         axis.barh(place, np.median(values), height=0.55, color=colour, alpha=0.45)
         axis.scatter(values, np.full(len(values), place), s=18, color="black", zorder=3)
         axis.annotate(f"{np.median(values):.3g}", (max(values), place), (7, 0),
-                      textcoords="offset points", va="center", fontsize=8)  # fmt: skip
+                      textcoords="offset points", va="center", fontsize=SMALL)  # fmt: skip
     axis.set_yticks(range(len(seconds)), [as_written(name) for name in seconds])
     axis.invert_yaxis()
     axis.set(xlabel=xlabel, xlim=(0.0, 1.15 * max(max(values) for values in seconds.values())))
-    axis.set_title(title, fontsize=10)
-    axis.grid(axis="x", alpha=0.3)
+    finish(axis, title, along="x")
     return figure
 
 
@@ -121,5 +121,5 @@ def _point_to(axis: Axes, corner: str) -> None:
     arrow = {"arrowstyle": "-|>", "color": "0.35", "linewidth": 1.4}
     axis.annotate(
         "better", tip, tail, xycoords="axes fraction", textcoords="axes fraction", arrowprops=arrow,
-        fontsize=8, color="0.35", ha="center", va="center",
+        fontsize=SMALL, color="0.35", ha="center", va="center",
     )  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mvqlab import __version__
 from mvqlab.models.pairs import Pairs
-from mvqlab.plots.images import hide_dropped
+from mvqlab.plots.picture_rows import hide_dropped
 from mvqlab.support.files import temporary_folder
 from mvqlab.support.plain import plain
 

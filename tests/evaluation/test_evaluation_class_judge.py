@@ -27,7 +27,7 @@ from mvqlab.evaluation.samples.class_judge import (
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.possible_copies import possible_copies
 from mvqlab.gallery import conditional, kept
-from mvqlab.plots.class_asked_for import asked_for_over_guidance
+from mvqlab.plots import asked_for_over_guidance
 from mvqlab.zoo.trained import load_trained
 
 SIMPLE = DataConfig(scene="simple", resolution=32)

@@ -41,7 +41,7 @@ def test_dropped_regions_are_faded_and_kept_ones_untouched() -> None:
     is_kept = np.array([[True, False], [False, True]])
     shown = plots.hide_dropped(image, is_kept)
     assert (shown[:4, :4] == 10).all() and (shown[4:, 4:] == 10).all()
-    assert (np.abs(shown[:4, 4:] - np.array(plots.images.DROPPED, dtype=int)) < 20).all()
+    assert (np.abs(shown[:4, 4:] - np.array(plots.style.DROPPED, dtype=int)) < 20).all()
     assert np.array_equal(shown[4:, :4], shown[:4, 4:])
 
 

@@ -30,7 +30,7 @@ from mvqlab.evaluation.samples.memorisation import memorisation, nearest_rows
 from mvqlab.evaluation.samples.precision_recall import precision_recall
 from mvqlab.evaluation.samples.reference_features import _read
 from mvqlab.evaluation.samples.sets import set_distances
-from mvqlab.plots.images import masks
+from mvqlab.plots.picture_rows import masks
 from mvqlab.results.pictures import Pictures, load_pictures
 from mvqlab.support.disk_cache import CacheWarning
 from mvqlab.support.finite import NonFiniteError, check_finite

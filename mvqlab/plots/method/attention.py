@@ -11,6 +11,19 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from mvqlab.plots.style import (
+    MAP_COLOURS,
+    PALETTE_NAME,
+    PANEL,
+    SMALL,
+    TITLE,
+    finish,
+    headline,
+    legend_beside,
+    one_panel,
+    shared_legend,
+)
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,24 +41,24 @@ def attention_matrices(matrices: Mapping[str, Tensor], is_kept: Tensor, title: s
     sorted_matrices = {name: matrix.numpy()[np.ix_(order, order)] for name, matrix in matrices.items()}
     high = max(float(np.quantile(matrix, 0.995)) for matrix in sorted_matrices.values())
     for axis, (name, matrix) in zip(panels, sorted_matrices.items(), strict=True):
-        drawn = axis.imshow(matrix, cmap="cividis", vmin=0.0, vmax=high)
+        drawn = axis.imshow(matrix, cmap=MAP_COLOURS, vmin=0.0, vmax=high)
         axis.axhline(n_kept - 0.5, color="white", linewidth=1.3)
         axis.axvline(n_kept - 0.5, color="white", linewidth=1.3)
         middles = [n_kept / 2 - 0.5, (n_kept + n_places) / 2 - 0.5]
-        axis.set_xticks(middles, ["kept", "dropped"], fontsize=8)
-        axis.set_yticks(middles, ["kept", "dropped"], fontsize=8, rotation=90, va="center")
+        axis.set_xticks(middles, ["kept", "dropped"], fontsize=SMALL)
+        axis.set_yticks(middles, ["kept", "dropped"], fontsize=SMALL, rotation=90, va="center")
         axis.tick_params(length=0)
         axis.set(xlabel="listened to (key)", ylabel="listens (query)")
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=PANEL)
         sums = axis.inset_axes((1.03, 0.0, 0.16, 1.0))
         sums.barh(np.arange(n_places), matrix.sum(axis=1), height=1.0, color="0.4")
         sums.set(ylim=(n_places - 0.5, -0.5), xlim=(0.0, 1.05), yticks=[], xticks=[0, 1])
         sums.tick_params(labelsize=7)
-        sums.set_xlabel("row sum", fontsize=8)
+        sums.set_xlabel("row sum", fontsize=SMALL)
     bar = figure.colorbar(drawn, ax=list(panels), shrink=0.8, aspect=25, pad=0.02, extend="max")
-    bar.set_label("attention", fontsize=8)
+    bar.set_label("attention", fontsize=SMALL)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
@@ -58,19 +71,18 @@ def trust_over_layers(curves: Mapping[str, ArrayLike], used: int = 0, title: str
             for layer, value in enumerate(np.asarray(values), start=1)
         ]
     )
-    figure = Figure(figsize=(6.6, 3.5), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = one_panel(6.6, 3.5)
     sns.lineplot(
-        table, x="layer", y="trust", hue="name", style="name", markers=True, palette="colorblind", ax=axis
+        table, x="layer", y="trust", hue="name", style="name", markers=True, palette=PALETTE_NAME, ax=axis
     )
     if used:
         axis.axvspan(0.75, used + 0.25, color="0.9", zorder=0)
-        axis.text(0.8, 1.03, f"the model here: {used}", fontsize=8, va="bottom")
+        axis.text(0.8, 1.03, f"the model here: {used}", fontsize=SMALL, va="bottom")
     axis.set(xlabel="layer", ylabel="trust B in a dropped place", ylim=(0.0, 1.12), title=title)
     axis.set_xticks(sorted(table["layer"].unique()))
-    axis.title.set_fontsize(10)
-    axis.grid(alpha=0.3)
-    sns.move_legend(axis, "upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8, title=None)
+    axis.title.set_fontsize(TITLE)
+    finish(axis)
+    legend_beside(axis)
     return figure
 
 
@@ -84,18 +96,17 @@ def kept_shares(table: pd.DataFrame, chance: float, title: str = "") -> Figure:
     panels = figure.subplots(1, len(queries), sharey=True, squeeze=False)[0]
     for axis, query in zip(panels, queries, strict=True):
         rows = table[table["query"] == query]
-        sns.barplot(rows, x="layer", y="share", hue="weights", palette="colorblind", ax=axis, alpha=0.85)
+        sns.barplot(rows, x="layer", y="share", hue="weights", palette=PALETTE_NAME, ax=axis, alpha=0.85)
         for bars, hatch in zip(axis.containers, ("", "//", ".."), strict=False):
             for bar in bars:
                 bar.set(hatch=hatch, edgecolor="white")
                 place = (bar.get_x() + bar.get_width() / 2.0, 0.03)
                 plate = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-                axis.text(*place, f"{bar.get_height():.2f}", ha="center", fontsize=8, bbox=plate)
+                axis.text(*place, f"{bar.get_height():.2f}", ha="center", fontsize=SMALL, bbox=plate)
         axis.axhline(chance, color="black", linestyle="--", linewidth=1.2, label="uniform attention")
         axis.set(xlabel="layer", ylabel="share of attention on kept places", ylim=(0.0, 1.05))
-        axis.set_title(query, fontsize=9)
+        axis.set_title(query, fontsize=PANEL)
         axis.get_legend().remove()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside center right", frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    shared_legend(figure, panels[0], "center right")
+    headline(figure, title)
     return figure

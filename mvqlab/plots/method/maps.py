@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from mvqlab.plots.images import hide_dropped, name_row, picture_grid
+from mvqlab.plots.picture_rows import hide_dropped, name_row, picture_grid
+from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL
 from mvqlab.support.finite import check_finite
 
-MAP_COLOURS = "cividis"
 HALO = [effects.withStroke(linewidth=3.0, foreground="black")]
 
 
@@ -57,7 +57,7 @@ def map_rows(
             bar.ax.tick_params(labelsize=7)
         name_row(panels[0], label)
     for axis, name in zip(axes[0], columns, strict=False):
-        axis.set_title(name, fontsize=8)
+        axis.set_title(name, fontsize=SMALL)
     return figure
 
 
@@ -77,7 +77,7 @@ def score_map(
     panels[0].imshow(image, **place)
     panels[0].hlines(np.arange(1, height) - 0.5, -0.5, width - 0.5, color="0.75", linewidth=0.4)
     panels[0].vlines(np.arange(1, width) - 0.5, -0.5, height - 0.5, color="0.75", linewidth=0.4)
-    panels[0].set_title("image and its regions", fontsize=9)
+    panels[0].set_title("image and its regions", fontsize=PANEL)
     drawn = panels[1].imshow(scores, cmap=MAP_COLOURS)
     middle = (scores.min() + scores.max()) / 2.0
     is_narrow = width > 8  # no room for the 0 before the point
@@ -87,10 +87,10 @@ def score_map(
         size = 5 if is_narrow else 7
         panels[1].text(column, row, written, ha="center", va="center", fontsize=size, color=ink)
     fence(panels[1], is_kept)
-    panels[1].set_title("score (kept regions fenced in)", fontsize=9)
+    panels[1].set_title("score (kept regions fenced in)", fontsize=PANEL)
     figure.colorbar(drawn, ax=panels[1], fraction=0.04, pad=0.02).ax.tick_params(labelsize=7)
     panels[2].imshow(hide_dropped(image, is_kept), **place)
-    panels[2].set_title("kept regions", fontsize=9)
+    panels[2].set_title("kept regions", fontsize=PANEL)
     for axis in panels:
         axis.set(xticks=[], yticks=[])
     if is_object is not None:

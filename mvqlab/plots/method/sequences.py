@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 
 import matplotlib.patheffects as effects
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from mvqlab.plots.images import hide_dropped
+from mvqlab.plots.picture_rows import hide_dropped
+from mvqlab.plots.style import LEGEND, MAP_COLOURS, PANEL, SMALL, arm_colour, finish, headline, panels_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAP_COLOURS = "cividis"
 RIM = [effects.withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -29,7 +28,7 @@ def pair_orders(
     panels = figure.subplots(1, len(orders) + 1)
     place = {"extent": (-0.5, side - 0.5, side - 0.5, -0.5)}  # the coordinates of regions
     panels[0].imshow(image, **place)
-    panels[0].set_title("image", fontsize=9)
+    panels[0].set_title("image", fontsize=PANEL)
     for axis, (name, positions) in zip(panels[1:], orders.items(), strict=True):
         positions = np.asarray(positions)
         is_kept = np.zeros(side * side, dtype=bool)
@@ -39,12 +38,12 @@ def pair_orders(
             row, column = divmod(int(position), side)
             size = 8 if side <= 8 else 5
             axis.text(column, row, str(number), ha="center", va="center", fontsize=size, path_effects=RIM)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(name, fontsize=PANEL)
     for axis in panels:
         axis.set(xticks=[], yticks=[])
         axis.hlines(np.arange(1, side) - 0.5, -0.5, side - 0.5, color="0.75", linewidth=0.4)
         axis.vlines(np.arange(1, side) - 0.5, -0.5, side - 0.5, color="0.75", linewidth=0.4)
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
@@ -67,13 +66,13 @@ def hearing_maps(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> F
             extent = (0.5, n + 0.5, n + 0.5, 0.5)
             drawn = axis.imshow(logs[change, kind], cmap=MAP_COLOURS, vmin=low, vmax=high, extent=extent)
             axis.plot([0.5, n + 0.5], [0.5, n + 0.5], color="black", linestyle="--", linewidth=1.0)
-            axis.set_xlabel(f"logits of {kind} m", fontsize=9)
-            axis.set_ylabel(f"{change} n", fontsize=9)
+            axis.set_xlabel(f"logits of {kind} m", fontsize=PANEL)
+            axis.set_ylabel(f"{change} n", fontsize=PANEL)
             axis.tick_params(labelsize=8)
     bar = figure.colorbar(drawn, ax=list(panels.flat), fraction=0.05, pad=0.03)
-    bar.set_label("log10 of the largest change of a logit\n(white: exactly none)", fontsize=8)
+    bar.set_label("log10 of the largest change of a logit\n(white: exactly none)", fontsize=SMALL)
     bar.ax.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
@@ -88,10 +87,9 @@ def laws(
     before = np.asarray(before)
     order = np.argsort(-before, kind="stable")[:n_shown]
     n_rows = -(-len(laws) // columns)
-    figure = Figure(figsize=(3.1 * columns, 2.0 * n_rows + 0.4), layout="constrained")
-    panels = list(figure.subplots(n_rows, columns, squeeze=False, sharex=True).flat)
-    colour = sns.color_palette("colorblind")[0]
-    for axis, (name, law) in zip(panels, laws.items(), strict=False):
+    figure, panels = panels_of(len(laws), columns, (3.1 * columns, 2.0 * n_rows + 0.4), sharex=True)
+    colour = arm_colour(0)
+    for axis, (name, law) in zip(panels, laws.items(), strict=True):
         law = np.asarray(law, dtype=float)
         along = np.arange(1, len(order) + 1)
         axis.bar(along, law[order], width=1.0, color=colour, edgecolor="white", linewidth=0.3)
@@ -99,14 +97,12 @@ def laws(
         left = law[law > 0]
         bits = -(left * np.log2(left)).sum() + 0.0
         facts = f"{len(left)} choice{'s' * (len(left) > 1)}\n{bits:.1f} bits"
-        axis.text(0.97, 0.93, facts, ha="right", va="top", fontsize=8, transform=axis.transAxes)
-        axis.set_title(name, fontsize=9)
+        axis.text(0.97, 0.93, facts, ha="right", va="top", fontsize=SMALL, transform=axis.transAxes)
+        axis.set_title(name, fontsize=PANEL)
         axis.tick_params(labelsize=8)
-    for axis in panels[len(laws) :]:
-        axis.set_visible(False)
-    figure.supxlabel("choices, likeliest first", fontsize=9)
-    figure.supylabel("probability", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.supxlabel("choices, likeliest first", fontsize=PANEL)
+    figure.supylabel("probability", fontsize=PANEL)
+    headline(figure, title)
     return figure
 
 
@@ -119,10 +115,9 @@ def loss_by_place(
     """
     figure = Figure(figsize=(4.3 * len(losses) + 0.3, 3.3), layout="constrained")
     panels = figure.subplots(1, len(losses), squeeze=False)[0]
-    palette = sns.color_palette("colorblind")
     for axis, (name, values) in zip(panels, losses.items(), strict=True):
         along = np.arange(1, len(np.asarray(values)) + 1)
-        axis.plot(along, values, color=palette[0], marker="o", markersize=3, label=name)
+        axis.plot(along, values, color=arm_colour(0), marker="o", markersize=3, label=name)
         mine: Sequence[tuple[str, ArrayLike | float]] = [
             item for item in chance.items() if item[0].startswith(name)
         ]
@@ -130,11 +125,11 @@ def loss_by_place(
             line = np.broadcast_to(np.asarray(level, dtype=float), along.shape)
             axis.plot(along, line, color=shade, linestyle=style, linewidth=1.4, label=label)
         _label(axis, "pair of the sequence", "nats")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
 def _label(axis: Axes, xlabel: str, ylabel: str) -> None:
     axis.set(xlabel=xlabel, ylabel=ylabel, ylim=(0.0, None))
-    axis.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    axis.grid(alpha=0.3)
+    axis.legend(**LEGEND, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    finish(axis)

@@ -13,8 +13,9 @@ from matplotlib.patches import ConnectionPatch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
-from mvqlab.plots.images import hide_dropped
-from mvqlab.plots.method.maps import MAP_COLOURS, fence
+from mvqlab.plots.method.maps import fence
+from mvqlab.plots.picture_rows import hide_dropped
+from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, TITLE, headline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +51,10 @@ def stations(
         if is_kept is not None and picture.ndim == 2:
             fence(axis, np.asarray(is_kept))
         axis.set(xticks=[], yticks=[])
-        axis.set_xlabel(name, fontsize=9)
+        axis.set_xlabel(name, fontsize=PANEL)
     for first, second in pairwise(panels) if arrows else ():
         _arrow_between(figure, first, second)
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
@@ -74,9 +75,9 @@ def code_grid(image: NDArray[np.uint8], codes: ArrayLike, positions: ArrayLike, 
     figure = Figure(figsize=(9.4, 4.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.imshow(hide_dropped(image, is_kept.reshape(side, side)), **place)
-    left.set_title("kept regions", fontsize=10)
+    left.set_title("kept regions", fontsize=TITLE)
     right.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), aspect="equal")
-    right.set_title("the code of each; a dropped region has none", fontsize=10)
+    right.set_title("the code of each; a dropped region has none", fontsize=TITLE)
     for position in np.flatnonzero(~is_kept):
         row, column = divmod(int(position), side)
         corner = (column - 0.5, row - 0.5)
@@ -103,12 +104,12 @@ def pair_strip(
     factor = image.shape[0] // side
     figure = Figure(figsize=(1.05 * len(codes) + 1.1, 1.75), layout="constrained")
     start, *panels = figure.subplots(1, len(codes) + 1)
-    start.text(0.5, 0.5, "start", ha="center", va="center", fontsize=9, style="italic")
+    start.text(0.5, 0.5, "start", ha="center", va="center", fontsize=PANEL, style="italic")
     start.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for axis, code, position in zip(panels, codes, positions, strict=True):
         row, column = divmod(int(position), side)
         axis.imshow(image[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor])
-        axis.set_xlabel(f"code {code}\nplace {position}\n(row {row}, col. {column})", fontsize=8)
+        axis.set_xlabel(f"code {code}\nplace {position}\n(row {row}, col. {column})", fontsize=SMALL)
     for axis in (start, *panels):
         axis.set(xticks=[], yticks=[])
     return figure
