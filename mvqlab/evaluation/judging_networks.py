@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -68,7 +68,7 @@ def trained_once(
     name: str,
     empty: Callable[[], nn.Module],
     train: Callable[[], Trained],
-    finish: Callable[[nn.Module, dict[str, str]], Judge],
+    finish: Callable[[Any, dict[str, str]], Judge],
     cache: Path | None = None,
 ) -> Judge:
     """What `finish` makes of the network called `name` and its facts: read from `cache`, or trained first.
@@ -82,7 +82,7 @@ def trained_once(
 
 
 def _read(
-    empty: Callable[[], nn.Module], finish: Callable[[nn.Module, dict[str, str]], nn.Module], path: Path
+    empty: Callable[[], nn.Module], finish: Callable[[Any, dict[str, str]], nn.Module], path: Path
 ) -> Trained:
     """What is in `path`. Raises where it is not what `finish` takes."""
     with torch.device("meta"):  # draws no random numbers, of which others count on the next

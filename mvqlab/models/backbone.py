@@ -43,7 +43,7 @@ class ResidualBlock(Branch):
         self.norm2 = normalisation(c_out, groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
+        self.shortcut: nn.Module = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Float[Tensor, "B c_in h w"]) -> Float[Tensor, "B c_out h w"]:
         """`x` through the shortcut, plus what the two convolutions make of it (He et al. 2016)."""
@@ -183,7 +183,7 @@ class Decoder(nn.Module):
     def __init__(self, config: BackboneConfig, resolution: int, has_head: bool) -> None:
         super().__init__()
         top = config.base_channels * config.channel_multipliers[-1]
-        self.head = nn.Identity()
+        self.head: nn.Module = nn.Identity()
         if has_head:
             self.head = nn.Sequential(nn.Conv2d(config.feature_dim, top, 3, padding=1), Middle(top, config))
         channels = top if has_head else config.feature_dim

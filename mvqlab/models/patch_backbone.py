@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
+from mvqlab.config.settings import Padding
 from mvqlab.models.backbone import Branch, Middle, ResidualBlock, SelfAttention, normalisation
 
 
@@ -61,7 +62,7 @@ def _blocks(n_blocks: int, side: int, config: BackboneConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _pad(model: nn.Module, mode: str) -> None:
+def _pad(model: nn.Module, mode: Padding) -> None:
     """Let all convolutions of `model` that look around see `mode` ("zeros" or "replicate") beyond the border.
 
     Zeros tell a convolution where the border is, and a grid of 16 x 16 regions has much border: flat ground

@@ -7,7 +7,7 @@ the object has the colour and the shape that were named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -76,7 +76,7 @@ def colour_and_shape(
     """
     splits = build_splits(config.data.model_copy(update={"validation_size": n_samples}))
     asked = drawing_with(config, 1.0, n_samples)
-    told = {"tokenizer": tokenizer, "guidance": guidance}
+    told: dict[str, Any] = {"tokenizer": tokenizer, "guidance": guidance}
     table = accuracy_over_guidance(model, stage1, asked, splits, detector, **told)
     found = table[table["attribute"] == BOUND]
     first = found.iloc[0]

@@ -12,7 +12,7 @@ learned from the image as a whole which shapes are somewhere in it found 4 in 10
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -128,7 +128,12 @@ def train_attribute_network(
         truth = {name: of_objects.to(device) for name, of_objects in batch.values.items()}
         return cells_loss(network(batch.images.to(device)), batch.shares.to(device), truth)
 
-    how = {"seed": seed, "title": "attribute detector", "highest_rate": LEARNING_RATE, "device": device}
+    how: dict[str, Any] = {
+        "seed": seed,
+        "title": "attribute detector",
+        "highest_rate": LEARNING_RATE,
+        "device": device,
+    }
     with one_thread():
         return train_judging_network(AttributeNetwork, batches, loss_of, steps, **how)
 

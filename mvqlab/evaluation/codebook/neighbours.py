@@ -23,7 +23,7 @@ class Neighbours(NamedTuple):
     distance between codes; nan at codes that are not in use.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of that name
     distance: Tensor
 
 

@@ -9,7 +9,7 @@ so that A @ V is what the fused layer gives, to rounding.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,6 +74,7 @@ def trace_demask(module: DemaskModule, regions: Tensor, positions: Tensor) -> li
     if module.config.direction_constraint:
         trust = initial_trust(positions, n_places, module.config.initial_trust)
     traces = []
+    layer: Any  # of a ModuleList, whose hints do not tell of what
     for residual_block, layer in zip(module.residual_blocks, module.attentions, strict=True):
         before = residual_block(x)
         matrix = attention_matrix(layer, before, trust)

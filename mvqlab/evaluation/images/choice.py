@@ -46,7 +46,7 @@ def choosing(model: MQVAE, n: int, rank: Rank = by_score) -> Iterator[MQVAE]:
     if not 1 <= n <= model.n_positions:
         raise ValueError(f"cannot keep {n} of {model.n_positions} regions")
     trained = model.mask
-    model.mask = _OtherChoice(trained, n, rank)
+    model.mask = _OtherChoice(trained, n, rank)  # type: ignore[assignment]  # for as long as the model is lent
     try:
         yield model
     finally:

@@ -50,7 +50,7 @@ class EncodedImage:
     """
 
     def __init__(self, model: TokenModel, image: Tensor, perceptual: PerceptualLoss | None = None) -> None:
-        require_scores(model)
+        model = require_scores(model)
         side = model.config.data.resolution
         if image.shape != (3, side, side):
             raise ValueError(f"the model reads images of {side} x {side} pixels, not {tuple(image.shape)}")

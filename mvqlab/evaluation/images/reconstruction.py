@@ -169,7 +169,9 @@ def _ssim(restored: Tensor, truth: Tensor) -> Tensor:
 
     if min(truth.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(truth),), torch.nan)
-    return structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none").reshape(-1)
+    found = structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none")
+    assert isinstance(found, Tensor)  # and not with its map besides, which was not asked for
+    return found.reshape(-1)
 
 
 def pictures_of(

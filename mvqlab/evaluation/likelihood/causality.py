@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def logit_changes(
     conditions = None if conditions is None else conditions.expand(n, *conditions.shape[1:])
     before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side), conditions)
     after = model(Pairs(codes, positions, pairs.side), conditions)
-    moved = [
+    moved: list[Any] = [
         None if old is None else (new - old).abs().amax(dim=-1)
         for old, new in zip(before, after, strict=True)
     ]

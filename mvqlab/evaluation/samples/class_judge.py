@@ -10,7 +10,7 @@ images is what it can see at all: shares of samples are to be read beside that f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -165,12 +165,18 @@ def train_judge_network(
     """
 
     def build() -> JudgeNetwork:
-        return JudgeNetwork(splits.n_classes).to(memory_format=torch.channels_last)
+        network = JudgeNetwork(splits.n_classes)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def loss_of(network: JudgeNetwork, batch: Batch) -> Tensor:
         return F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
 
-    how = {"seed": seed, "title": "judge of classes", "highest_rate": LEARNING_RATE, "device": device}
+    how: dict[str, Any] = {
+        "seed": seed,
+        "title": "judge of classes",
+        "highest_rate": LEARNING_RATE,
+        "device": device,
+    }
     stream = batches(splits.train, BATCH_SIZE, seed=seed)
     with one_thread():
         return train_judging_network(build, stream, loss_of, steps, weight_decay=0.05, **how)

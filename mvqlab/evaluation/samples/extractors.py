@@ -143,7 +143,7 @@ def lab_extractor(
         accuracy = measure_accuracy(network, splits, task, seed)
         return Trained(network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on})
 
-    def finish(network: nn.Module, about: dict[str, str]) -> LabExtractor:
+    def finish(network: LabNetwork, about: dict[str, str]) -> LabExtractor:
         accuracy = LabAccuracy(float(about["accuracy"]), about["measured_on"])
         return LabExtractor(network, resolution, task, accuracy)
 

@@ -17,4 +17,5 @@ def on_front(costs: ArrayLike) -> NDArray[np.bool_]:
         raise ValueError("a cost is missing (nan): leave its row out")
     as_low = (costs[:, None, :] >= costs[None, :, :]).all(axis=2)  # (i, j): j is nowhere worse than i
     lower = (costs[:, None, :] > costs[None, :, :]).any(axis=2)
-    return ~(as_low & lower).any(axis=1)
+    is_beaten: np.ndarray = (as_low & lower).any(axis=1)
+    return ~is_beaten

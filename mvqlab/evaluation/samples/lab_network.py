@@ -6,7 +6,7 @@ With classes it names them; without, it says how far an image was turned (Gidari
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +85,12 @@ def train_lab_network(
     def loss_of(network: LabNetwork, some: _Question) -> Tensor:
         return F.cross_entropy(network(some.images.to(device)), some.answers.to(device))
 
-    how = {"seed": seed, "title": "lab extractor", "highest_rate": LEARNING_RATE, "device": device}
+    how: dict[str, Any] = {
+        "seed": seed,
+        "title": "lab extractor",
+        "highest_rate": LEARNING_RATE,
+        "device": device,
+    }
     build = partial(LabNetwork, resolution, task.n_answers)
     return train_judging_network(build, questions, loss_of, steps, **how)
 

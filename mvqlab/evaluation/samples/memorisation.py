@@ -26,7 +26,7 @@ class Nearest(NamedTuple):
     """Of each row the nearest other row: its distance (m,) and its number (m,)."""
 
     distance: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # a tuple has a method of that name
 
 
 class Memorisation(NamedTuple):

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from mvqlab.data import batches_in_order
+from mvqlab.data import PictureDataset, batches_in_order
 from mvqlab.data.seeds import short_hash
 from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
@@ -20,7 +19,7 @@ from mvqlab.training.tokens import weights_hash
 
 
 def reference_features(
-    dataset: Dataset,
+    dataset: PictureDataset,
     data_hash: str,
     split: str,
     extractor: FeatureExtractor,
@@ -45,7 +44,7 @@ def reference_features(
     )
 
 
-def _compute(dataset: Dataset, extractor: FeatureExtractor, n: int, batch_size: int) -> Tensor:
+def _compute(dataset: PictureDataset, extractor: FeatureExtractor, n: int, batch_size: int) -> Tensor:
     rows = []
     with Progress("features of real images", -(-n // batch_size)) as progress:
         for batch in batches_in_order(dataset, batch_size, n):
