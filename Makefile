@@ -35,12 +35,14 @@ test: lint ## install everything, check style and notebooks, run every test
 	@echo "==> Running all tests, the slow ones too"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" -n auto --dist loadfile
 
-lint: $(VENV)/.installed-dev ## check style, floors, and that notebooks are stored without outputs
+lint: $(VENV)/.installed-dev ## check style, floors, type hints, and that notebooks are stored without outputs
 	@echo "==> Checking style"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@echo "==> Checking the floors: which room imports from which"
 	@$(BIN)/lint-imports --no-logo > $(VENV)/floors.txt 2>&1 || { cat $(VENV)/floors.txt; exit 1; }
+	@echo "==> Checking the type hints"
+	@$(BIN)/mypy --no-error-summary
 	@echo "==> Checking that notebooks are stored without outputs"
 	@$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify --extra-keys "$(NOTEBOOK_NOISE)" $(NOTEBOOKS),echo "no notebooks yet")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -84,7 +85,7 @@ def match_parameters(
     The Stackformer counted is the one over all side * side places. Layers and heads stay as they are, so
     the width moves in steps of `config.heads`.
     """
-    sizes = {"codebook_size": codebook_size, "side": side}
+    sizes: dict[str, Any] = {"codebook_size": codebook_size, "side": side}
     with torch.device("meta"):
         wanted = n_parameters(
             Stackformer(config, n_pairs=side**2, start=start_of(config, n_classes), **sizes)

@@ -36,8 +36,8 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     if len(shown) > MANY:
         of_how_many = f" ({A_FEW} of {len(shown)} points, evenly chosen)"
         shown = shown.iloc[np.linspace(0, len(shown) - 1, A_FEW).round().astype(int)]
-    pictures = {row.label: load_pictures(Path(row.folder)) for row in shown.itertuples()}
-    pictures = {label: kept for label, kept in pictures.items() if kept is not None}
+    of_points = {row.label: load_pictures(Path(row.folder)) for row in shown.itertuples()}
+    pictures = {label: kept for label, kept in of_points.items() if kept is not None}
     figures = itertools.chain(
         _reconstruction_figures(pictures, of_how_many),
         _mask_figures(pictures),

@@ -174,7 +174,7 @@ def curve_range(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -
     """`value` over steps in the table that `curves` takes, of many runs: medians and nine tenths of them."""
     figure, axis = one_panel(7, 4)
     for number, (split, rows) in enumerate(table.dropna(subset=[value]).groupby("split", sort=False)):
-        look = {"color": arm_colour(number)}
+        look: dict[str, Any] = {"color": arm_colour(number)}
         low, middle, high = (rows.groupby("step")[value].quantile(share) for share in (0.05, 0.5, 0.95))
         axis.fill_between(middle.index, low, high, alpha=0.25, linewidth=0, **look)
         look |= {"linestyle": ("-", "--")[number % 2], "marker": "o" if len(middle) < 3 else ""}

@@ -78,8 +78,8 @@ def sheet(
         for place, image in enumerate(row.images):
             canvas.paste(enlarged(image, factor), (left + place * (side + GAP), y))
         y += side
-    for number, words in enumerate(lines):
-        draw.text((MARGIN, bottom + GAP + _height(number, SMALL)), words, FAINT, font(SMALL))
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, bottom + GAP + _height(number, SMALL)), line, FAINT, font(SMALL))
     return canvas
 
 

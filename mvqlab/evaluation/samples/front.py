@@ -15,7 +15,6 @@ def on_front(costs: ArrayLike) -> NDArray[np.bool_]:
     costs = np.asarray(costs, dtype=float)
     if np.isnan(costs).any():
         raise ValueError("a cost is missing (nan): leave its row out")
-    as_low = (costs[:, None, :] >= costs[None, :, :]).all(axis=2)  # (i, j): j is nowhere worse than i
-    lower = (costs[:, None, :] > costs[None, :, :]).any(axis=2)
-    is_beaten: np.ndarray = (as_low & lower).any(axis=1)
-    return ~is_beaten
+    as_low = np.all(costs[:, None, :] >= costs[None, :, :], axis=2)  # (i, j): j is nowhere worse than i
+    lower = np.any(costs[:, None, :] > costs[None, :, :], axis=2)
+    return ~np.any(as_low & lower, axis=1)

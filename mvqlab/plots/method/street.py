@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -218,5 +220,5 @@ def _box(
     linestyle="-",
 ) -> None:
     look = {"facecolor": "white", "edgecolor": DARK, "linewidth": 1.3, "linestyle": linestyle}
-    axis.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", **look))
+    axis.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", **look: Any))
     axis.text(corner[0] + width / 2, corner[1] + height / 2, words, ha="center", va="center", fontsize=size)
