@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -217,8 +215,8 @@ def _box(
     height: float,
     words: str,
     size: float,
-    linestyle="-",
+    linestyle: str = "-",
 ) -> None:
     look = {"facecolor": "white", "edgecolor": DARK, "linewidth": 1.3, "linestyle": linestyle}
-    axis.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", **look: Any))
+    axis.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", **look))
     axis.text(corner[0] + width / 2, corner[1] + height / 2, words, ha="center", va="center", fontsize=size)
