@@ -1,12 +1,12 @@
-"""What all tests share: shapes checked, a fixed number of threads, fixed seeds, no windows."""
+"""What all tests share: shapes checked, one thread, fixed seeds, no windows."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault(
-    "MPLBACKEND", "Agg"
-)  # before anything imports matplotlib; notebooks' kernels inherit it
+# before anything imports matplotlib or torch; processes that tests start, such as kernels, inherit it
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 
@@ -20,8 +20,9 @@ import torch
 SHAPES_CHECKED = ["mvqlab.models", "mvqlab.sampling", "mvqlab.training.losses"]
 jaxtyping.install_import_hook(SHAPES_CHECKED, "shape_checks.check_types")
 
-# the order in which threads add up changes the last bits, and small tensors gain nothing from many threads
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# The order in which threads add up changes the last bits. And with small tensors one is the quickest: threads
+# of two workers on two cores wait for one another by spinning, which took up to ten times the time.
+torch.set_num_threads(1)
 
 # no deadline: on a busy machine the first example pays for everything that is loaded late
 hypothesis.settings.register_profile("here", deadline=None)
