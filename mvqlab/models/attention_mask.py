@@ -10,10 +10,13 @@ of `nn.MultiheadAttention`, are the other way round).
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 
-def causal_mask(n_new: int, n_places: int, padding_mask: Tensor | None, device: torch.device) -> Tensor:
+def causal_mask(
+    n_new: int, n_places: int, padding_mask: Bool[Tensor, "B places"] | None, device: torch.device
+) -> Bool[Tensor, "#B 1 T S"]:
     """Attention mask (B or 1, 1, n_new, n_places) of the `n_new` newest of `n_places` places.
 
     Each attends to itself and to those before it, as far as `padding_mask` (B, n_places or more) lets it.
@@ -22,7 +25,9 @@ def causal_mask(n_new: int, n_places: int, padding_mask: Tensor | None, device: 
     return without_padding(is_past, padding_mask)
 
 
-def without_padding(is_past: Tensor, padding_mask: Tensor | None) -> Tensor:
+def without_padding(
+    is_past: Bool[Tensor, "T S"], padding_mask: Bool[Tensor, "B places"] | None
+) -> Bool[Tensor, "#B 1 T S"]:
     """Attention mask (B or 1, 1, T, S): what is past (T, S) and, by `padding_mask` (B, S or more), real."""
     if padding_mask is None:
         return is_past[None, None]  # (1, 1, T, S)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
@@ -45,7 +46,7 @@ class CaptionTokenizer:
         """Tokens of the tokenizer, the two reserved ones aside."""
         return self.tokenizer.get_vocab_size()
 
-    def encode(self, captions: Sequence[str]) -> Tensor:
+    def encode(self, captions: Sequence[str]) -> Int[Tensor, "n length"]:
         """Tokens (n, length) int64 of `captions`; too long ones are cut, an empty one is BEGIN alone."""
         rows = torch.full((len(captions), self.length), PAD)
         rows[:, 0] = BEGIN

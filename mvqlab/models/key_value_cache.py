@@ -7,9 +7,18 @@ queries, keys and values, and those of the places before it from here.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mvqlab.models.attention_mask import causal_mask, without_padding
+
+Newest = Float[Tensor, "B heads T head_width"]
+# keys and values of all places, and the attention mask
+Attended = tuple[
+    Float[Tensor, "B heads S head_width"],
+    Float[Tensor, "B heads S head_width"],
+    Bool[Tensor, "#B 1 T S"] | None,
+]
 
 
 class KeyValueCache:
@@ -23,8 +32,8 @@ class KeyValueCache:
         self,
         n_layers: int,
         shape: tuple[int, int, int, int],
-        like: Tensor,
-        padding_mask: Tensor | None = None,
+        like: Float[Tensor, ...],
+        padding_mask: Bool[Tensor, "B length"] | None = None,
     ) -> None:
         """For `n_layers` layers. shape: (B, heads, length, head_width). like: of the type and device."""
         self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
@@ -32,7 +41,7 @@ class KeyValueCache:
         self.n_read: int | Tensor = 0
         self.padding_mask = padding_mask
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def extend(self, layer: int, key: Newest, value: Newest) -> Attended:
         """Write the keys and values (B, heads, T, head_width) of the T newest places.
 
         Returns keys and values (B, heads, S, head_width) of all S places, and the attention mask
@@ -55,14 +64,14 @@ class StaticKeyValueCache(KeyValueCache):
         self,
         n_layers: int,
         shape: tuple[int, int, int, int],
-        like: Tensor,
-        padding_mask: Tensor | None = None,
+        like: Float[Tensor, ...],
+        padding_mask: Bool[Tensor, "B length"] | None = None,
     ) -> None:
         super().__init__(n_layers, shape, like, padding_mask)
         self.n_read = torch.zeros(1, dtype=torch.long, device=like.device)
         self.places = torch.arange(shape[2], device=like.device)
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def extend(self, layer: int, key: Newest, value: Newest) -> Attended:
         """As in `KeyValueCache`, with S = length."""
         newest = self.n_read + self.places[: key.shape[2]]  # (T,)
         self.keys[layer].index_copy_(2, newest, key)

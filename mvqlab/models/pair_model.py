@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.models.key_value_cache import KeyValueCache
@@ -14,7 +15,8 @@ from mvqlab.models.pairs import Pairs, Part, of_part
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer
 
-Draw = Callable[[Part, Tensor], Tensor]  # a part and its logits (B, n) to the choices (B,)
+# a part and its logits to the choices
+Draw = Callable[[Part, Float[Tensor, "B n"]], Int[Tensor, " B"]]
 IGNORED = -100  # a target that no loss is computed for
 
 
@@ -25,10 +27,10 @@ class PairLogits(NamedTuple):
     given, as in raster order.
     """
 
-    code_logits: Tensor
-    position_logits: Tensor | None
+    code_logits: Float[Tensor, "B N codes"]
+    position_logits: Float[Tensor, "B N places"] | None
 
-    def of(self, part: Part) -> Tensor | None:
+    def of(self, part: Part) -> Float[Tensor, "B N n"] | None:
         """Those of the codes, or of the positions."""
         return of_part(part, self.code_logits, self.position_logits)
 
@@ -39,9 +41,9 @@ class PairLoss(NamedTuple):
     Where sequences have an end, what it costs is counted with the part that says it.
     """
 
-    codes: Tensor
-    positions: Tensor | None
-    total: Tensor
+    codes: Float[Tensor, ""]
+    positions: Float[Tensor, ""] | None
+    total: Float[Tensor, ""]
 
 
 class PairCache(NamedTuple):
@@ -50,15 +52,15 @@ class PairCache(NamedTuple):
     start (B, n_prefix + 1, width): embedded, and still to be read where n_read is 0.
     """
 
-    start: Tensor
+    start: Float[Tensor, "B T width"]
     stacks: tuple[KeyValueCache, ...]
 
     @property
-    def n_read(self) -> int | Tensor:
+    def n_read(self) -> int | Int[Tensor, 1]:
         """Places of the sequence that have been read; a tensor (1,) where a GPU counts them."""
         return self.stacks[0].n_read
 
-    def rewind(self, n_read: int | Tensor) -> None:
+    def rewind(self, n_read: int | Int[Tensor, 1]) -> None:
         """Forget what was read after the first `n_read` places: others are read in its place."""
         for stack in self.stacks:
             stack.n_read = n_read
@@ -86,7 +88,7 @@ class PairModel(nn.Module):
     has_end: bool = False
     position_weight: float = 1.0
 
-    def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+    def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
         """Logits of all pairs in one go, each given the true ones before it (teacher forcing).
 
         pairs (B, N). conditions: classes (B,) or the tokens of captions (B, T), if the model takes them.
@@ -101,11 +103,13 @@ class PairModel(nn.Module):
         """
         raise NotImplementedError
 
-    def embed(self, pairs: Pairs) -> Tensor:
+    def embed(self, pairs: Pairs) -> Float[Tensor, "B N width"]:
         """What is read of pairs (B, N), but for their places in the sequence: (B, N, width)."""
         raise NotImplementedError
 
-    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
+    def embed_start(
+        self, n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         """What sequences start with, (B, n_prefix + 1, width), but for the start pair's place."""
         raise NotImplementedError
 
@@ -113,7 +117,7 @@ class PairModel(nn.Module):
         """The transformers that read a pair, in their order."""
         raise NotImplementedError
 
-    def read_all(self, pairs: Pairs, conditions: Tensor | None) -> Tensor:
+    def read_all(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None) -> Float[Tensor, "B T width"]:
         """What is read of whole sequences (B, n_prefix + N, width): the start, then all pairs but the last.
 
         So at the n-th place stands the pair before the n-th, and every place is told which it is.
@@ -122,7 +126,7 @@ class PairModel(nn.Module):
         x = torch.cat([start, self.embed(pairs[:, :-1])], dim=1)  # (B, n_prefix + N, width)
         return add_to_last(x, self.place_embedding[: pairs.n_pairs])  # + (N, width)
 
-    def read_newest(self, cache: PairCache, previous: Pairs | None) -> Tensor:
+    def read_newest(self, cache: PairCache, previous: Pairs | None) -> Float[Tensor, "B T width"]:
         """What is read for the next pair alone: (B, 1, width), at first (B, n_prefix + 1, width)."""
         x = cache.start if previous is None else self.embed(previous)
         place = cache.n_read + x.shape[1] - 1 - self.start.n_prefix  # in the sequence, from 0
@@ -131,7 +135,7 @@ class PairModel(nn.Module):
     def begin(
         self,
         n_images: int,
-        conditions: Tensor | None = None,
+        conditions: Int[Tensor, "B ..."] | None = None,
         kind: type[KeyValueCache] = KeyValueCache,
     ) -> PairCache:
         """What `next_pair` needs to draw `n_images` sequences, with caches of this `kind`."""
@@ -141,7 +145,9 @@ class PairModel(nn.Module):
             start, tuple(stack.empty_cache(n_images, length, mask, kind) for stack in self.stacks())
         )
 
-    def padding_mask(self, conditions: Tensor | None, n_pairs: int) -> Tensor | None:
+    def padding_mask(
+        self, conditions: Int[Tensor, "B ..."] | None, n_pairs: int
+    ) -> Bool[Tensor, "B T"] | None:
         """(B, n_prefix + n_pairs): True where a place of a sequence is real, False at a caption's padding.
 
         None: all are real. Padding after an image's last pair needs no mask: nothing real comes after it.
@@ -149,7 +155,7 @@ class PairModel(nn.Module):
         of_prefix = self.start.padding_mask(conditions)  # (B, n_prefix)
         if of_prefix is None:
             return None
-        return torch.cat([of_prefix, of_prefix.new_ones(len(of_prefix), n_pairs)], dim=1)
+        return torch.cat([of_prefix, of_prefix.new_ones(len(of_prefix), n_pairs)], dim=1)  # (B, T)
 
     def end_token(self, part: Part) -> int:
         """The number after the last code, K, or after the last place, L: the start pair's, and the end's."""
@@ -159,7 +165,7 @@ class PairModel(nn.Module):
         """Whether `part` may be the end token: what is predicted first may, where sequences have an end."""
         return self.has_end and part == self.predicts[0]
 
-    def loss(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLoss:
+    def loss(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLoss:
         """Mean cross-entropy of the codes plus `position_weight` times that of the positions."""
         pairs = self.with_end(pairs)
         logits, targets = self(pairs, conditions), self.targets(pairs)
@@ -195,14 +201,18 @@ class PairModel(nn.Module):
         return Pairs(codes, positions, pairs.side)
 
 
-def nats_a_pair(logits: Tensor, targets: Tensor, n_pairs: Tensor) -> Tensor:
+def nats_a_pair(
+    logits: Float[Tensor, "B N n"], targets: Int[Tensor, "B N"], n_pairs: Int[Tensor, ""]
+) -> Float[Tensor, ""]:
     """Cross-entropy () of `targets` (B, N) under `logits` (B, N, n), shared out among `n_pairs` pairs."""
     # (B N, n) and (B N,)
     mean = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     return mean * ((targets != IGNORED).sum() / n_pairs)
 
 
-def add_to_last(x: Tensor, what: Tensor) -> Tensor:
+def add_to_last(
+    x: Float[Tensor, "B T width"], what: Float[Tensor, "*B n width"]
+) -> Float[Tensor, "B T width"]:
     """`x` (B, T, width) with `what` (B, n, width) or (n, width) added to its last n places."""
     n_before = x.shape[1] - what.shape[-2]
     if n_before == 0:

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 NO_CODE = -1  # of padding
@@ -30,8 +31,8 @@ class Pairs:
     Images with fewer than N pairs are padded on the right: at place L, which no grid has, with code -1.
     """
 
-    codes: Tensor
-    positions: Tensor
+    codes: Int[Tensor, "B N"]
+    positions: Int[Tensor, "B N"]
     side: int
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class Pairs:
         """Some images, or with two slices some pairs of some images."""
         return Pairs(self.codes[rows], self.positions[rows], self.side)
 
-    def of(self, part: Part) -> Tensor:
+    def of(self, part: Part) -> Int[Tensor, "B N"]:
         """The codes or the positions (B, N)."""
         return of_part(part, self.codes, self.positions)
 
@@ -58,12 +59,12 @@ class Pairs:
         return self.codes.shape[1]
 
     @property
-    def is_padding(self) -> Tensor:
+    def is_padding(self) -> Bool[Tensor, "B N"]:
         """(B, N), True after an image's last pair."""
         return self.positions == self.side**2
 
     @property
-    def lengths(self) -> Tensor:
+    def lengths(self) -> Int[Tensor, " B"]:
         """(B,) pairs of each image."""
         return (~self.is_padding).sum(dim=1)
 
@@ -73,12 +74,12 @@ class Pairs:
         return float(self.lengths.double().mean()) if self.is_padding.any() else self.n_pairs
 
     @property
-    def all_codes(self) -> Tensor:
+    def all_codes(self) -> Int[Tensor, " M"]:
         """(M,) codes of all images, without padding."""
         return self.codes[~self.is_padding]
 
     @property
-    def is_kept(self) -> Tensor:
+    def is_kept(self) -> Bool[Tensor, "B L"]:
         """(B, L), True where a region has a code."""
         return is_among(self.positions, self.side**2)
 
@@ -93,17 +94,17 @@ class Pairs:
     def widened(self, n: int) -> Pairs:
         """The same pairs, padded to `n` columns."""
         more = (0, n - self.n_pairs)
-        codes = F.pad(self.codes, more, value=NO_CODE)
+        codes = F.pad(self.codes, more, value=NO_CODE)  # (B, n)
         return Pairs(codes, F.pad(self.positions, more, value=self.side**2), self.side)
 
     def trimmed(self) -> Pairs:
         """The same pairs without columns that are padding in every row."""
         return self[:, : max(1, int(self.lengths.max()))] if len(self) else self
 
-    def in_order(self, ranks: Tensor) -> Pairs:
+    def in_order(self, ranks: Shaped[Tensor, "B N"]) -> Pairs:
         """The pairs sorted by rising `ranks` (B, N), of which those of padding must be highest."""
-        order = ranks.argsort(dim=1, stable=True)
-        return Pairs(self.codes.gather(1, order), self.positions.gather(1, order), self.side)
+        order = ranks.argsort(dim=1, stable=True)  # (B, N): which pair comes n-th
+        return Pairs(self.codes.gather(1, order), self.positions.gather(1, order), self.side)  # (B, N)
 
     def in_raster_order(self) -> Pairs:
         """The pairs sorted by position, as in the paper."""
@@ -122,12 +123,12 @@ def concatenate(batches: list[Pairs]) -> Pairs:
         raise ValueError("there are no pairs to concatenate")
     longest = max(pairs.n_pairs for pairs in batches)
     batches = [pairs.widened(longest) for pairs in batches]
-    codes = torch.cat([pairs.codes for pairs in batches])
+    codes = torch.cat([pairs.codes for pairs in batches])  # (all B together, N)
     positions = torch.cat([pairs.positions for pairs in batches])
     return Pairs(codes, positions, batches[0].side)
 
 
-def is_among(positions: Tensor, n_positions: int) -> Tensor:
+def is_among(positions: Int[Tensor, "B N"], n_positions: int) -> Bool[Tensor, "B L"]:
     """(B, L) bool: which of L = `n_positions` places are among `positions` (B, N), L itself being padding."""
     places = torch.zeros(len(positions), n_positions + 1, dtype=torch.bool, device=positions.device)
-    return places.scatter(1, positions, True)[:, :-1].contiguous()
+    return places.scatter(1, positions, True)[:, :-1].contiguous()  # (B, L + 1) to (B, L)

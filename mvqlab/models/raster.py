@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
@@ -37,7 +38,7 @@ class RasterTransformer(PairModel):
         self.code_head = Head(config.width, codebook_size + 1)
         self.apply(initialise)
 
-    def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+    def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
         """As in `PairModel`: pairs (B, L), which must be in raster order, to logits (B, L, K + 1)."""
         x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + L, width)
         states = self.transformer(x, padding_mask=self.padding_mask(conditions, pairs.n_pairs))
@@ -54,8 +55,10 @@ class RasterTransformer(PairModel):
     def stacks(self) -> tuple[CausalTransformer, ...]:
         return (self.transformer,)
 
-    def embed(self, pairs: Pairs) -> Tensor:
+    def embed(self, pairs: Pairs) -> Float[Tensor, "B N width"]:
         return self.code_embedding(pairs.codes)  # (B, N, width)
 
-    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
+    def embed_start(
+        self, n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         return self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
@@ -70,7 +71,7 @@ class Stackformer(PairModel):
         self.position_head = Head(width, side**2 + 1)
         self.apply(initialise)
 
-    def forward(self, pairs: Pairs, conditions: Tensor | None = None) -> PairLogits:
+    def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
         """As in `PairModel`: (B, N) pairs to logits (B, N, K + 1) of codes and (B, N, L + 1) of positions."""
         pairs = self._readable(pairs)
         first, second = self.predicts
@@ -106,10 +107,12 @@ class Stackformer(PairModel):
     def stacks(self) -> tuple[CausalTransformer, ...]:
         return tuple(self.layers(part).transformer for part in self.predicts)
 
-    def embed(self, pairs: Pairs) -> Tensor:
+    def embed(self, pairs: Pairs) -> Float[Tensor, "B N width"]:
         return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)  # (B, N, width)
 
-    def embed_start(self, n_images: int, conditions: Tensor | None) -> Tensor:
+    def embed_start(
+        self, n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         start = self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)
         return add_to_last(start, self.position_embedding.weight[self.side**2].view(1, -1))  # + (1, width)
 

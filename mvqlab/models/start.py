@@ -11,6 +11,7 @@ each stands for "not told", the null condition: trained on now and then, it is w
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 PAD, BEGIN = 0, 1  # ids of a caption's tokens; a tokenizer's own come after them
@@ -22,7 +23,9 @@ class Start(nn.Module):
 
     n_prefix = 0  # places before the start pair
 
-    def forward(self, start: Tensor, n_images: int, conditions: Tensor | None) -> Tensor:
+    def forward(
+        self, start: Float[Tensor, " width"], n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         """What every image's sequence starts with, (B, n_prefix + 1, width).
 
         start (width): the embedding of the start code. Raises ValueError if `conditions` do not fit.
@@ -31,18 +34,18 @@ class Start(nn.Module):
             raise ValueError("this model is unconditional: it takes no classes and no captions")
         return start.expand(n_images, 1, -1)  # (B, 1, width)
 
-    def padding_mask(self, conditions: Tensor | None) -> Tensor | None:
+    def padding_mask(self, conditions: Int[Tensor, "B ..."] | None) -> Bool[Tensor, "B T"] | None:
         """(B, n_prefix): True where a place before the start pair is real, and may be attended to.
 
         None where no place is padding.
         """
         return None
 
-    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
+    def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
         """The conditions that tell nothing, one an image. Raises ValueError if the model was taught none."""
         raise ValueError("this model is unconditional: there is nothing to guide it by")
 
-    def withhold(self, conditions: Tensor, share: float) -> Tensor:
+    def withhold(self, conditions: Int[Tensor, "B ..."], share: float) -> Int[Tensor, "B ..."]:
         """`conditions` with a random `share` of the images told nothing."""
         if share == 0.0:
             return conditions
@@ -60,13 +63,15 @@ class ClassStart(Start):
         self.n_classes, self.has_null = n_classes, has_null
         self.classes = nn.Embedding(n_classes + has_null, width)
 
-    def forward(self, start: Tensor, n_images: int, conditions: Tensor | None) -> Tensor:
+    def forward(
+        self, start: Float[Tensor, " width"], n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         if conditions is None:
             raise ValueError("this model is class-conditional: give `conditions`, one class an image")
         _require(n_images, conditions)
         return self.classes(conditions.to(self.classes.weight.device)).unsqueeze(1)  # (B, 1, width)
 
-    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
+    def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
         if not self.has_null:
             raise ValueError(
                 "this model never saw an image without its class (transformer.condition_dropout was 0), so "
@@ -84,7 +89,9 @@ class CaptionStart(Start):
         self.tokens = nn.Embedding(vocabulary_size + N_RESERVED, width)
         self.places = nn.Parameter(torch.zeros(length, width))
 
-    def forward(self, start: Tensor, n_images: int, conditions: Tensor | None) -> Tensor:
+    def forward(
+        self, start: Float[Tensor, " width"], n_images: int, conditions: Int[Tensor, "B ..."] | None
+    ) -> Float[Tensor, "B T width"]:
         if conditions is None:
             conditions = self.null(n_images)
         _require(n_images, conditions)
@@ -96,10 +103,10 @@ class CaptionStart(Start):
         caption = self.tokens(conditions.to(self.places.device)) + self.places  # (B, T, width)
         return torch.cat([caption, start.expand(n_images, 1, -1)], dim=1)  # (B, T + 1, width)
 
-    def padding_mask(self, conditions: Tensor | None) -> Tensor | None:
+    def padding_mask(self, conditions: Int[Tensor, "B ..."] | None) -> Bool[Tensor, "B T"] | None:
         return None if conditions is None else conditions.to(self.places.device) != PAD
 
-    def null(self, n_images: int, device: torch.device | None = None) -> Tensor:
+    def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
         empty = torch.full((n_images, self.n_prefix), PAD, device=device)
         empty[:, 0] = BEGIN
         return empty
@@ -121,6 +128,6 @@ def build_start(
     return Start()
 
 
-def _require(n_images: int, conditions: Tensor) -> None:
+def _require(n_images: int, conditions: Int[Tensor, "B ..."]) -> None:
     if len(conditions) != n_images:
         raise ValueError(f"{n_images} images need {n_images} conditions, got {len(conditions)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,18 +29,18 @@ class CausalSelfAttention(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Float[Tensor, "B T width"],
         layer: int = 0,
         cache: KeyValueCache | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> Tensor:
+        attention_mask: Bool[Tensor, "#B 1 T S"] | None = None,
+    ) -> Float[Tensor, "B T width"]:
         """States (B, T, width) to states (B, T, width); with a cache those of the T newest places.
 
         layer: whose keys and values the cache is asked for. attention_mask (B or 1, 1, T, T): None is causal;
         with a cache it is the cache that says it.
         """
         B, T, C = x.shape
-        heads = self.query_key_value(x).view(B, T, 3, self.heads, C // self.heads)
+        heads = self.query_key_value(x).view(B, T, 3, self.heads, C // self.heads)  # from (B, T, 3 C)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, head_width)
         if cache is not None:
             key, value, attention_mask = cache.extend(layer, key, value)  # (B, heads, S, head_width)
@@ -51,7 +52,7 @@ class CausalSelfAttention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=cache is None and attention_mask is None,
         )  # (B, heads, T, head_width)
-        return self.out(attended.transpose(1, 2).reshape(B, T, C))  # heads side by side again
+        return self.out(attended.transpose(1, 2).reshape(B, T, C))  # (B, T, heads, head_width) to (B, T, C)
 
 
 class Block(nn.Module):
@@ -67,11 +68,11 @@ class Block(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Float[Tensor, "B T width"],
         layer: int = 0,
         cache: KeyValueCache | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> Tensor:
+        attention_mask: Bool[Tensor, "#B 1 T S"] | None = None,
+    ) -> Float[Tensor, "B T width"]:
         """States (B, T, width) to states (B, T, width); arguments as of `CausalSelfAttention`."""
         x = x + self.dropout(self.attention(self.norm1(x), layer, cache, attention_mask))
         return x + self.dropout(self.mlp(self.norm2(x)))
@@ -89,8 +90,11 @@ class CausalTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
 
     def forward(
-        self, x: Tensor, cache: KeyValueCache | None = None, padding_mask: Tensor | None = None
-    ) -> Tensor:
+        self,
+        x: Float[Tensor, "B T width"],
+        cache: KeyValueCache | None = None,
+        padding_mask: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T width"]:
         """Read a whole sequence or, with a cache, its T newest places: (B, T, width) to (B, T, width).
 
         padding_mask (B, T), of a whole sequence: True where a place is real, and later ones may attend to it;
@@ -112,7 +116,7 @@ class CausalTransformer(nn.Module):
         self,
         n_images: int,
         length: int,
-        padding_mask: Tensor | None = None,
+        padding_mask: Bool[Tensor, "B length"] | None = None,
         kind: type[KeyValueCache] = KeyValueCache,
     ) -> KeyValueCache:
         """A cache for `n_images` sequences of up to `length` places, of which none is read yet."""

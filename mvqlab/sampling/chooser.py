@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
@@ -17,7 +18,8 @@ from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, Part, of_part
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
 
-OnLogits = Callable[[Part, Tensor], object]  # called with a part and the logits that it is drawn from
+# called with a part and the logits that it is drawn from
+OnLogits = Callable[[Part, Float[Tensor, "B n"]], object]
 
 
 class Chooser:
@@ -53,7 +55,7 @@ class Chooser:
         self.last = torch.full((n_images,), -1, device=device)
         self.n_drawn = torch.zeros(1, dtype=torch.long, device=device)
 
-    def __call__(self, part: Part, logits: Tensor) -> Tensor:
+    def __call__(self, part: Part, logits: Float[Tensor, "rows n"]) -> Int[Tensor, " rows"]:
         """Choose the next `part` of every image: logits (rows, n) to indices (rows,), of B or 2 B rows."""
         settings = self.settings
         if settings.is_guided:
@@ -79,16 +81,16 @@ class Chooser:
         """Whether every image has ended, so that nothing is left to draw."""
         return self.model.has_end and bool(self.has_ended.all())
 
-    def places(self) -> Tensor:
+    def places(self) -> Bool[Tensor, "B L"]:
         """Where the next pair may go (B, L)."""
         n_to_come = 0 if self.model.has_end else self.model.n_pairs - 1 - self.n_drawn
         return allowed_positions(self.is_taken[:, :-1], self.last if self.is_rising else None, n_to_come)
 
-    def may_end(self) -> Tensor:
+    def may_end(self) -> Bool[Tensor, "#B"]:
         """Which images (B,) or (1,) may end here, if they have an end at all: none before its first pair."""
         return self.n_drawn > 0
 
-    def _possible(self, part: Part, logits: Tensor) -> Tensor:
+    def _possible(self, part: Part, logits: Float[Tensor, "B n"]) -> Float[Tensor, "B possible"]:
         """The logits (B, K) or (B, L), and that of the end behind them, with what may not be at -inf."""
         end = self.model.end_token(part)
         possible = logits[:, :end]  # what lies beyond only starts a sequence, or ends it
@@ -102,11 +104,11 @@ class Chooser:
             possible = torch.cat([possible, of_end.unsqueeze(1)], dim=1)  # (B, K + 1) or (B, L + 1)
         return possible
 
-    def _open_places(self) -> Tensor:
+    def _open_places(self) -> Bool[Tensor, "B L"]:
         """`places`, and any in images that have ended: what is drawn for these is not taken."""
         return self.places() | self.has_ended.unsqueeze(1)  # (B, L)
 
-    def _unless_ended(self, chosen: Tensor, end: int) -> Tensor:
+    def _unless_ended(self, chosen: Int[Tensor, " B"], end: int) -> Int[Tensor, " B"]:
         """`chosen` (B,), or once more `end` in images that have ended; `end` itself ends them."""
         if self.model.has_end:
             chosen = chosen.masked_fill(self.has_ended, end)

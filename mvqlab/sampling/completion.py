@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
@@ -37,9 +38,9 @@ class KeptPart:
     region (L,) bool: where nothing is drawn. A place in it without a code was dropped, and stays so.
     """
 
-    codes: Tensor
-    positions: Tensor
-    region: Tensor
+    codes: Int[Tensor, " m"]
+    positions: Int[Tensor, " m"]
+    region: Bool[Tensor, " L"]
 
     @property
     def n_pairs(self) -> int:
@@ -47,12 +48,12 @@ class KeptPart:
         return len(self.codes)
 
 
-def part_of(pairs: Pairs, region: Tensor) -> KeptPart:
+def part_of(pairs: Pairs, region: Bool[Tensor, ...]) -> KeptPart:
     """The pairs of one image, `pairs` (1, N), that lie in `region` (L,) bool or (h, w) bool.
 
     Raises ValueError for a region of another size, and where `pairs` are of several images.
     """
-    region, pairs = region.flatten(), pairs.trimmed()
+    region, pairs = region.flatten(), pairs.trimmed()  # (h, w) to (L,)
     if len(pairs) != 1:
         raise ValueError(f"a part is kept of one image, not of {len(pairs)}")
     if len(region) != pairs.side**2:
@@ -61,7 +62,7 @@ def part_of(pairs: Pairs, region: Tensor) -> KeptPart:
     return KeptPart(pairs.codes[0, inside], pairs.positions[0, inside], region)
 
 
-def box(side: int, top: int, left: int, bottom: int, right: int) -> Tensor:
+def box(side: int, top: int, left: int, bottom: int, right: int) -> Bool[Tensor, " L"]:
     """A region (L,) bool: rows `top` to `bottom` and columns `left` to `right` of the grid, ends left out.
 
     Raises ValueError for a box that is empty or reaches beyond the grid.
@@ -73,7 +74,7 @@ def box(side: int, top: int, left: int, bottom: int, right: int) -> Tensor:
         )
     region = torch.zeros(side, side, dtype=torch.bool)
     region[top:bottom, left:right] = True
-    return region.flatten()
+    return region.flatten()  # (h, w) to (L,)
 
 
 @torch.no_grad()
@@ -84,7 +85,7 @@ def complete_pairs(
     settings: SamplingConfig,
     *,
     generator: torch.Generator,
-    conditions: Tensor | None = None,
+    conditions: Int[Tensor, "B ..."] | None = None,
     progress: Callable[[], object] | None = None,
 ) -> Pairs:
     """Draw `n_images` images (n_images, n) around the same kept pairs; these come out as they are.
@@ -123,8 +124,11 @@ def new_or_kept_pair(
 
 
 def places_for_next(
-    region: Tensor, last: Tensor, next_kept: Tensor, n_new_left: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    region: Bool[Tensor, " L"],
+    last: Int[Tensor, " B"],
+    next_kept: Int[Tensor, " B"],
+    n_new_left: Int[Tensor, " B"] | None,
+) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
     """Where the next pair may go if positions rise: new ones (B, L) bool, and whether the kept one may (B,).
 
     region (L,): where nothing is drawn. last (B,): the last pair's place. next_kept (B,): the next kept
@@ -167,17 +171,17 @@ class ChooserAroundKept(Chooser):
         self.n_pairs = kept.n_pairs + self.n_new
 
     @property
-    def next_kept(self) -> Tensor:
+    def next_kept(self) -> Int[Tensor, " B"]:
         """Every image's next kept place (B,), L where all are done."""
         return self.kept_positions[self.n_kept_done]
 
-    def places(self) -> Tensor:
+    def places(self) -> Bool[Tensor, "B L"]:
         """Where the next pair may go (B, L): to a new place, or to the next kept one."""
         new, may_keep = self._new_places()
         kept_place = F.one_hot(self.next_kept, self.n_places + 1)[:, :-1].bool()  # (B, L)
         return new | (kept_place & may_keep.unsqueeze(1))
 
-    def may_end(self) -> Tensor:
+    def may_end(self) -> Bool[Tensor, " B"]:
         """Which images (B,) may end here: none before its first pair, nor before its last kept one."""
         return super().may_end() & (self.next_kept == self.n_places)
 
@@ -192,7 +196,7 @@ class ChooserAroundKept(Chooser):
         codes = torch.where(is_kept, kept_codes, pair.codes[:, 0]).unsqueeze(1)  # (rows, 1)
         return Pairs(codes, pair.positions, pair.side)
 
-    def _new_places(self) -> tuple[Tensor, Tensor]:
+    def _new_places(self) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
         """Where a new pair may go (B, L), and whether the next kept one may come (B,)."""
         if self.model.order == "score":  # kept pairs stand first
             is_kept_left = self.next_kept < self.n_places

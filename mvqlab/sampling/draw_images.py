@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mvqlab.config import Config
@@ -21,13 +22,13 @@ from mvqlab.support.progress import Progress
 class Samples:
     """Drawn images (M, 3, H, W), their pairs, and the seconds that drawing the pairs and decoding took."""
 
-    images: Tensor
+    images: Float[Tensor, "M 3 H W"]
     pairs: Pairs
     seconds: float
 
 
 def sample_images(
-    model: PairModel, stage1: TokenModel, config: Config, conditions: Tensor | None = None
+    model: PairModel, stage1: TokenModel, config: Config, conditions: Int[Tensor, "M ..."] | None = None
 ) -> Samples:
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
@@ -32,7 +33,7 @@ def sample_pairs(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    conditions: Tensor | None = None,
+    conditions: Int[Tensor, "B ..."] | None = None,
     progress: Callable[[], object] | None = None,
     on_logits: OnLogits | None = None,
 ) -> Pairs:
@@ -79,8 +80,8 @@ def sample_pairs(
 
 
 def rows_to_read(
-    model: PairModel, n_images: int, settings: SamplingConfig, conditions: Tensor | None
-) -> tuple[int, Tensor | None]:
+    model: PairModel, n_images: int, settings: SamplingConfig, conditions: Int[Tensor, "B ..."] | None
+) -> tuple[int, Int[Tensor, "rows ..."] | None]:
     """How many sequences are read for `n_images`, and their conditions.
 
     With guidance there are twice as many, the second half with the null condition. Raises as `Start.null`.

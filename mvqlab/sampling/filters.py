@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FORBIDDEN = float("-inf")
@@ -17,11 +18,11 @@ FORBIDDEN = float("-inf")
 class Likeliest:
     """The choices that a filter left, likeliest first: logits (B, k) and their indices (B, k)."""
 
-    logits: Tensor
-    indices: Tensor
+    logits: Float[Tensor, "*B k"]
+    indices: Int[Tensor, "*B k"]
 
 
-def at_temperature(logits: Tensor, temperature: float) -> Tensor:
+def at_temperature(logits: Float[Tensor, "*B n"], temperature: float) -> Float[Tensor, "*B n"]:
     """`logits` (..., n), likeliest at 0, over a `temperature` > 0; what is forbidden stays so at any.
 
     Measured from the likeliest and in single precision at least, or a low temperature makes infinities of all
@@ -32,12 +33,12 @@ def at_temperature(logits: Tensor, temperature: float) -> Tensor:
     return (below / temperature).masked_fill(logits == FORBIDDEN, FORBIDDEN)
 
 
-def at_least_single(logits: Tensor) -> torch.dtype:
+def at_least_single(logits: Float[Tensor, ...]) -> torch.dtype:
     """The type that probabilities and noise are computed in: in half precision both come out as 0."""
     return torch.promote_types(logits.dtype, torch.float32)
 
 
-def top_k(logits: Tensor, k: int) -> Likeliest:
+def top_k(logits: Float[Tensor, "*B n"], k: int) -> Likeliest:
     """The `k` likeliest of `logits` (B, n); all of them where k is 0 or more than n. Exactly k on ties."""
     n = logits.shape[-1]
     best = logits.topk(n if k == 0 else min(k, n), dim=-1)
@@ -54,7 +55,7 @@ def top_p(likeliest: Likeliest, p: float) -> Likeliest:
     return Likeliest(likeliest.logits.masked_fill(is_left_out, FORBIDDEN), likeliest.indices)
 
 
-def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tensor:
+def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Int[Tensor, "*B"]:
     """One index (B,) a row, by its probability; never a forbidden one, as long as the row has another.
 
     The index with the largest ratio of probability to exponential noise: the same law as a multinomial
@@ -65,19 +66,25 @@ def draw(likeliest: Likeliest, generator: torch.Generator | None = None) -> Tens
     noise = torch.empty_like(probabilities).exponential_(generator=generator)
     ratios = probabilities / noise.clamp(min=torch.finfo(noise.dtype).tiny)
     chosen = ratios.masked_fill(likeliest.logits == FORBIDDEN, -1.0).argmax(-1, keepdim=True)
-    return likeliest.indices.gather(-1, chosen).squeeze(-1)
+    return likeliest.indices.gather(-1, chosen).squeeze(-1)  # (B, 1) to (B,)
 
 
 def choose(
-    logits: Tensor, temperature: float, k: int, p: float, generator: torch.Generator | None = None
-) -> Tensor:
+    logits: Float[Tensor, "*B n"],
+    temperature: float,
+    k: int,
+    p: float,
+    generator: torch.Generator | None = None,
+) -> Int[Tensor, "*B"]:
     """Temperature, top-k, top-p, draw: logits (B, n) to indices (B,). Temperature 0 takes the likeliest."""
     if temperature == 0.0:
         return logits.argmax(-1)
     return draw(top_p(top_k(at_temperature(logits, temperature), k), p), generator)
 
 
-def allowed_positions(is_taken: Tensor, last: Tensor | None, n_to_come: int | Tensor) -> Tensor:
+def allowed_positions(
+    is_taken: Bool[Tensor, "B L"], last: Int[Tensor, " B"] | None, n_to_come: int | Int[Tensor, 1]
+) -> Bool[Tensor, "B L"]:
     """Where the next pair may go: (B, L) bool.
 
     is_taken (B, L): places that have a code. last (B,): where the last pair went, if positions must rise;
@@ -88,14 +95,15 @@ def allowed_positions(is_taken: Tensor, last: Tensor | None, n_to_come: int | Te
         return allowed
     n_places = is_taken.shape[1]
     places = torch.arange(n_places, device=is_taken.device)
-    return allowed & (places > last.unsqueeze(1)) & (places < n_places - n_to_come)
+    return allowed & (places > last.unsqueeze(1)) & (places < n_places - n_to_come)  # (B, L)
 
 
-def guided(logits: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance: logits (2 B, n), told and then not told, to (B, n).
+def guided(logits: Float[Tensor, "rows n"], scale: float) -> Float[Tensor, "B n"]:
+    """Classifier-free guidance: logits (2 B, n), conditional and then not, to (B, n).
 
-    The not told, plus `scale` times what being told changes: 1 is the told alone, more exaggerates it.
+    The unconditional, plus `scale` times what the condition changes: 1 is the conditional alone, more
+    exaggerates it.
     Source: Ho and Salimans 2022, equation 6, whose w is scale - 1, on logits.
     """
-    told, not_told = logits.chunk(2)
-    return not_told + scale * (told - not_told)
+    conditional, unconditional = logits.chunk(2)  # (B, n) each
+    return unconditional + scale * (conditional - unconditional)

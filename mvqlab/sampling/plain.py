@@ -12,6 +12,7 @@ keys and values, and knows guidance.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
@@ -29,7 +30,7 @@ def sample_plainly(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    conditions: Tensor | None = None,
+    conditions: Int[Tensor, "B ..."] | None = None,
 ) -> Pairs:
     """Draw `n_images` sequences of pairs, reading everything anew for each part of each pair.
 
@@ -53,7 +54,7 @@ def sample_plainly(
     return pairs.trimmed()
 
 
-def choices(model: PairModel, part: Part, drawn: Pairs, is_ordered: bool) -> Tensor:
+def choices(model: PairModel, part: Part, drawn: Pairs, is_ordered: bool) -> Bool[Tensor, "B n"]:
     """Which codes (B, K) or places (B, L) may come after the `drawn` pairs (B, n); the end is one more.
 
     Any code; a place that is free and, where positions rise, comes after the last one and leaves room for

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -80,11 +80,11 @@ class _QuickStack:
     ) -> Tensor:
         if not isinstance(cache, StaticKeyValueCache) or x.shape[1] > 1 or not self.serves(cache):
             return self.plain(x, cache, padding_mask)
-        x = x[:, 0]  # (B, width)
+        x = x[:, 0]  # (B, 1, width) to (B, width)
         for layer, block in enumerate(self.stack.blocks):
             x = self.step(block, x, layer, cache)
         cache.n_read += 1
-        return x.unsqueeze(1)
+        return x.unsqueeze(1)  # (B, 1, width)
 
     def serves(self, cache: StaticKeyValueCache) -> bool:
         """Whether `step` can read this cache."""
@@ -152,6 +152,7 @@ def compiled_step() -> Callable[..., Tensor]:
     return torch.compile(block_step, dynamic=False, fullgraph=True, backend=BACKEND)
 
 
+@no_type_check  # torch.compile takes it whole, and cannot look into checks of shapes
 def block_step(
     x: Tensor,
     keys: Tensor,
@@ -175,6 +176,7 @@ def block_step(
     gain1, shift1, gain2, shift2 = norms
     read = _linear(F.layer_norm(x, (width,), gain1, shift1), *query_key_value)
     query, key, value = read.view(n_rows, 3, heads, head_width).unbind(1)  # each (B, heads, head_width)
+    # (B, heads, 1, head_width) into (B, heads, length, head_width)
     keys.index_copy_(2, n_read, key.unsqueeze(2))
     values.index_copy_(2, n_read, value.unsqueeze(2))
     # one query: sums that fuse, where a matrix product would be a kernel of its own
@@ -183,12 +185,14 @@ def block_step(
     if padding_mask is not None:
         attention_mask = attention_mask & padding_mask[:, None, :]  # (B, 1, length)
     shares = scores.masked_fill(~attention_mask, float("-inf")).softmax(-1)
-    attended = (shares.unsqueeze(-1) * values.float()).sum(2).to(x.dtype).view(n_rows, width)
+    attended = (shares.unsqueeze(-1) * values.float()).sum(2)  # (B, heads, head_width)
+    attended = attended.to(x.dtype).view(n_rows, width)
     x = x + _linear(attended, *out)
     hidden = F.gelu(_linear(F.layer_norm(x, (width,), gain2, shift2), *wide))
     return x + _linear(hidden, *narrow)
 
 
+@no_type_check  # part of `block_step`
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if len(x) > 1:
         return F.linear(x, weight, bias)

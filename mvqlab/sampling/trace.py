@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
@@ -28,8 +29,8 @@ from mvqlab.sampling.filters import at_temperature, top_k, top_p
 class TopCodes(NamedTuple):
     """The likeliest codes of every draw, likeliest first: codes (B, N, n) and their probabilities."""
 
-    codes: Tensor
-    probabilities: Tensor
+    codes: Int[Tensor, "B N n"]
+    probabilities: Float[Tensor, "B N n"]
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,16 @@ class SamplingTrace:
     """
 
     pairs: Pairs
-    code_probabilities: Tensor
-    position_probabilities: Tensor
-    is_allowed: Tensor
+    code_probabilities: Float[Tensor, "B draws codes"]
+    position_probabilities: Float[Tensor, "B draws places"]
+    is_allowed: Bool[Tensor, "B draws places"]
 
     def top_codes(self, n: int = 5) -> TopCodes:
         """The `n` likeliest codes of every draw; codes that a filter ruled out have probability 0."""
         best = self.code_probabilities.topk(n, dim=-1)
         return TopCodes(best.indices, best.values)
 
-    def is_taken(self, n: int) -> Tensor:
+    def is_taken(self, n: int) -> Bool[Tensor, "B L"]:
         """(B, L) bool: the places of the first `n` pairs."""
         return self.pairs[:, :n].is_kept
 
@@ -67,7 +68,7 @@ def trace_sampling(
     settings: SamplingConfig | None = None,
     *,
     generator: torch.Generator,
-    conditions: Tensor | None = None,
+    conditions: Int[Tensor, "B ..."] | None = None,
 ) -> SamplingTrace:
     """Draw `n_images` sequences as `sample_pairs` does, and keep what each draw was made from.
 
@@ -93,17 +94,17 @@ def trace_sampling(
     return SamplingTrace(pairs, code_law, place_law, places.isfinite())
 
 
-def drawing_law(logits: Tensor, temperature: float, k: int, p: float) -> Tensor:
+def drawing_law(logits: Float[Tensor, "*B n"], temperature: float, k: int, p: float) -> Float[Tensor, "*B n"]:
     """What `mvqlab.sampling.choose` draws from: logits (..., n) to probabilities (..., n)."""
     if temperature == 0.0:
         return F.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
     left = top_p(top_k(at_temperature(logits, temperature), k), p)
     law = torch.zeros_like(logits, dtype=left.logits.dtype)
-    return law.scatter(-1, left.indices, left.logits.softmax(-1))
+    return law.scatter(-1, left.indices, left.logits.softmax(-1))  # (..., k) into (..., n)
 
 
 @torch.no_grad()
-def grow(stage1: TokenModel, pairs: Pairs, counts: Sequence[int]) -> Tensor:
+def grow(stage1: TokenModel, pairs: Pairs, counts: Sequence[int]) -> Float[Tensor, "counts B 3 H W"]:
     """Images (len(counts), B, 3, H, W) decoded from the first 1 <= n <= N pairs alone, for n in `counts`.
 
     A masked model infers what is not there yet, as it does for every dropped region; it was trained on N
