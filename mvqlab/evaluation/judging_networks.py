@@ -57,7 +57,7 @@ def train_judging_network(
     return network.eval()
 
 
-class Trained(NamedTuple):
+class JudgingNetwork(NamedTuple):
     """A trained network, and what its file is to say about it, such as its accuracy."""
 
     network: nn.Module
@@ -67,7 +67,7 @@ class Trained(NamedTuple):
 def trained_once(
     name: str,
     empty: Callable[[], nn.Module],
-    train: Callable[[], Trained],
+    train: Callable[[], JudgingNetwork],
     finish: Callable[[Any, dict[str, str]], Judge],
     cache: Path | None = None,
 ) -> Judge:
@@ -83,7 +83,7 @@ def trained_once(
 
 def _read(
     empty: Callable[[], nn.Module], finish: Callable[[Any, dict[str, str]], nn.Module], path: Path
-) -> Trained:
+) -> JudgingNetwork:
     """What is in `path`. Raises where it is not what `finish` takes."""
     with torch.device("meta"):  # draws no random numbers, of which others count on the next
         network = empty()
@@ -94,10 +94,10 @@ def _read(
         check_finite(key, values)
     network.load_state_dict(weights, assign=True)
     finish(network, about)
-    return Trained(network, about)
+    return JudgingNetwork(network, about)
 
 
-def _write(trained: Trained, path: Path) -> None:
+def _write(trained: JudgingNetwork, path: Path) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in trained.network.state_dict().items()}
     for name, values in tensors.items():
         check_finite(f"{name} of the network to be kept in {path}", values)

@@ -57,7 +57,7 @@ class Planned:
     stage1: str | None = None
 
 
-class Trained(NamedTuple):
+class ShippingStage1(NamedTuple):
     """A stage 1 as it ships, and what is to be said about it: nothing, if it was trained long enough."""
 
     model: TokenModel
@@ -221,7 +221,7 @@ def train_plan(
             planned.name, "skipped", note=f"preparing all up to it takes more than half of {seconds:.0f} s"
         )
     preparing = preparations(waiting, device, compile_blocks)
-    trained: dict[str, Trained] = {}
+    trained: dict[str, ShippingStage1] = {}
     while waiting:
         left = deadline - time.perf_counter()
         mine = training_seconds(waiting, left, preparing)
@@ -283,7 +283,7 @@ def _train(
     deadline: float,
     device: torch.device,
     overrides: Iterable[str],
-    trained: dict[str, Trained],
+    trained: dict[str, ShippingStage1],
     how: dict[str, Any],
 ) -> tuple[dict[str, float], str]:
     """Train one model for `seconds` once it is prepared, at most until `deadline` by `time.perf_counter`.
@@ -299,7 +299,7 @@ def _train(
         done = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
         # as it ships: what stage 2 learns are the codes of the weights in half precision
         remark = of_few_steps(done.n_steps, config.quantizer.start_step)
-        trained[planned.name] = Trained(done.model.half().float(), remark)
+        trained[planned.name] = ShippingStage1(done.model.half().float(), remark)
     else:
         more = {"n_classes": data.n_classes, "tokenizer": data.tokenizer, **how}
         stage1, of_stage1 = trained[planned.stage1]

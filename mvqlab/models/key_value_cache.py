@@ -47,10 +47,10 @@ class KeyValueCache:
         Returns keys and values (B, heads, S, head_width) of all S places, and the attention mask
         (B or 1, 1, T, S); None: all.
         """
-        n_new = key.shape[2]
-        end = self.n_read + n_new
-        self.keys[layer][:, :, self.n_read : end] = key
-        self.values[layer][:, :, self.n_read : end] = value
+        n_new, first = key.shape[2], int(self.n_read)
+        end = first + n_new
+        self.keys[layer][:, :, first:end] = key
+        self.values[layer][:, :, first:end] = value
         attention_mask = None
         if n_new > 1 or self.padding_mask is not None:
             attention_mask = causal_mask(n_new, end, self.padding_mask, key.device)
@@ -59,6 +59,8 @@ class KeyValueCache:
 
 class StaticKeyValueCache(KeyValueCache):
     """The same in shapes that never change, so that a GPU can replay a step; places to come are masked."""
+
+    n_read: Tensor  # (1,)
 
     def __init__(
         self,

@@ -120,7 +120,8 @@ class CausalTransformer(nn.Module):
         kind: type[KeyValueCache] = KeyValueCache,
     ) -> KeyValueCache:
         """A cache for `n_images` sequences of up to `length` places, of which none is read yet."""
-        attention = self.blocks[0].attention
+        first: Any = self.blocks[0]
+        attention: CausalSelfAttention = first.attention
         head_width = attention.out.in_features // attention.heads
         shape = (n_images, attention.heads, length, head_width)
         return kind(len(self.blocks), shape, attention.query_key_value.weight, padding_mask)

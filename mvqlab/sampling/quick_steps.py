@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Literal, no_type_check
+from typing import Any, Literal, no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mvqlab.models.key_value_cache import KeyValueCache, StaticKeyValueCache
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.transformer import Block, CausalTransformer, Head
+from mvqlab.models.transformer import CausalTransformer, Head
 from mvqlab.sampling.filters import choose
 
 Kernels = Literal["plain", "compiled", "fused"]
@@ -43,10 +43,11 @@ def quick_steps(model: PairModel, kernels: Kernels, n_rows: int) -> Iterator[Non
     changed: list[nn.Module] = []
     try:
         for stack in model.stacks():
-            stack.forward = (_FusedStack if is_fused else _CompiledStack)(stack)
+            quick = _FusedStack(stack) if is_fused else _CompiledStack(stack)
+            stack.forward = quick  # type: ignore[method-assign]
             changed.append(stack)
         for head in (module for module in model.modules() if isinstance(module, Head) and is_fused):
-            head.forward = _FusedHead(head)
+            head.forward = _FusedHead(head)  # type: ignore[method-assign]
             changed.append(head)
         yield
     finally:
@@ -64,7 +65,8 @@ def quick_choice(kernels: Kernels) -> Callable[..., Tensor]:
 
 
 def _can_fuse(model: PairModel) -> bool:
-    attention = model.stacks()[0].blocks[0].attention
+    first: Any = model.stacks()[0].blocks[0]
+    attention = first.attention
     head_width = attention.out.in_features // attention.heads
     return find_spec("triton") is not None and head_width & (head_width - 1) == 0
 
@@ -90,8 +92,8 @@ class _QuickStack:
         """Whether `step` can read this cache."""
         return True
 
-    def step(self, block: Block, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
-        """`block` on the newest place's states x (B, width)."""
+    def step(self, block: Any, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
+        """`block`, a `Block`, on the newest place's states x (B, width)."""
         raise NotImplementedError
 
 
@@ -101,12 +103,12 @@ class _FusedStack(_QuickStack):
         from mvqlab.sampling.fused_kernels import can_launch_early, fused_attention, fused_linear
 
         self.linear, self.attention = fused_linear, fused_attention
-        self.early = can_launch_early(stack.blocks[0].norm1.weight.device)
+        self.early = can_launch_early(next(stack.parameters()).device)
 
     def serves(self, cache: StaticKeyValueCache) -> bool:
         return cache.padding_mask is None
 
-    def step(self, block: Block, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
+    def step(self, block: Any, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
         attention, (wide, _, narrow) = block.attention, block.mlp
         early, linear = self.early, self.linear
         read = linear(x, attention.query_key_value, norm=block.norm1, early=early)
@@ -121,15 +123,16 @@ class _FusedHead:
         from mvqlab.sampling.fused_kernels import can_launch_early, fused_linear
 
         self.head, self.linear = head, fused_linear
-        self.early = can_launch_early(head[1].weight.device)
+        self.early = can_launch_early(next(head.parameters()).device)
 
     def __call__(self, states: Tensor) -> Tensor:
-        norm, linear = self.head
+        norm: Any = self.head[0]
+        linear: Any = self.head[1]
         return self.linear(states, linear, norm=norm, early=self.early)
 
 
 class _CompiledStack(_QuickStack):
-    def step(self, block: Block, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
+    def step(self, block: Any, x: Tensor, layer: int, cache: StaticKeyValueCache) -> Tensor:
         attention, mlp = block.attention, block.mlp
         return compiled_step()(
             x,

@@ -20,7 +20,7 @@ from mvqlab.evaluation.attributes.network import (
     SIDE,
     AttributeNetwork,
     Cells,
-    Drawn,
+    DrawnScenes,
     cells_loss,
     centre_shares,
     drawn,
@@ -37,7 +37,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
 
 
-def true_cells(of: Drawn) -> Cells:
+def true_cells(of: DrawnScenes) -> Cells:
     """What a perfect network would say: the shares of the objects, as logits."""
     shares = of.shares.clamp(1e-6, 1 - 1e-6)
     values = {}

@@ -15,7 +15,7 @@ from mvqlab.data.pixels import to_display, to_uint8
 from mvqlab.evaluation.codebook.neighbours import nearest_others
 from mvqlab.evaluation.codebook.usage import codebook_redundancy
 from mvqlab.evaluation.images.importance import importance_agreement
-from mvqlab.evaluation.judging_networks import Trained, trained_once
+from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.distances import (
     features_of,
     frechet_distance,
@@ -121,9 +121,9 @@ def test_what_a_cache_holds_of_it_is_made_anew(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteError):
         _read(path)
 
-    def train() -> Trained:
+    def train() -> JudgingNetwork:
         network = torch.nn.Linear(2, 1)
-        return Trained(network.requires_grad_(False), {})
+        return JudgingNetwork(network.requires_grad_(False), {})
 
     def judge_of() -> torch.nn.Module:
         return trained_once("net", lambda: torch.nn.Linear(2, 1), train, lambda net, _: net, tmp_path)

@@ -18,7 +18,7 @@ from mvqlab.evaluation.attributes.network import (
     drawn,
     train_attribute_network,
 )
-from mvqlab.evaluation.judging_networks import Trained, trained_once
+from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 
 STEPS = 2400  # some 80 seconds of one core
 SEED = 0  # not the run's own: runs with different seeds are to be measured alike
@@ -83,10 +83,10 @@ def attribute_detector(
     `cache`: see `trained_once`. Raises OSError, before any training, if the folder cannot be written.
     """
 
-    def train() -> Trained:
+    def train() -> JudgingNetwork:
         network = train_attribute_network(steps, seed, device, scene)
         measured = measure_accuracies(AttributeDetector(network, steps, {}, scene), seed)
-        return Trained(network, {name: str(accuracy) for name, accuracy in measured.items()})
+        return JudgingNetwork(network, {name: str(accuracy) for name, accuracy in measured.items()})
 
     def finish(network: AttributeNetwork, about: dict[str, str]) -> AttributeDetector:
         return AttributeDetector(network, steps, {name: float(about[name]) for name in JUDGED}, scene)

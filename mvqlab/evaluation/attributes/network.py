@@ -66,7 +66,7 @@ class AttributeNetwork(nn.Module):
         return Cells(is_centre[..., 0], is_largest[..., 0], dict(zip(ATTRIBUTES, values, strict=True)))
 
 
-class Drawn(NamedTuple):
+class DrawnScenes(NamedTuple):
     """Scenes as pictures and as what they show.
 
     images (B, 3, 32, 32) in [-1, 1]. shares (B, MAX_OBJECTS, L): of each object's centre among the cells,
@@ -78,7 +78,7 @@ class Drawn(NamedTuple):
     values: dict[str, Tensor]
 
 
-def drawn(scenes: Sequence[Scene]) -> Drawn:
+def drawn(scenes: Sequence[Scene]) -> DrawnScenes:
     """Draw `scenes` at 32 pixels, and write down what they show."""
     pixels = np.stack([draw(scene.objects, scene.background, RESOLUTION).pixels for scene in scenes])
     shares = torch.zeros(len(scenes), MAX_OBJECTS, SIDE**2)
@@ -88,7 +88,7 @@ def drawn(scenes: Sequence[Scene]) -> Drawn:
             shares[row, n] = centre_shares(*thing.centre)
             for name, value in attributes._asdict().items():
                 values[name][row, n] = ATTRIBUTES[name].index(value)
-    return Drawn(torch.from_numpy(pixels).float() / 127.5 - 1.0, shares, values)
+    return DrawnScenes(torch.from_numpy(pixels).float() / 127.5 - 1.0, shares, values)
 
 
 def centre_shares(x: float, y: float) -> Tensor:
@@ -101,8 +101,8 @@ def centre_shares(x: float, y: float) -> Tensor:
 def cells_loss(cells: Cells, shares: Tensor, values: dict[str, Tensor]) -> Tensor:
     """Cross-entropies () of centres, of the largest object's place, and of each attribute, summed.
 
-    shares, values: as in `Drawn`. An attribute is asked for in the cells that share an object's centre, by
-    their shares.
+    shares, values: as in `DrawnScenes`. An attribute is asked for in the cells that share an object's
+    centre, by their shares.
     """
     centres = shares.sum(dim=1).clamp(max=1.0)
     of_centres = F.binary_cross_entropy_with_logits(cells.is_centre, centres, reduction="none")
@@ -124,7 +124,7 @@ def train_attribute_network(
         for first in range(0, len(dataset), BATCH_SIZE)
     )
 
-    def loss_of(network: AttributeNetwork, batch: Drawn) -> Tensor:
+    def loss_of(network: AttributeNetwork, batch: DrawnScenes) -> Tensor:
         truth = {name: of_objects.to(device) for name, of_objects in batch.values.items()}
         return cells_loss(network(batch.images.to(device)), batch.shares.to(device), truth)
 

@@ -21,7 +21,7 @@ from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.pixels import to_uint8
 from mvqlab.data.samples import DataError
 from mvqlab.evaluation.intervals import exact_share
-from mvqlab.evaluation.judging_networks import Trained, train_judging_network, trained_once
+from mvqlab.evaluation.judging_networks import JudgingNetwork, train_judging_network, trained_once
 from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -131,10 +131,10 @@ def class_judge(
         )
     column = f"judge_{data_name(data)}"
 
-    def train() -> Trained:
+    def train() -> JudgingNetwork:
         network = train_judge_network(splits, steps, seed, device)
         right, asked = _right_on(network, splits)
-        return Trained(network, {"right": str(right), "asked": str(asked)})
+        return JudgingNetwork(network, {"right": str(right), "asked": str(asked)})
 
     def finish(network: JudgeNetwork, about: dict[str, str]) -> ClassJudge:
         on_real = share_of(int(about["right"]), int(about["asked"]))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config
 from mvqlab.data import Splits
-from mvqlab.evaluation.judging_networks import Trained, trained_once
+from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.lab_network import (
     RECIPE_VERSION,
     LabAccuracy,
@@ -138,10 +138,12 @@ def lab_extractor(
     recipe = f"{resolution}px-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
     task = lab_task(splits)
 
-    def train() -> Trained:
+    def train() -> JudgingNetwork:
         network = train_lab_network(splits, task, resolution, steps, seed, device)
         accuracy = measure_accuracy(network, splits, task, seed)
-        return Trained(network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on})
+        return JudgingNetwork(
+            network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on}
+        )
 
     def finish(network: LabNetwork, about: dict[str, str]) -> LabExtractor:
         accuracy = LabAccuracy(float(about["accuracy"]), about["measured_on"])
