@@ -73,7 +73,7 @@ class Chooser:
     def note(self, pair: Pairs) -> None:
         """Take note of the pair (rows, 1) that the next one comes after."""
         positions = pair.positions[: len(self.last)]  # (B, 1); the others are the same again
-        self.is_taken.scatter_(1, positions, True)
+        self.is_taken.scatter_(1, positions, True)  # (B, L + 1)
         self.last.copy_(positions[:, 0])
         self.n_drawn += 1
 

@@ -66,7 +66,8 @@ def choices(model: PairModel, part: Part, drawn: Pairs, is_ordered: bool) -> Boo
     is_rising = is_ordered and model.order == "raster"
     places = allowed_positions(drawn.is_kept, last if is_rising else None, n_to_come) & ~has_ended  # (B, L)
     has_room = places.any(dim=1, keepdim=True)  # (B, 1)
-    allowed = of_part(part, has_room.expand(-1, model.codebook_size), places)
+    any_code = has_room.expand(-1, model.codebook_size)  # (B, K)
+    allowed = of_part(part, any_code, places)
     if model.says_end(part):
         return torch.cat([allowed, torch.full_like(has_room, n > 0)], dim=1)  # (B, K + 1) or (B, L + 1)
     return allowed | ~has_room  # an image that ends here: what is drawn beside its end is thrown away

@@ -189,7 +189,7 @@ def block_step(
         attention_mask = attention_mask & padding_mask[:, None, :]  # (B, 1, length)
     shares = scores.masked_fill(~attention_mask, float("-inf")).softmax(-1)
     attended = (shares.unsqueeze(-1) * values.float()).sum(2)  # (B, heads, head_width)
-    attended = attended.to(x.dtype).view(n_rows, width)
+    attended = attended.to(x.dtype).view(n_rows, width)  # heads side by side
     x = x + _linear(attended, *out)
     hidden = F.gelu(_linear(F.layer_norm(x, (width,), gain2, shift2), *wide))
     return x + _linear(hidden, *narrow)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
@@ -15,7 +17,8 @@ from mvqlab.models.key_value_cache import StaticKeyValueCache
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Part
 from mvqlab.models.transformer import CausalTransformer, Head
-from mvqlab.sampling import quick_steps
+from mvqlab.sampling import draw_pairs, quick_steps, sample_plainly
+from mvqlab.sampling.quick_way import Way
 
 B = 3
 
@@ -73,6 +76,25 @@ def test_the_plain_ways_are_back_afterwards(monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
     modules = [m for m in model.modules() if isinstance(m, CausalTransformer | Head)]
     assert modules and not any("forward" in vars(module) for module in modules)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_repeated_step_draws_the_plain_pairs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step that a GPU replays, with its cache of one shape, on the CPU."""
+
+    @contextmanager
+    def as_on_a_gpu(*_: object, **__: object) -> Iterator[Way]:
+        yield Way(StaticKeyValueCache)
+
+    monkeypatch.setattr(draw_pairs, "quick_way", as_on_a_gpu)
+    model = toy_stage2(kind)
+    conditions = torch.arange(B) % N_CLASSES if hasattr(model.start, "classes") else None
+    drawn = [
+        draw(model, B, generator=torch.Generator().manual_seed(4), conditions=conditions)
+        for draw in (draw_pairs.sample_pairs, sample_plainly)
+    ]
+    assert torch.equal(drawn[0].codes, drawn[1].codes)
+    assert torch.equal(drawn[0].positions, drawn[1].positions)
 
 
 INTERPRETED = """
