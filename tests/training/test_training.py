@@ -503,7 +503,7 @@ def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
 
 
 @pytest.mark.slow
-# the wrapper around `Pairs` that checks shapes, idle here, parts the graph, and dynamo then looks at gradients
+# the idle wrapper around `Pairs` that checks shapes parts the graph, and dynamo then looks at gradients
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.usefixtures("shapes_unchecked")
 def test_compiled_training_learns_what_plain_training_learns(
