@@ -15,8 +15,8 @@ import jaxtyping
 import pytest
 import torch
 
-# The shapes in signatures, such as Float[Tensor, "B L"], are checked at every call: under pytest only, and
-# before anything imports these modules.
+# The shapes in signatures, such as Float[Tensor, "B L"], are checked at every call: under pytest only (see
+# `_shapes_checked`), before anything imports these modules.
 SHAPES_CHECKED = ["mvqlab.models", "mvqlab.sampling", "mvqlab.training.losses"]
 jaxtyping.install_import_hook(SHAPES_CHECKED, "shape_checks.check_types")
 
@@ -36,9 +36,14 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture
-def shapes_unchecked() -> Iterator[None]:
-    """For what torch.compile traces whole: it cannot look into the checks of shapes."""
-    jaxtyping.config.update("jaxtyping_disable", True)
+@pytest.fixture(autouse=True)
+def _shapes_checked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Shapes are checked in the quick tests of the rooms that say them: elsewhere the checks cost too much.
+
+    Nor could torch.compile look into them.
+    """
+    of_method = request.path.parent.name in ("models", "sampling") or request.path.stem == "test_losses"
+    is_slow = request.node.get_closest_marker("slow") is not None
+    jaxtyping.config.update("jaxtyping_disable", is_slow or not of_method)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

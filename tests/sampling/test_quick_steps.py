@@ -58,7 +58,6 @@ def test_a_compiled_step_says_what_a_plain_one_says(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_compiled_step_survives_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_steps, "BACKEND", "aot_eager")
     quick_steps.compiled_step.cache_clear()

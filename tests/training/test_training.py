@@ -505,7 +505,6 @@ def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
 @pytest.mark.slow
 # the idle wrapper around `Pairs` that checks shapes parts the graph, and dynamo then looks at gradients
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.usefixtures("shapes_unchecked")
 def test_compiled_training_learns_what_plain_training_learns(
     tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
