@@ -101,7 +101,7 @@ def test_encoding_does_not_train_the_codebook() -> None:
     assert not torch.equal(before, model.codebook)
 
 
-@pytest.mark.usefixtures("shapes_unchecked")  # as outside of pytest
+@pytest.mark.shapes_unchecked  # as outside of pytest
 def test_pairs_refuse_mismatched_shapes() -> None:
     with pytest.raises(ValueError, match="both be"):
         Pairs(torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 4, dtype=torch.long), 4)
