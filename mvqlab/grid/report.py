@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mvqlab import results
 from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.spec import Comparison, Grid, Plot, read_grid
-from mvqlab.grid.status import EXECUTED_FILE, Status, look, state_of
+from mvqlab.grid.status import EXECUTED_FILE, LOG_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 from mvqlab.results.columns import COLUMNS, as_text, heading, printable
 from mvqlab.results.summary import value_as_text
@@ -65,7 +65,7 @@ def print_status(path: str | Path, say: Say = print) -> None:
         if state == "running":
             say(f"{point.index:3d}  {point.label}  {in_words(read_progress(folder))}")
         elif state == "failed" and status is not None:
-            say(f"{point.index:3d}  {point.label}  FAILED: {status.why}")
+            say(f"{point.index:3d}  {point.label}  FAILED: {status.why} (at length: {folder / LOG_FILE})")
 
 
 def _estimate(grid: Grid, done: Sequence[Status], n_left: int) -> str:

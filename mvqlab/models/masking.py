@@ -11,7 +11,8 @@ where a region *survives*. (The released configurations say `topk_ratio`, the sh
 
 All masks are one `MaskModule`, and only its scorer differs: learned, random, or the true objects. A scorer
 is a module that takes features and a `MaskContext` and returns scores, high for what is kept first. One
-more is a class here, a line in `SCORERS` and a word in `MaskKind` (mvqlab/config/settings.py).
+more that learns nothing is a class here, a line in `SCORERS` and a word in `MaskKind`
+(mvqlab/config/settings.py); one more that learns, a choice in `learned_scorer` and a word of `mask.scorer`.
 """
 
 from __future__ import annotations

@@ -23,6 +23,21 @@ Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, dr
 A_FEW = 4  # points whose pictures stand for many
 
 
+# What every grid draws beside its pictures; what its own file asks for under `plot` comes besides.
+# Of each stage's curves: the column, its axis and the title.
+CURVES = {
+    "stage1": ("l1", "L1 on [-1, 1]", "Stage 1: reconstruction error"),
+    "stage2": ("code_loss", "cross-entropy of a code, nats", "Stage 2: predicting the next code"),
+}
+# Of the points' results: the columns, and their axes.
+METRICS = {
+    "psnr": "PSNR, dB (higher is better)",
+    "codebook_perplexity": "codebook perplexity",
+    "score_auc": "AUC, score against true mask",
+    "fid_lab": "FID, lab features (lower is better)",
+}
+
+
 def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every figure that the finished points of `table` allow into `folder`; returns their paths.
 
@@ -116,20 +131,6 @@ def _points_of(path: Path, value: str) -> list[tuple[int, str, float]]:
     except (OSError, ValueError, csv.Error):
         return found
     return found
-
-
-CURVES = {
-    "stage1": ("l1", "L1 on [-1, 1]", "Stage 1: reconstruction error"),
-    "stage2": ("code_loss", "cross-entropy of a code, nats", "Stage 2: predicting the next code"),
-}
-
-
-METRICS = {
-    "psnr": "PSNR, dB (higher is better)",
-    "codebook_perplexity": "codebook perplexity",
-    "score_auc": "AUC, score against true mask",
-    "fid_lab": "FID, lab features (lower is better)",
-}
 
 
 def _metric_figures(done: pd.DataFrame) -> Figures:

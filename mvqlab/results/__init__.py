@@ -7,20 +7,17 @@ from mvqlab.results.points import (
     TOLD,
     ResultError,
     as_cell,
-    as_paper,
-    compare,
     environment,
     load,
     parameter_names,
-    published,
     read_json,
     save,
-    summarise,
     to_latex,
     to_markdown,
     write_progress,
     write_result,
 )
+from mvqlab.results.summary import as_paper, compare, published, summarise
 
 __all__ = [
     "POINT_FILE",

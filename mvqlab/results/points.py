@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from mvqlab import __version__
 from mvqlab.results.columns import COLUMNS
-from mvqlab.results.summary import as_paper, compare, published, summarise
 from mvqlab.results.tables import as_latex, as_markdown, write_csv
 from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.support.memory import peak_process_memory
@@ -30,23 +29,6 @@ from mvqlab.support.threads import threads_named
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = [
-    "ResultError",
-    "as_paper",
-    "compare",
-    "environment",
-    "load",
-    "parameter_names",
-    "published",
-    "read_json",
-    "save",
-    "summarise",
-    "to_latex",
-    "to_markdown",
-    "write_progress",
-    "write_result",
-]
 
 POINT_FILE = "point.json"
 STATUS_FILE = "status.json"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mvqlab.results import points as results
+from mvqlab import results
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import (
     SummaryError,

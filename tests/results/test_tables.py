@@ -13,11 +13,10 @@ import pandas as pd
 import pytest
 from grid_files import read_points
 
-from mvqlab import plots
+from mvqlab import plots, results
 from mvqlab.grid import report
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, write_status
-from mvqlab.results import points as results
 from mvqlab.results.columns import as_text, printable
 from mvqlab.results.tables import as_latex, as_markdown, write_csv
 from mvqlab.support.files import write_text_whole
