@@ -24,6 +24,7 @@ NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvisio
     "numpy": "numpy",
     "safetensors": "safetensors",
     "tokenizers": "tokenizers",
+    "jaxtyping": "jaxtyping",
     "pydantic": "pydantic",
     "pyyaml": "yaml",
     "pillow": "PIL",

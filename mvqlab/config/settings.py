@@ -26,7 +26,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.typed_text import typed
@@ -646,7 +645,7 @@ def _set(settings: dict[str, Any], key: str, value: Any) -> None:
     settings[leaf] = value
 
 
-def _fault_of(found: ErrorDetails) -> Fault:
+def _fault_of(found: Mapping[str, Any]) -> Fault:
     """What pydantic found, in this tree's own words where it has some."""
     where = ".".join(str(part) for part in found["loc"] if not isinstance(part, int))
     if found["type"] == "extra_forbidden":
