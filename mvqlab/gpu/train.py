@@ -396,14 +396,6 @@ def bundle(folder: Path, bundles: Path, group: str) -> Path:
     return bundles / f"{group}.tar"
 
 
-def unbundle(bundles: Path, folder: Path) -> list[str]:
-    """Put the runs of all tar files in `bundles` under `folder`; returns their names."""
-    for path in sorted(bundles.glob("*.tar")):
-        with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-    return sorted(path.parent.name for path in folder.glob("*/weights.safetensors"))
-
-
 def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
 

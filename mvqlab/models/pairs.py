@@ -106,10 +106,6 @@ class Pairs:
         order = ranks.argsort(dim=1, stable=True)  # (B, N): which pair comes n-th
         return Pairs(self.codes.gather(1, order), self.positions.gather(1, order), self.side)  # (B, N)
 
-    def in_raster_order(self) -> Pairs:
-        """The pairs sorted by position, as in the paper."""
-        return self.in_order(self.positions)
-
 
 def no_pairs(n_images: int, side: int, device: torch.device | str = "cpu") -> Pairs:
     """`n_images` images without a pair, (B, 0)."""

@@ -6,8 +6,6 @@ import math
 import re
 from typing import Any, NamedTuple
 
-from mvqlab.config import MASK_KINDS
-
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # words in the names of figures that lie between 0 and 1, ours or a notebook's own
 SHARES = {
@@ -39,7 +37,7 @@ COLUMNS: dict[str, Column] = {
     "status": Column("", "done, failed, running or waiting"),
     "why": Column("", "what ended a failed point"),
     "seed": Column("", "seed of weights, batches and random masks"),
-    "mask": Column("", f"which regions are quantised: {', '.join(MASK_KINDS)} (the plain VQ model)"),
+    "mask": Column("", "which regions are quantised, as mask.kind has it; none: the plain VQ model"),
     "mask_ratio": Column("", "share of the regions that is dropped"),
     "psnr": Column("dB", "peak signal-to-noise ratio of held-out reconstructions, higher is better", 4, True),
     "ssim": Column("", "structural similarity of held-out reconstructions, 1 is exact", 3, True),

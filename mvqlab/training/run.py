@@ -51,7 +51,7 @@ class HasState(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-class Part(NamedTuple, Generic[Item]):
+class CountedBatch(NamedTuple, Generic[Item]):
     """One of the batches that a step is made of, and what it counts: one in `divisor`.
 
     in_gradients: over all processes. in_curves: of this process's batches.
@@ -103,11 +103,11 @@ class Run(ABC, Generic[Model, Item]):
         """This process's batches from `step` on, `options.accumulate` of them a step."""
 
     @abstractmethod
-    def batches_of_a_step(self, stream: Iterator[Item]) -> Iterator[Part[Item]]:
+    def batches_of_a_step(self, stream: Iterator[Item]) -> Iterator[CountedBatch[Item]]:
         """The next `options.accumulate` batches, on the device."""
 
     @abstractmethod
-    def update(self, step: int, part: Part[Item], is_last: bool) -> Losses:
+    def update(self, step: int, part: CountedBatch[Item], is_last: bool) -> Losses:
         """The stage's training step with a batch of step number `step`; returns its losses."""
 
     @abstractmethod

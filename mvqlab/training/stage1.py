@@ -26,7 +26,7 @@ from mvqlab.training.launch import check_machine, make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.losses import Judges, PerceptualLoss, adversarial_ramp, generator_loss
 from mvqlab.training.origin import origin_of
-from mvqlab.training.run import HasState, Part, Run
+from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
 from mvqlab.training.warm_up import wait_or_start
 
@@ -167,12 +167,12 @@ class Stage1Run(Run[TokenModel, Batch]):
 
         wait_or_start(self.bare, step, self.config.quantizer.start_step, draw)
 
-    def batches_of_a_step(self, stream: Iterator[Batch]) -> Iterator[Part[Batch]]:
+    def batches_of_a_step(self, stream: Iterator[Batch]) -> Iterator[CountedBatch[Batch]]:
         n_batches = self.options.accumulate
         for _ in range(n_batches):
-            yield Part(next(stream).to(self.fabric.device), n_batches, n_batches)
+            yield CountedBatch(next(stream).to(self.fabric.device), n_batches, n_batches)
 
-    def update(self, step: int, part: Part[Batch], is_last: bool) -> Losses:
+    def update(self, step: int, part: CountedBatch[Batch], is_last: bool) -> Losses:
         """Of the model, and of the discriminator once it has entered."""
         loss = self.config.loss
         ramp = adversarial_ramp(step, loss.adversarial_start, loss.adversarial_ramp)

@@ -42,7 +42,7 @@ from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
 from mvqlab.training.origin import Origin, origin_of
-from mvqlab.training.run import HasState, Part, Run
+from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.stage2_step import conditions_of, named, stage2_step
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
 
@@ -268,15 +268,15 @@ class Stage2Run(Run[PairModel, TokenSet]):
             rows = batch_indices(n_tokens, whole, self.config.seed, n)[mine]
             yield self.tokens.train[torch.tensor(rows)].to(fabric.device)
 
-    def batches_of_a_step(self, stream: Iterator[TokenSet]) -> Iterator[Part[TokenSet]]:
+    def batches_of_a_step(self, stream: Iterator[TokenSet]) -> Iterator[CountedBatch[TokenSet]]:
         """Losses are means over a batch's pairs: of more and of fewer, means must not count alike."""
         batches = [next(stream) for _ in range(self.options.accumulate)]
         counts = torch.stack([batch.pairs.lengths.sum() for batch in batches])  # (accumulate,)
         mine, everyone = counts.sum(), sum_over_ranks(counts.sum()) / self.fabric.world_size
         for batch, n_pairs in zip(batches, counts, strict=True):
-            yield Part(batch, everyone / n_pairs, mine / n_pairs)
+            yield CountedBatch(batch, everyone / n_pairs, mine / n_pairs)
 
-    def update(self, step: int, part: Part[TokenSet], is_last: bool) -> Losses:
+    def update(self, step: int, part: CountedBatch[TokenSet], is_last: bool) -> Losses:
         with self.updates.of_batch(part.in_gradients, is_last, self.model):
             return stage2_step(self.model, self.optimiser, part.batch, self.config, self.updates)
 

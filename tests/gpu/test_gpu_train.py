@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from mvqlab.config import load_config, merged
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
 from mvqlab.gpu.parts import Report
-from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan, unbundle
+from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.transformers import n_parameters
 from mvqlab.support.files import InTheWayError
@@ -48,6 +49,14 @@ def _one_thread() -> Iterator[None]:
     """Threads that wait for each other on busy cores make small models ten times as slow."""
     with one_thread():
         yield
+
+
+def unbundle(bundles: Path, folder: Path) -> list[str]:
+    """Unpack, as `tar xf` does, all tar files in `bundles` into `folder`; returns their names."""
+    for path in sorted(bundles.glob("*.tar")):
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    return sorted(path.parent.name for path in folder.glob("*/weights.safetensors"))
 
 
 def toy_arrays() -> Arrays:

@@ -80,7 +80,7 @@ def test_decode_takes_pairs_in_any_order() -> None:
         shuffled = pairs.in_order(torch.rand(pairs.codes.shape))
         assert not torch.equal(shuffled.positions, pairs.positions)
         torch.testing.assert_close(model.decode(shuffled), model.decode(pairs))
-        assert torch.equal(shuffled.in_raster_order().codes, pairs.codes)
+        assert torch.equal(shuffled.in_order(shuffled.positions).codes, pairs.codes)
 
 
 def test_dropped_regions_are_inferred_from_kept_ones() -> None:

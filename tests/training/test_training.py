@@ -456,7 +456,7 @@ def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> Non
     by_score = tokenise(model, splits.validation, order="score").pairs
     scores = encoding.scores.gather(1, by_score.positions)
     assert (scores.diff(dim=1) <= 0).all()
-    assert torch.equal(by_score.in_raster_order().codes, encoding.codes)
+    assert torch.equal(by_score.in_order(by_score.positions).codes, encoding.codes)
 
 
 def test_resuming_under_other_settings_names_them(tmp_path: Path, splits: Splits) -> None:
