@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from mvqlab.bench.timing import Case, machine, measure
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 
 __all__ = ["SUITES", "Case", "main", "measure"]
 

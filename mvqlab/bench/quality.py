@@ -38,7 +38,7 @@ from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.reconstruction import image_scores
 from mvqlab.evaluation.samples.class_judge import ClassJudge, class_judge
 from mvqlab.models.pair_model import PairModel
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.launch import make_fabric

@@ -65,7 +65,7 @@ def _solve(options: argparse.Namespace) -> int:
 
 def _grade(options: argparse.Namespace) -> int:
     from mvqlab.course.lecturer import grade_folder
-    from mvqlab.results.tables import as_markdown
+    from mvqlab.results.table_files import as_markdown
     from mvqlab.support.files import free_name
 
     out = options.out or free_name(options.folder / "grades.csv")

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from mvqlab.course.grading.checker import names_bound
 from mvqlab.course.grading.watch import Limits, run_checks
 from mvqlab.course.solutions import TAG, exercise_tags, read_solutions, solve
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 from mvqlab.support.files import check_nothing_in_the_way, whole_file
 from mvqlab.support.progress import Progress
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mvqlab.data.samples import DataError, DataWarning, some_of
+from mvqlab.data.dataset import DataError, DataWarning, some_of
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMED = 5  # files that a message names

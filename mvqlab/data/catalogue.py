@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from mvqlab.config import MIXED_NAMES, DataConfig
 from mvqlab.data import emoji, fashion_files, photos
+from mvqlab.data.dataset import DataError
 from mvqlab.data.fetching import data_root
-from mvqlab.data.samples import DataError
 from mvqlab.data.torchvision_data import torchvision_splits
 from mvqlab.data.torchvision_sets import KINDS
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from mvqlab.data.images import check_image
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
+from mvqlab.data.image_files import check_image
 from mvqlab.data.seeds import short_hash
 from mvqlab.support.files import cache_folder, write_text_whole
 from mvqlab.support.progress import Progress

@@ -10,7 +10,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from mvqlab.data.checking import MANY, THREADS
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
 from mvqlab.data.seeds import short_hash
 from mvqlab.support.files import cache_folder, write_text_whole
 from mvqlab.support.progress import Progress

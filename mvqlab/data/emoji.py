@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
+from mvqlab.data.dataset import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.emoji_names import Emoji, family_is_held_out, unicode_emoji
-from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, share_of, short_hash
 from mvqlab.support.disk_cache import Place, made_once
 from mvqlab.support.progress import Progress

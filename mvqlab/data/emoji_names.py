@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
 from mvqlab.data.seeds import share_of
 
 HELD_OUT_SHARE = 0.1  # of the families

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
+from mvqlab.data.dataset import Picture, PictureDataset, Splits
 from mvqlab.data.fashion_files import provide, read_whole
 from mvqlab.data.fetching import data_root
-from mvqlab.data.images import resized
-from mvqlab.data.samples import Picture, PictureDataset, Splits
+from mvqlab.data.image_files import resized
 from mvqlab.data.seeds import places_drawn, short_hash
 
 CREDIT = "Images: Fashion-MNIST, (c) 2017 Zalando SE, MIT licence"

@@ -14,8 +14,8 @@ import hashlib
 import zlib
 from pathlib import Path
 
+from mvqlab.data.dataset import DataError
 from mvqlab.data.fetching import network_patience
-from mvqlab.data.samples import DataError
 from mvqlab.support.files import write_bytes_whole
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"

@@ -15,9 +15,9 @@ from mvqlab.config import DataConfig
 from mvqlab.data.captions import read_captions
 from mvqlab.data.checking import faulty_files
 from mvqlab.data.contents import contents_hash
-from mvqlab.data.images import read_square
+from mvqlab.data.dataset import DataError, DataWarning, Picture, PictureDataset, Splits, some_of
+from mvqlab.data.image_files import read_square
 from mvqlab.data.listing import Listing, given_split, held_out_names, list_images
-from mvqlab.data.samples import DataError, DataWarning, Picture, PictureDataset, Splits, some_of
 from mvqlab.data.seeds import short_hash
 
 READING_VERSION = 1  # raise it when the same file would look different

@@ -18,8 +18,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from mvqlab.data.dataset import DataError
 from mvqlab.data.png_rows import check_rows
-from mvqlab.data.samples import DataError
 
 _EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff jp2 ppm pgm pbm pnm"
 IMAGE_SUFFIXES = frozenset(f".{extension}" for extension in _EXTENSIONS.split())

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mvqlab.data.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread
-from mvqlab.data.samples import DataError, some_of
+from mvqlab.data.dataset import DataError, some_of
+from mvqlab.data.image_files import IMAGE_SUFFIXES, UNREAD_SUFFIXES, unread
 from mvqlab.data.seeds import share_of
 
 HELD_OUT_NAMES = ("val", "validation", "valid")

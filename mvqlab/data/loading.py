@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from mvqlab.data.samples import Batch, DataError, PictureDataset, collate
+from mvqlab.data.dataset import Batch, DataError, PictureDataset, collate
 from mvqlab.data.seeds import generator
 
 

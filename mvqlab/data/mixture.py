@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mvqlab.config import MIXED_NAMES, DataConfig
-from mvqlab.data import samples
-from mvqlab.data.samples import Picture, PictureDataset, Splits
+from mvqlab.data import dataset
+from mvqlab.data.dataset import Picture, PictureDataset, Splits
 from mvqlab.data.seeds import short_hash
 
 MIXING_VERSION = 1  # raise it when the same index would come from elsewhere
@@ -122,6 +122,6 @@ def _source_config(config: DataConfig, name: str, train_size: int, validation_si
 
 def _share_memory(sources: list[PictureDataset]) -> None:
     """Let sources remember, the smallest first, as long as all fit into what one set may take."""
-    left = samples.REMEMBERED_BYTES
+    left = dataset.REMEMBERED_BYTES
     for source in sorted(sources, key=len):
         left -= source.keep_within(left)

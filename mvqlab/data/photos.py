@@ -29,8 +29,8 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
-from mvqlab.data.images import opened, resized, to_pixels
-from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
+from mvqlab.data.dataset import DataError, Picture, PictureDataset, Splits
+from mvqlab.data.image_files import opened, resized, to_pixels
 from mvqlab.data.seeds import generator, short_hash
 
 CREDIT = (

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mvqlab.config import DataConfig, SceneKind
+from mvqlab.data.dataset import Picture, PictureDataset, Splits
 from mvqlab.data.drawing import REACH, SHAPES, TEXTURES, Object, draw
-from mvqlab.data.samples import Picture, PictureDataset, Splits
 from mvqlab.data.seeds import generator, short_hash
 
 DRAWING_VERSION = 1  # raise it when the same index would look different

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mvqlab.config import DataConfig
 from mvqlab.data import emoji, fashion, photos
+from mvqlab.data.dataset import Splits
 from mvqlab.data.emoji import emoji_splits, group_names
 from mvqlab.data.fashion import CLASS_NAMES, fashion_splits
 from mvqlab.data.folder import folder_splits
 from mvqlab.data.mixture import mixture_splits
 from mvqlab.data.photos import photos_splits
-from mvqlab.data.samples import Splits
 from mvqlab.data.shapes import SHAPE_NAMES, shapes_splits
 from mvqlab.data.torchvision_data import torchvision_splits
 

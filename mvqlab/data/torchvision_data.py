@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from mvqlab.config import DataConfig
+from mvqlab.data.dataset import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.fetching import data_root, network_patience
-from mvqlab.data.images import centre_square, check_pixels, faults_of, open_image, to_pixels, to_rgb
+from mvqlab.data.image_files import centre_square, check_pixels, faults_of, open_image, to_pixels, to_rgb
 from mvqlab.data.listing import held_out_names
-from mvqlab.data.samples import DataError, Picture, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn, short_hash
 from mvqlab.data.torchvision_sets import (
     KINDS,
@@ -34,39 +34,39 @@ from mvqlab.data.torchvision_sets import (
 READING_VERSION = 1  # raise it when the same image would look different
 
 
-class Part(NamedTuple):
+class Selection(NamedTuple):
     """Images of a set of torchvision's: those of `source` at `places` (N,), in this order."""
 
     source: Images
     places: np.ndarray
 
-    def drawn(self, at_most: int, seed: int, split: str) -> Part:
+    def drawn(self, at_most: int, seed: int, split: str) -> Selection:
         """All, or `at_most`, shuffled: most sets are sorted by class, and many look at the first few only."""
-        return Part(self.source, self.places[places_drawn(len(self.places), at_most, seed, split)])
+        return Selection(self.source, self.places[places_drawn(len(self.places), at_most, seed, split)])
 
 
 class TorchvisionDataset(PictureDataset):
-    """The images of a part, with labels, captions and masks as far as the set has them."""
+    """The images of a selection, with labels, captions and masks as far as the set has them."""
 
     def __init__(
         self,
-        part: Part,
+        selection: Selection,
         name: str,
         class_names: list[str],
         resolution: int,
         flip: bool = False,
         max_megapixels: float = 64.0,
     ) -> None:
-        super().__init__(len(part.places), resolution, flip)
+        super().__init__(len(selection.places), resolution, flip)
         self.max_megapixels = max_megapixels
-        self.part, self.name, self.class_names = part, name, class_names
-        labels = labels_of(part.source)
-        self.labels = None if labels is None else labels[part.places]
+        self.selection, self.name, self.class_names = selection, name, class_names
+        labels = labels_of(selection.source)
+        self.labels = None if labels is None else labels[selection.places]
 
     def picture(self, index: int) -> Picture:
-        place, kind = int(self.part.places[index]), KINDS[self.name]
+        place, kind = int(self.selection.places[index]), KINDS[self.name]
         with faults_of(f"{self.name}, image {place}"):
-            image, target = self.part.source[place]
+            image, target = self.selection.source[place]
             label = self._label(index, target)
             # read from its header, as far as the set itself has not decoded it
             check_pixels(image, f"{self.name}, image {place}", self.max_megapixels, "data.max_megapixels")
@@ -132,7 +132,7 @@ def kind_of(name: str) -> Kind:
     )
 
 
-def _parts(config: DataConfig, kind: Kind) -> tuple[Part, Part]:
+def _parts(config: DataConfig, kind: Kind) -> tuple[Selection, Selection]:
     whole = _load(config, {**kind.train, **kind.more})
     if kind.held_out is not None:
         others = _load(config, {**kind.held_out, **kind.more})
@@ -141,13 +141,13 @@ def _parts(config: DataConfig, kind: Kind) -> tuple[Part, Part]:
     held_out = held_out_names(names, config.validation_share, config.seed)
     order = sorted(range(len(names)), key=names.__getitem__)
     return (
-        Part(whole, np.array([place for place in order if names[place] not in held_out])),
-        Part(whole, np.array([place for place in order if names[place] in held_out])),
+        Selection(whole, np.array([place for place in order if names[place] not in held_out])),
+        Selection(whole, np.array([place for place in order if names[place] in held_out])),
     )
 
 
-def _all_of(source: Images) -> Part:
-    return Part(source, np.arange(len(source)))
+def _all_of(source: Images) -> Selection:
+    return Selection(source, np.arange(len(source)))
 
 
 def _load(config: DataConfig, arguments: dict[str, Any]) -> Images:

@@ -1,6 +1,6 @@
 """What is measured: reconstructions, codebook, importance, generated images, speed."""
 
-from mvqlab.evaluation.codebook.table import codebook_table
+from mvqlab.evaluation.codebook.comparison import codebook_table
 from mvqlab.evaluation.codebook.usage import codebook_redundancy, codebook_usage
 from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.images.reconstruction import (

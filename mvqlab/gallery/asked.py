@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 
 ALL = "all shipped ones that it fits"
 DIGITS = 5

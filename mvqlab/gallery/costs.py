@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.data import build_splits
-from mvqlab.data.samples import PictureDataset
+from mvqlab.data.dataset import PictureDataset
 from mvqlab.evaluation.images.budgets import budget_table
 from mvqlab.evaluation.likelihood.bits import (
     BITS,
@@ -21,7 +21,7 @@ from mvqlab.evaluation.likelihood.bits import (
 )
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
 from mvqlab.results.summary import summarise
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 from mvqlab.training import load_stage1
 from mvqlab.training.tokens import tokenise
 from mvqlab.zoo.shipped import load_shipped_stage1, shipped_told

@@ -20,7 +20,7 @@ from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, columns_of, nea
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
 from mvqlab.plots import nearest_training, save_figure
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 from mvqlab.sampling import sample_images
 from mvqlab.zoo.shipped import shipped_told
 from mvqlab.zoo.trained import Trained, load_trained

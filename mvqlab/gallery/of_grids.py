@@ -17,7 +17,7 @@ from mvqlab.grid.spec import Plot
 from mvqlab.plots import draw_all
 from mvqlab.results.reference import FOLDER as KEPT
 from mvqlab.results.reference import reference_table
-from mvqlab.results.tables import write_csv
+from mvqlab.results.table_files import write_csv
 from mvqlab.support.files import temporary_folder
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"

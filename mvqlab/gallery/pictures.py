@@ -17,7 +17,7 @@ from torch import Tensor
 from mvqlab.config import DataConfig
 from mvqlab.data import build_splits, credit_of, emoji, photos
 from mvqlab.data.drawing import Object, draw
-from mvqlab.data.images import centre_square, to_pixels
+from mvqlab.data.image_files import centre_square, to_pixels
 from mvqlab.data.shapes import COLOURS
 from mvqlab.evaluation.images.choice import Rank, at_random, by_score
 from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage

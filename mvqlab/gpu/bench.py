@@ -9,7 +9,7 @@ import torch
 
 from mvqlab.bench.timing import read_bandwidth
 from mvqlab.gpu import sampling_speed, step_speed
-from mvqlab.gpu.parts import Part, Report, best_device, run_parts
+from mvqlab.gpu.parts import Report, TimedPart, best_device, run_parts
 
 BANDWIDTH_BYTES = 2**32  # of the matrix that is read: much more than a card's cache holds
 # The goals come first; what may be cut is last. Seconds that each part may take.
@@ -53,5 +53,5 @@ def bench(folder: Path, device: str | None = None, seconds: float = 170.0, toy: 
         **step_speed.parts_of(on, toy),
     }
     torch.set_float32_matmul_precision("highest")  # as torch has it: TF32 in convolutions, not in products
-    run_parts(report, [Part(name, budget, runs[name]) for name, budget in BUDGETS.items()], seconds)
+    run_parts(report, [TimedPart(name, budget, runs[name]) for name, budget in BUDGETS.items()], seconds)
     return report.finish()

@@ -16,7 +16,7 @@ import torch
 
 from mvqlab.config import SamplingConfig, load_config
 from mvqlab.evaluation.speed import seconds_per_step
-from mvqlab.gpu.parts import Outcome, Part, Report, best_device, run_parts
+from mvqlab.gpu.parts import Outcome, Report, TimedPart, best_device, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
@@ -36,12 +36,12 @@ def check(folder: Path, device: str | None = None, seconds: float = 170.0, toy: 
     on = best_device(device)
     report = Report(folder, "check", on)
     parts = [
-        Part("cuda_graph", 45.0, partial(replayed_sampling, device=on, toy=toy)),
-        Part("training steps", 45.0, partial(training_steps, device=on, toy=toy)),
-        Part("training loops", 45.0, partial(training_loops, device=on, toy=toy)),
-        Part("pytest -m gpu", 75.0, run_tests),
-        Part("torch.compile", 80.0, partial(compiled_steps, device=on, toy=toy)),
-        Part("two ranks", 60.0, partial(two_ranks, device=on)),
+        TimedPart("cuda_graph", 45.0, partial(replayed_sampling, device=on, toy=toy)),
+        TimedPart("training steps", 45.0, partial(training_steps, device=on, toy=toy)),
+        TimedPart("training loops", 45.0, partial(training_loops, device=on, toy=toy)),
+        TimedPart("pytest -m gpu", 75.0, run_tests),
+        TimedPart("torch.compile", 80.0, partial(compiled_steps, device=on, toy=toy)),
+        TimedPart("two ranks", 60.0, partial(two_ranks, device=on)),
     ]
     run_parts(report, parts, seconds)
     return report.finish()

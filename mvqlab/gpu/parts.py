@@ -171,7 +171,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedPart:
     """One part of a stage: what it is called, the seconds that it may take, and what adds its rows."""
 
     name: str
@@ -179,7 +179,7 @@ class Part:
     run: Callable[[Report], object]
 
 
-def run_parts(report: Report, parts: Sequence[Part], seconds: float) -> None:
+def run_parts(report: Report, parts: Sequence[TimedPart], seconds: float) -> None:
     """Run `parts` one after the other within `seconds` in all; none keeps the next from running.
 
     What a part raises becomes a row with its traceback; what takes longer than it may is stopped.

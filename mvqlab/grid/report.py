@@ -16,7 +16,7 @@ from mvqlab.grid.status import EXECUTED_FILE, LOG_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 from mvqlab.results.columns import COLUMNS, as_text, heading, printable
 from mvqlab.results.summary import value_as_text
-from mvqlab.results.tables import as_latex, as_markdown, write_csv
+from mvqlab.results.table_files import as_latex, as_markdown, write_csv
 from mvqlab.support.files import write_text_whole
 
 if TYPE_CHECKING:

@@ -19,13 +19,13 @@ class GridError(ValueError):
     """A grid file or its notebook is not fit to run. The message lists every fault found."""
 
 
-class Part(BaseModel):
-    """A part of a grid file: frozen, and strict about names; its numbers are finite."""
+class GridSection(BaseModel):
+    """A section of a grid file: frozen, and strict about names; its numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Cost(Part):
+class Cost(GridSection):
     """What one point takes, estimated; a plan goes by the points that are done as soon as there are some."""
 
     minutes_on_two_cores: Annotated[float, Field(gt=0)]
@@ -33,7 +33,7 @@ class Cost(Part):
     minutes_on_gpu: Annotated[float, Field(gt=0)] | None = None
 
 
-class Comparison(Part):
+class Comparison(GridSection):
     """A paired comparison over seeds: what `first` does differently from `second`."""
 
     name: str  # the parameter, such as mask
@@ -41,7 +41,7 @@ class Comparison(Part):
     second: Any
 
 
-class Plot(Part):
+class Plot(GridSection):
     """What to summarise and draw: `metrics` over the parameter `x`, a line each value of `hue`.
 
     `variant` stands for all that tells points apart, the seed aside.
@@ -64,7 +64,7 @@ class Plot(Part):
         return [self.hue] if isinstance(self.hue, str) else self.hue
 
 
-class Slurm(Part):
+class Slurm(GridSection):
     """What a point asks of SLURM; the command line can say otherwise."""
 
     partition: str | None = None
@@ -77,7 +77,7 @@ class Slurm(Part):
     parallel: Annotated[int, Field(ge=1, le=10**6)] = 256  # points at a time
 
 
-class GridFile(Part):
+class GridFile(GridSection):
     """What a grid file may say::
 
         purpose: Does it matter which regions are dropped?

@@ -27,7 +27,7 @@ from mvqlab.plots.grid_panels import (
 )
 from mvqlab.plots.method.attention import attention_matrices, kept_shares, trust_over_layers
 from mvqlab.plots.method.maps import map_rows, score_map
-from mvqlab.plots.method.sequences import hearing_maps, laws, loss_by_place, pair_orders
+from mvqlab.plots.method.sequences import laws, logit_change_maps, loss_by_place, pair_orders
 from mvqlab.plots.method.street import street
 from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
 from mvqlab.plots.over_guidance import accuracy_over_guidance, asked_for_over_guidance
@@ -60,12 +60,12 @@ __all__ = [
     "curves",
     "distance_curves",
     "draw_all",
-    "hearing_maps",
     "hide_dropped",
     "image_rows",
     "kept_shares",
     "laws",
     "lines",
+    "logit_change_maps",
     "loss_by_place",
     "map_rows",
     "mask_agreement",

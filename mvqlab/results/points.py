@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvqlab import __version__
 from mvqlab.results.columns import COLUMNS
-from mvqlab.results.tables import as_latex, as_markdown, write_csv
+from mvqlab.results.table_files import as_latex, as_markdown, write_csv
 from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.support.memory import peak_process_memory
 from mvqlab.support.plain import NotPlainError, json_text, plain

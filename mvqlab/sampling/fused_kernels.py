@@ -177,14 +177,14 @@ def fused_linear(
     out = x.new_empty(len(x), n_out)
     block_in = triton.next_power_of_2(n_in)
     block_out = max(1, min(TILE // block_in, triton.next_power_of_2(n_out // FEWEST_PROGRAMS)))
-    nothing = linear.weight
+    unread = linear.weight  # a pointer must be given for what a kernel leaves alone
     _linear_kernel[(triton.cdiv(n_out, block_out),)](
         x.contiguous(),
         linear.weight,
-        nothing if linear.bias is None else linear.bias,
-        nothing if norm is None else norm.weight,
-        nothing if norm is None else norm.bias,
-        nothing if residual is None else residual,
+        unread if linear.bias is None else linear.bias,
+        unread if norm is None else norm.weight,
+        unread if norm is None else norm.bias,
+        unread if residual is None else residual,
         out,
         n_in,
         n_out,

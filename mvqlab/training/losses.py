@@ -176,11 +176,11 @@ def generator_loss(
     images: the originals, in [-1, 1]. last_layer: the decoder's last weight, at which the adversarial
     gradient is scaled to the reconstruction's. ramp: share of the adversarial weight in force, 0 to 1.
     """
-    nothing = images.new_zeros(())
+    zero = images.new_zeros(())
     l1, squared = F.l1_loss(made.images, images), F.mse_loss(made.images, images)
-    perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else nothing
+    perceptual = judges.perceptual(made.images, images).mean() if judges.perceptual else zero
     reconstruction = l1 + config.squared_weight * squared + config.perceptual_weight * perceptual
-    adversarial, weight = nothing, nothing
+    adversarial, weight = zero, zero
     if judges.discriminator is not None and ramp > 0.0:
         adversarial = hinge_generator_loss(judges.discriminator(made.images))
         cap, scale = config.adversarial_cap, config.adversarial_weight

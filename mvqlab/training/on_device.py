@@ -355,8 +355,8 @@ class _Stage2(_Run):
         sums = dict.fromkeys(self.losses, 0.0)
         for first in range(0, len(images), 256):
             rows = slice(first, first + 256)
-            told = None if conditions is None else conditions[rows]
-            losses = named(model.loss(self._pairs_of(as_floats(images[rows])), told))
+            of_rows = None if conditions is None else conditions[rows]
+            losses = named(model.loss(self._pairs_of(as_floats(images[rows])), of_rows))
             for name, value in losses.items():
                 sums[name] += float(value) * len(images[rows]) / len(images)
         return sums

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from mvqlab.config import Config, OptimiserConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
-from mvqlab.data.samples import joined
+from mvqlab.data.dataset import joined
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
 from mvqlab.training.checkpoint import WEIGHTS, hold_run, load_settings, load_weights

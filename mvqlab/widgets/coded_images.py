@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mvqlab.data import build_splits
 from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.codebook.code_patches import cut_regions
 from mvqlab.evaluation.codebook.neighbours import CodePair, neighbours_of
-from mvqlab.evaluation.codebook.patches import cut_regions
 from mvqlab.evaluation.codebook.usage import code_counts
 from mvqlab.models.mqvae import TokenModel
 

@@ -9,8 +9,8 @@ import torch
 import traitlets
 from torch import Tensor
 
-from mvqlab.data.images import square_of
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
+from mvqlab.data.image_files import square_of
 from mvqlab.widgets.mask_canvas import STATIC
 
 MEGABYTES = 8  # of a file: a message to the kernel may hold 10 MiB

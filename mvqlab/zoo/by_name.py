@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig, config_from_dict
-from mvqlab.data.images import read_square
+from mvqlab.data.dataset import DataError
+from mvqlab.data.image_files import read_square
 from mvqlab.data.pixels import to_uint8
-from mvqlab.data.samples import DataError
 from mvqlab.data.seeds import seed_of
 from mvqlab.models.caption_tokenizer import CaptionWarning, load_caption_tokenizer
 from mvqlab.models.pairs import Pairs, concatenate

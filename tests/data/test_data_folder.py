@@ -16,8 +16,8 @@ from PIL import Image
 
 from mvqlab.config import DataConfig
 from mvqlab.data import DataError, Splits, batches, build_splits, checking
+from mvqlab.data.dataset import DataWarning
 from mvqlab.data.listing import held_out_names
-from mvqlab.data.samples import DataWarning
 from mvqlab.support.files import CACHE_VARIABLE
 
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from mvqlab.data import DataError, images
-from mvqlab.data.images import check_image, read_square
+from mvqlab.data import DataError, image_files
+from mvqlab.data.image_files import check_image, read_square
 
 COLOUR = (200, 100, 50)
 
@@ -334,7 +334,7 @@ def test_a_pipe_that_takes_a_file_s_place_just_now_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "x.png")
-    monkeypatch.setattr(images.stat, "S_ISREG", lambda mode: True)
+    monkeypatch.setattr(image_files.stat, "S_ISREG", lambda mode: True)
     with pytest.raises(DataError, match=r"x\.png"):
         check_image(tmp_path / "x.png", 64.0)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mvqlab.config import DataConfig
 from mvqlab.data import Batch, DataError, PictureDataset, batches, batches_in_order, build_splits
+from mvqlab.data.dataset import Picture
 from mvqlab.data.loading import batch_indices, mirrored_rows
-from mvqlab.data.samples import Picture
 from mvqlab.data.shapes import ShapesDataset
 
 
@@ -84,7 +84,7 @@ def test_pictures_are_made_once_and_cannot_be_spoilt() -> None:
 
 
 def test_a_data_set_too_large_to_remember_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mvqlab.data.samples.REMEMBERED_BYTES", 3 * 3 * 25 - 1)
+    monkeypatch.setattr("mvqlab.data.dataset.REMEMBERED_BYTES", 3 * 3 * 25 - 1)
     dataset = Numbered(3)
     first, second = dataset[2]["image"], dataset[2]["image"]
     assert dataset.n_made == 2 and first.equal(second)

@@ -20,8 +20,8 @@ from mvqlab.data import (
     credit_of,
     emoji,
 )
+from mvqlab.data.dataset import Picture, collate
 from mvqlab.data.mixture import MixtureDataset, interleaved, mixture_splits
-from mvqlab.data.samples import Picture, collate
 from mvqlab.evaluation import collect
 from mvqlab.models.mqvae import build_stage1
 
@@ -101,7 +101,7 @@ def test_a_small_source_comes_round_after_round_and_is_made_once() -> None:
 
 def test_sources_share_the_memory_of_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against several times the limit: here two of three fit, whatever order they come in."""
-    monkeypatch.setattr("mvqlab.data.samples.REMEMBERED_BYTES", 31 * 75)
+    monkeypatch.setattr("mvqlab.data.dataset.REMEMBERED_BYTES", 31 * 75)
     sources = [Grey(30), Grey(10), Grey(20)]
     dataset = MixtureDataset(sources, [0.5, 0.2, 0.3], 60)
     _ = [dataset[index] for index in [*range(60), *range(60)]]

@@ -17,7 +17,7 @@ from PIL import Image
 from mvqlab.cli import main as cli
 from mvqlab.config import SETS_WITH_TRUE_MASKS, DataConfig, load_config
 from mvqlab.data import DataError, Splits, build_splits
-from mvqlab.data.samples import Picture
+from mvqlab.data.dataset import Picture
 from mvqlab.data.torchvision_data import TorchvisionDataset
 from mvqlab.data.torchvision_sets import KINDS, can_download, class_of
 
@@ -34,7 +34,7 @@ def refusal(name: str, root: Path, **changes: object) -> str:
 
 def in_order(part: TorchvisionDataset) -> list[Picture]:
     """All pictures, in the set's own order."""
-    return [part.picture(index) for index in np.argsort(part.part.places)]
+    return [part.picture(index) for index in np.argsort(part.selection.places)]
 
 
 def greys(pictures: list[Picture]) -> list[int]:
@@ -279,17 +279,17 @@ def test_images_of_a_set_come_through_the_door_of_all_images(eurosat: Path) -> N
     path.unlink()
     os.mkfifo(path)
     found = splits("EuroSAT", eurosat)
-    part = next(part for part in (found.train, found.validation) if 0 in part.part.places)
+    part = next(part for part in (found.train, found.validation) if 0 in part.selection.places)
     with pytest.raises(DataError, match="is not a regular file"):
-        part.picture(list(part.part.places).index(0))
+        part.picture(list(part.selection.places).index(0))
 
 
 def test_an_image_that_cannot_be_read_is_named_by_set_and_number(eurosat: Path) -> None:
     (eurosat / "eurosat" / "2750" / "AnnualCrop" / "AnnualCrop_00.png").write_bytes(b"no image")
     found = splits("EuroSAT", eurosat)
-    part = next(part for part in (found.train, found.validation) if 0 in part.part.places)
+    part = next(part for part in (found.train, found.validation) if 0 in part.selection.places)
     with pytest.raises(DataError, match=r"^EuroSAT, image 0: is not an image"):
-        part.picture(part.part.places.tolist().index(0))
+        part.picture(part.selection.places.tolist().index(0))
 
 
 def test_an_unknown_set_gets_the_nearest_names(tmp_path: Path) -> None:

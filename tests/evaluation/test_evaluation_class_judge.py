@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvqlab.config import DataConfig, load_config
 from mvqlab.data import DataError, PictureDataset, Splits, build_splits
-from mvqlab.data.samples import Picture
+from mvqlab.data.dataset import Picture
 from mvqlab.evaluation.attributes import class_asked_for as asked
 from mvqlab.evaluation.samples import class_judge as judges
 from mvqlab.evaluation.samples.class_judge import (

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from mvqlab.evaluation.codebook.patches import code_coverage, code_patches
+from mvqlab.evaluation.codebook.code_patches import code_coverage, code_patches
 from mvqlab.models.pairs import Pairs
 
 

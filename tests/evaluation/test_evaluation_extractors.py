@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import config_from_dict
 from mvqlab.data import PictureDataset, Splits
-from mvqlab.data.samples import Picture
+from mvqlab.data.dataset import Picture
 from mvqlab.evaluation.samples import extractors
 from mvqlab.evaluation.samples.extractors import (
     InceptionExtractor,

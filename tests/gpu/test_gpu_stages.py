@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvqlab.gpu.parts import Part, Report, run_parts, write_section
+from mvqlab.gpu.parts import Report, TimedPart, run_parts, write_section
 from mvqlab.gpu.step_speed import published
 from mvqlab.gpu.toys import toy_pairs, toy_stage2
 from mvqlab.gpu.transcription import transcribe
@@ -98,8 +98,12 @@ def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(
             time.sleep(0.05)
 
     report = Report(tmp_path, "check")
-    parts = [Part("fails", 600.0, fail), Part("looks", 600.0, look), Part("too long", 0.2, dawdle)]
-    run_parts(report, [*parts, Part("no time", 0.05, fail)], 3600.0)
+    parts = [
+        TimedPart("fails", 600.0, fail),
+        TimedPart("looks", 600.0, look),
+        TimedPart("too long", 0.2, dawdle),
+    ]
+    run_parts(report, [*parts, TimedPart("no time", 0.05, fail)], 3600.0)
     assert seen == [2]
     outcomes = {row.name: row.outcome for row in report.rows}
     assert outcomes == {

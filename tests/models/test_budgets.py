@@ -24,7 +24,7 @@ from mvqlab.config import (
     merged,
 )
 from mvqlab.data import Batch, Splits, batches_in_order, build_splits
-from mvqlab.evaluation.codebook.patches import code_coverage
+from mvqlab.evaluation.codebook.code_patches import code_coverage
 from mvqlab.evaluation.likelihood.bits import pair_bits
 from mvqlab.evaluation.run_report import collect_held_out, evaluate_held_out, stage2_columns
 from mvqlab.models.masking import ThresholdMask, lowest_kept, positions_above

@@ -22,10 +22,10 @@ def test_pair_orders_number_the_places() -> None:
         assert [text.get_position() for text in axis.texts] == places  # (column, row)
 
 
-def test_hearing_maps_leave_no_change_blank_and_share_a_scale() -> None:
+def test_logit_change_maps_leave_no_change_blank_and_share_a_scale() -> None:
     some = torch.tensor([[0.0, 0.1], [0.0, 0.0]])
     rows = {"code": {"codes": some, "positions": some * 100}, "position": {"codes": some, "positions": some}}
-    figure = plots.hearing_maps(rows)
+    figure = plots.logit_change_maps(rows)
     panels = figure.axes[:4]
     shown = np.ma.filled(panels[0].images[0].get_array().astype(float), np.nan)
     assert np.isnan(shown[0, 0]) and np.isclose(shown[0, 1], -1.0)
@@ -34,8 +34,8 @@ def test_hearing_maps_leave_no_change_blank_and_share_a_scale() -> None:
     assert panels[1].get_xlabel() == "logits of positions m" and panels[2].get_ylabel() == "position n"
 
 
-def test_hearing_maps_of_a_model_that_hears_nothing() -> None:
-    assert plots.hearing_maps({"code": {"codes": torch.zeros(3, 3)}}).axes
+def test_logit_change_maps_of_a_model_that_depends_on_nothing() -> None:
+    assert plots.logit_change_maps({"code": {"codes": torch.zeros(3, 3)}}).axes
 
 
 def test_laws_are_sorted_by_what_was_before_and_counted() -> None:

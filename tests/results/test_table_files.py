@@ -18,7 +18,7 @@ from mvqlab.grid import report
 from mvqlab.grid.spec import GridError
 from mvqlab.grid.status import Status, write_status
 from mvqlab.results.columns import as_text, printable
-from mvqlab.results.tables import as_latex, as_markdown, write_csv
+from mvqlab.results.table_files import as_latex, as_markdown, write_csv
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.plain import NotPlainError, json_text, plain
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from mvqlab.config import Config, ConfigError, load_config, merged
 from mvqlab.data import Batch, Splits, batch_indices, batches, batches_in_order, build_splits
-from mvqlab.data.samples import joined
+from mvqlab.data.dataset import joined
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.support.one_thread import one_thread

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
 from mvqlab.widgets.picture_file import MEGABYTES, PictureFile, picture_from
 
 

@@ -21,7 +21,7 @@ import mvqlab
 from mvqlab.cli.main import main
 from mvqlab.config import ConfigError
 from mvqlab.data import fashion
-from mvqlab.data.samples import DataError
+from mvqlab.data.dataset import DataError
 from mvqlab.models.caption_tokenizer import CaptionWarning
 from mvqlab.models.pairs import Pairs
 from mvqlab.support.one_thread import one_thread

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.course.exercises import exercise
-from mvqlab.data.samples import Splits
+from mvqlab.data.dataset import Splits
 from mvqlab.evaluation.likelihood.chance import sequence_chance
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformers import build_stage2

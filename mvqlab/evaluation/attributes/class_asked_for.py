@@ -7,7 +7,7 @@ the object has the colour and the shape that were named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -75,9 +75,10 @@ def colour_and_shape(
     `accuracy_over_guidance`.
     """
     splits = build_splits(config.data.model_copy(update={"validation_size": n_samples}))
-    asked = drawing_with(config, 1.0, n_samples)
-    told: dict[str, Any] = {"tokenizer": tokenizer, "guidance": guidance}
-    table = accuracy_over_guidance(model, stage1, asked, splits, detector, **told)
+    drawing = drawing_with(config, 1.0, n_samples)
+    table = accuracy_over_guidance(
+        model, stage1, drawing, splits, detector, tokenizer=tokenizer, guidance=guidance
+    )
     found = table[table["attribute"] == BOUND]
     first = found.iloc[0]
     real, restored = (

@@ -1,4 +1,4 @@
-"""Who hears whom in a sequence of pairs, measured: change one part of one pair, see which logits move."""
+"""Which prediction depends on which pair of a sequence, measured: change one pair, see which logits move."""
 
 from __future__ import annotations
 

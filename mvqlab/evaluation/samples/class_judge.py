@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from mvqlab.config import DataConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
+from mvqlab.data.dataset import DataError
 from mvqlab.data.pixels import to_uint8
-from mvqlab.data.samples import DataError
 from mvqlab.evaluation.intervals import exact_share
 from mvqlab.evaluation.judging_networks import JudgingNetwork, train_judging_network, trained_once
 from mvqlab.support.one_thread import one_thread

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.data import Splits
-from mvqlab.data.samples import PictureDataset
+from mvqlab.data.dataset import PictureDataset
 from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.memorisation import Memorisation, memorisation, suspected_interval

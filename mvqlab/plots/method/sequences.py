@@ -1,4 +1,4 @@
-"""An image as a sequence: the order of its pairs, who hears whom, and what a draw is made from."""
+"""An image as a sequence: the order of its pairs, which logits depend on which pair, what is drawn from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pair_orders(
     return figure
 
 
-def hearing_maps(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> Figure:
+def logit_change_maps(rows: Mapping[str, Mapping[str, Tensor]], title: str = "") -> Figure:
     """Maps (N, N) of changes, one row of panels a change, one column a kind of logits.
 
     Row n of a map is the pair that was changed, column m the prediction that moved, both from 1. Colour is
