@@ -1,18 +1,18 @@
-"""Runs of both stages as training leaves them, tiny and untrained, for tests of what reads them."""
+"""The one list of tiny settings, and runs of both stages as training leaves them, tiny and untrained."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from mvqlab.config import load_config, merged
+from mvqlab.config import Config, load_config
 from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import build_transformer
 from mvqlab.training.checkpoint import save_settings, save_weights
 
+# The sizes of all tests, and the length of a training that only has to run; what a test is about stands on top.
 TINY = [
     "data.resolution=16",
     "data.train_size=20",
@@ -23,13 +23,21 @@ TINY = [
     "backbone.zero_init=false",
     "quantizer.codebook_size=16",
     "quantizer.code_dim=8",
+    "quantizer.start_step=1",
     "demask.layers=1",
+    "discriminator.base_channels=8",
+    "discriminator.layers=2",
+    "stage1.steps=3",
+    "stage1.batch_size=4",
     "transformer.code_layers=1",
     "transformer.position_layers=1",
     "transformer.width=16",
     "transformer.heads=2",
     "transformer.vocabulary_size=300",
     "transformer.caption_length=24",
+    "stage2.steps=3",
+    "stage2.batch_size=4",
+    "evaluation.samples=10",
 ]
 KINDS = {
     "code_first": [],
@@ -45,15 +53,20 @@ CAPTIONS = ["a red disc", "a small green bar", "a red star and a blue ring"]
 SIDE, N_PAIRS, N_CLASSES = 4, 8, 8  # N_PAIRS: but for raster, which has 16, and budgets, which have up to 16
 
 
-def replaced(overrides: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """`overrides`, in which `changes` stand for those of the same settings."""
-    return list({one.partition("=")[0]: one for one in (*overrides, *changes)}.values())
+def tiny_overrides(*changes: str) -> list[str]:
+    """TINY with `changes`, each for what was said of the same setting before."""
+    return list({one.partition("=")[0]: one for one in (*TINY, *changes)}.values())
+
+
+def tiny(*changes: str, preset: str = "shapes32") -> Config:
+    """The settings of `preset` at the sizes of TINY, with `changes`, of which the last one of a setting holds."""
+    return load_config(preset, tiny_overrides(*changes))
 
 
 def write_run(folder: Path, kind: str) -> tuple[Path, Path]:
     """Folders of stage 1 and stage 2, whose random weights make every image and every class another."""
     torch.manual_seed(0)
-    config = load_config("shapes32", merged(TINY, KINDS[kind]))
+    config = tiny(*KINDS[kind])
     of_stage1, of_stage2 = folder / "stage1", folder / "stage2"
     stage1 = build_stage1(config)
     stage2 = build_transformer(config, stage1, n_classes=N_CLASSES)

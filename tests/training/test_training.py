@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny_runs
 import torch
 from halts import halting
-from tiny_runs import replaced
 from torch import Tensor, nn
 
-from mvqlab.config import Config, ConfigError, load_config, merged
+from mvqlab.config import Config, ConfigError
 from mvqlab.data import Splits, build_splits
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import build_stage1
@@ -39,41 +39,20 @@ from mvqlab.training.losses import Judges, generator_loss
 from mvqlab.training.stage1 import CodebookWarning
 from mvqlab.training.tokens import cached_tokens
 
-TINY = [
-    "data.resolution=16",
+# Long enough to be stopped at several places and resumed, with every step in the curves.
+STEPS = [
     "data.train_size=96",
     "data.validation_size=24",
-    "backbone.base_channels=8",
-    "backbone.channel_multipliers=[1, 2]",
-    "backbone.feature_dim=16",
-    "backbone.norm_groups=4",
-    "quantizer.codebook_size=16",
-    "quantizer.code_dim=8",
     "quantizer.start_step=3",
-    "demask.layers=1",
-    "loss.perceptual=none",
-    "discriminator.base_channels=8",
-    "discriminator.layers=2",
-    "stage1.batch_size=8",
-    "stage1.steps=8",
-    "stage1.log_every=1",
-    "transformer.width=24",
-    "transformer.heads=3",
-    "transformer.code_layers=1",
-    "transformer.position_layers=1",
-    "stage2.steps=8",
-    "stage2.batch_size=8",
-    "stage2.log_every=1",
-    "evaluation.batch_size=16",
-    "evaluation.samples=10",
+    *(f"stage{n}.{words}" for n in (1, 2) for words in ("steps=8", "batch_size=8", "log_every=1")),
 ]
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
 PATIENCE = 1200  # seconds for a training in processes of its own, however busy the machine is
 
 
-def tiny(*overrides: str) -> Config:
-    return load_config("shapes32", merged(TINY, overrides))
+def tiny(*changes: str) -> Config:
+    return tiny_runs.tiny(*STEPS, *changes)
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +367,8 @@ def run_train(
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL while a state is saved or once it is, at random ones of them, three times; then to the end."""
-    settings = replaced(TINY, ["stage1.steps=60", "stage1.checkpoint_every=2", "loss.adversarial_weight=0.5"])
+    changes = ["stage1.steps=60", "stage1.checkpoint_every=2", "loss.adversarial_weight=0.5"]
+    settings = tiny_runs.tiny_overrides(*STEPS, *changes)
     killed = ["--stage", "1", "--out", str(tmp_path / "killed"), *settings]
     choice = random.Random(os.getpid())
     for kill in range(3):
@@ -410,7 +390,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
 def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
     """Gradients are averaged; codebook and restarts are one."""
     exact = ["stage1.steps=6", "quantizer.start_step=2", "quantizer.restart_patience=1", "mask.kind=truth"]
-    settings = replaced(TINY, exact)
+    settings = tiny_runs.tiny_overrides(*STEPS, *exact)
     process = run_train("--stage", "1", "--out", str(tmp_path / "two" / "stage1"), *settings, processes=2)
     words, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, words
@@ -432,7 +412,8 @@ def test_two_processes_train_what_one_does_with_twice_the_batch(tmp_path: Path) 
 @pytest.mark.slow
 def test_two_processes_agree_where_images_have_budgets(tmp_path: Path) -> None:
     """Each keeps other numbers of regions in a step: no gather waits for rows that do not come."""
-    settings = replaced(TINY, ["mask.budget=threshold", "stage1.steps=12", "quantizer.restart_patience=1"])
+    changes = ["mask.budget=threshold", "stage1.steps=12", "quantizer.restart_patience=1"]
+    settings = tiny_runs.tiny_overrides(*STEPS, *changes)
     process = run_train("--stage", "1", "--out", str(tmp_path / "stage1"), *settings, processes=2)
     words, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, words

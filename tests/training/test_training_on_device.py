@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import tiny
 
-from mvqlab.config import Config, ConfigError, load_config, merged
+from mvqlab.config import Config, ConfigError
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
@@ -34,24 +35,12 @@ from mvqlab.training.on_device import psnr_of, train_stage1_on_device, train_sta
 from mvqlab.training.schedule import learning_rate
 
 CPU = torch.device("cpu")
-TOY = [
-    "data.resolution=16",
+ON_DEVICE = [
     "backbone.kind=patch",
-    "backbone.base_channels=16",
-    "backbone.feature_dim=16",
-    "quantizer.codebook_size=16",
-    "quantizer.code_dim=8",
+    "backbone.base_channels=16",  # enough to learn from in tens of steps
     "quantizer.start_step=2",
-    "demask.layers=1",
-    "stage1.batch_size=8",
     "stage1.warmup_steps=2",
-    "stage1.weight_average=0.5",
-    "transformer.width=16",
-    "transformer.heads=2",
-    "transformer.code_layers=1",
-    "transformer.position_layers=1",
-    "stage2.batch_size=8",
-    "stage2.weight_average=0.5",
+    *(f"stage{n}.{words}" for n in (1, 2) for words in ("batch_size=8", "weight_average=0.5")),
     "stage2.gradient_clip=1.0",
 ]
 
@@ -64,7 +53,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def toy(*more: str) -> Config:
-    return load_config("shapes32", merged(TOY, more))
+    return tiny(*ON_DEVICE, *more)
 
 
 def silent(line: str) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
-from tiny_runs import TINY, replaced
+from tiny_runs import tiny
 from torch import Tensor
 
-from mvqlab.config import Config, load_config, merged
+from mvqlab.config import Config
 from mvqlab.data import build_splits
 from mvqlab.models.masking import MaskContext, RandomScorer
 from mvqlab.models.start import Start
@@ -20,21 +20,18 @@ from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.checkpoint import random_state, set_random_state
 from mvqlab.training.launch import seed_noise
 
-SETTINGS = [
+NOISE = [
     "mask.kind=random",
-    "quantizer.start_step=1",
     "quantizer.restart_patience=1",
-    "loss.perceptual=none",
     "transformer.condition=class",
     "transformer.condition_dropout=0.5",
-    *(f"stage{n}.{words}" for n in (1, 2) for words in ("batch_size=4", "log_every=1", "cosine=false")),
+    *(f"stage{n}.{words}" for n in (1, 2) for words in ("log_every=1", "cosine=false")),
 ]
 N_STEPS, STOPPED_AFTER = 3, 2
 
 
-def tiny(steps: int) -> Config:
-    of_steps = [f"stage1.steps={steps}", f"stage2.steps={steps}"]
-    return load_config("shapes32", merged(TINY, replaced(SETTINGS, of_steps)))
+def settings(steps: int) -> Config:
+    return tiny(*NOISE, f"stage1.steps={steps}", f"stage2.steps={steps}")
 
 
 def _train(rank: int, port: int, folder: str) -> None:
@@ -60,7 +57,7 @@ def _train(rank: int, port: int, folder: str) -> None:
         return told
 
     RandomScorer.forward, Start.withhold = scored, withheld
-    splits = build_splits(tiny(1).data)
+    splits = build_splits(settings(1).data)
     found = {}
     for name, parts in (("whole", [N_STEPS]), ("parts", [STOPPED_AFTER, N_STEPS])):
         drawn |= {"masks": [], "withheld": [], "dropout comes after": []}
@@ -68,9 +65,9 @@ def _train(rank: int, port: int, folder: str) -> None:
             for steps in parts:
                 more = {"resume": steps != parts[0], "splits": splits}
                 if stage == 1:
-                    stage1 = train_stage1(tiny(steps), Path(folder, name, "1"), **more)
+                    stage1 = train_stage1(settings(steps), Path(folder, name, "1"), **more)
                 else:
-                    stage2 = train_stage2(tiny(steps), stage1, Path(folder, name, "2"), **more)
+                    stage2 = train_stage2(settings(steps), stage1, Path(folder, name, "2"), **more)
         learned = dict(torch.nn.ModuleList([stage1, stage2]).state_dict())
         found[name] = {"drawn": {key: torch.stack(one) for key, one in drawn.items()}, "learned": learned}
     torch.save(found, Path(folder) / f"{rank}.pt")

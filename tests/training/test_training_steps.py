@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_runs import TINY, replaced
+from tiny_runs import tiny
 from torch import nn
 
-from mvqlab.config import Config, ConfigError, load_config, merged
+from mvqlab.config import Config, ConfigError
 from mvqlab.data import Batch, Splits, batch_indices, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import joined
 from mvqlab.models.discriminator import PatchDiscriminator
@@ -37,19 +37,6 @@ from mvqlab.training.stage1 import adam
 from mvqlab.training.stage1_step import Adversary
 from mvqlab.training.updates import FabricUpdates
 from mvqlab.training.warm_up import wait, wait_or_start
-
-SHORT = [
-    "quantizer.start_step=1",
-    "loss.perceptual=none",
-    "discriminator.layers=2",
-    "discriminator.base_channels=8",
-    *(f"stage{n}.{words}" for n in (1, 2) for words in ("batch_size=4", "steps=3")),
-]
-
-
-def tiny(*changes: str) -> Config:
-    return load_config("shapes32", merged(TINY, replaced(SHORT, changes)))
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
