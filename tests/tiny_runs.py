@@ -8,11 +8,11 @@ import torch
 
 from mvqlab.config import Config, load_config
 from mvqlab.models.caption_tokenizer import train_caption_tokenizer
-from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.training import build_transformer
 from mvqlab.training.checkpoint import save_settings, save_weights
 
-# The sizes of all tests, and the length of a training that only has to run; what a test is about stands on top.
+# Sizes of all tests, and length of trainings that only have to run; what a test is about comes on top.
 TINY = [
     "data.resolution=16",
     "data.train_size=20",
@@ -59,8 +59,14 @@ def tiny_overrides(*changes: str) -> list[str]:
 
 
 def tiny(*changes: str, preset: str = "shapes32") -> Config:
-    """The settings of `preset` at the sizes of TINY, with `changes`, of which the last one of a setting holds."""
+    """The settings of `preset` at the sizes of TINY, with `changes`: see `tiny_overrides`."""
     return load_config(preset, tiny_overrides(*changes))
+
+
+def tiny_stage1(*changes: str) -> TokenModel:
+    """An untrained stage 1 of these settings, always the same, in evaluation mode."""
+    torch.manual_seed(0)
+    return build_stage1(tiny(*changes)).eval()
 
 
 def write_run(folder: Path, kind: str) -> tuple[Path, Path]:

@@ -38,6 +38,7 @@ from mvqlab.training.stage1_step import Adversary
 from mvqlab.training.updates import FabricUpdates
 from mvqlab.training.warm_up import wait, wait_or_start
 
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     with one_thread():
