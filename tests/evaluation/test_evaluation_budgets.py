@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import load_config
 from mvqlab.evaluation.images.budgets import budget_table, score_threshold
 from mvqlab.evaluation.images.masked_image import EncodedImage
 from mvqlab.models.masking import positions_above
-from mvqlab.models.mqvae import MQVAE, build_stage1
+from mvqlab.models.mqvae import MQVAE
 
 
 @given(seed=st.integers(0, 200), mask_ratio=st.floats(0.0, 0.95), n=st.integers(2, 9))
@@ -24,9 +24,7 @@ def test_the_mean_share_kept_is_what_was_asked_for(seed: int, mask_ratio: float,
 
 @pytest.fixture
 def model() -> MQVAE:
-    torch.manual_seed(0)
-    settings = ["data.resolution=16", "mask.mask_ratio=[0.0, 0.9]"]
-    return build_stage1(load_config("shapes32", settings)).eval()
+    return tiny_stage1("mask.mask_ratio=[0.0, 0.9]")
 
 
 def test_the_table_is_what_single_images_give(model: MQVAE) -> None:
@@ -51,6 +49,6 @@ def test_the_table_is_what_single_images_give(model: MQVAE) -> None:
 
 
 def test_a_model_without_scores_is_refused() -> None:
-    plain = build_stage1(load_config("shapes32", ["mask.kind=none", "mask.mask_ratio=0"])).eval()
+    plain = tiny_stage1("mask.kind=none", "mask.mask_ratio=0")
     with pytest.raises(ValueError, match="needs a model with learned scores"):
-        budget_table(plain, torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), [0.5])
+        budget_table(plain, torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16), [0.5])

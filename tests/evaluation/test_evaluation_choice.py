@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import load_config
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
 from mvqlab.models.masking import MaskContext
-from mvqlab.models.mqvae import MQVAE, build_stage1
+from mvqlab.models.mqvae import MQVAE
 
 
 @pytest.fixture
 def model() -> MQVAE:
-    return build_stage1(load_config("shapes32", ["quantizer.codebook_size=16"])).eval()
+    return tiny_stage1()
 
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.rand(3, 3, 32, 32) * 2.0 - 1.0
+    return torch.rand(3, 3, 16, 16) * 2.0 - 1.0
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def test_upside_down_keeps_what_scores_lowest_times_its_own_score(model: MQVAE, 
 
 @torch.no_grad()
 def test_a_random_choice_follows_its_generator_and_not_the_scores(model: MQVAE, images: torch.Tensor) -> None:
-    with choosing(model, 20, at_random):
+    with choosing(model, 5, at_random):
         first, again, other = (
             model.select(images, MaskContext(generator=torch.Generator().manual_seed(s))).positions
             for s in (1, 1, 2)
@@ -70,7 +70,7 @@ def test_the_model_is_whole_again_after_an_error(model: MQVAE) -> None:
     assert model.mask is trained
 
 
-@pytest.mark.parametrize("n", [0, 65])
+@pytest.mark.parametrize("n", [0, 17])
 def test_a_number_that_cannot_be_kept_is_refused(model: MQVAE, n: int) -> None:
-    with pytest.raises(ValueError, match="of 64 regions"), choosing(model, n):
+    with pytest.raises(ValueError, match="of 16 regions"), choosing(model, n):
         pass

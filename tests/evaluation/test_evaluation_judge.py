@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import tiny
 from torch import Tensor
 
-from mvqlab.config import load_config
 from mvqlab.data import build_splits
 from mvqlab.evaluation.intervals import Interval, bootstrap_interval, exact_share, subset_intervals
 from mvqlab.evaluation.run_report import evaluate_generation
@@ -288,7 +288,7 @@ def test_two_images_are_enough_for_what_does_not_count_neighbours() -> None:
 
 
 def test_reference_features_are_computed_once_and_again_where_the_file_is_damaged(tmp_path: Path) -> None:
-    config = load_config("shapes32", ["data.validation_size=10", "data.train_size=10"])
+    config = tiny()
     splits, extractor = build_splits(config.data), Colours()
 
     def look(n: int = 8, split: str = "validation") -> Tensor:
@@ -310,7 +310,7 @@ def test_reference_features_are_computed_once_and_again_where_the_file_is_damage
 
 
 def test_processes_that_want_the_same_features_compute_them_once(tmp_path: Path) -> None:
-    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    config = tiny()
     splits, extractor, start = build_splits(config.data), Colours(), Barrier(4)
 
     def look(_: int) -> Tensor:
@@ -325,7 +325,7 @@ def test_processes_that_want_the_same_features_compute_them_once(tmp_path: Path)
 
 def test_another_extractor_of_the_same_column_gets_features_of_its_own(tmp_path: Path) -> None:
     """Neither has weights that tell them apart."""
-    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    config = tiny()
     splits, one, other = build_splits(config.data), Colours(), Colours()
     other.name = "colours of another kind (test)"
     for extractor in (one, other):
@@ -335,7 +335,7 @@ def test_another_extractor_of_the_same_column_gets_features_of_its_own(tmp_path:
 
 def test_a_cache_that_cannot_be_written_costs_no_finished_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    config = tiny()
     splits = build_splits(config.data)
     with pytest.warns(CacheWarning, match="set MVQLAB_CACHE to a folder"):
         found = reference_features(
@@ -349,7 +349,7 @@ def test_a_full_disk_costs_no_finished_run(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("No space left on device")
 
     monkeypatch.setattr("mvqlab.evaluation.samples.reference_features.save_file", full)
-    config = load_config("shapes32", ["data.validation_size=8", "data.train_size=8"])
+    config = tiny()
     splits = build_splits(config.data)
     with pytest.warns(CacheWarning, match="No space left"):
         found = reference_features(splits.validation, splits.data_hash, "v", Colours(), 8, cache=tmp_path)
@@ -360,15 +360,14 @@ def test_a_row_of_a_grid_has_every_judge_and_intervals_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
-    overrides = ["data.validation_size=12", "data.train_size=12", "evaluation.images=12"]
-    config = load_config("shapes32", overrides)
+    config = tiny()
     splits = build_splits(config.data)
-    images = torch.rand(11, 3, 32, 32) * 2.0 - 1.0
+    images = torch.rand(11, 3, 16, 16) * 2.0 - 1.0
     plain = evaluate_generation(images, splits, config, Colours())
     judges = {f"{name}_test" for name in ("fid", "kid", "is", "precision", "recall", "density", "coverage")}
     shares = {"precision_test", "recall_test", "coverage_test", "density_test"}  # may be 0 for noise
     assert set(plain) == judges | {"kid_test_std", "real_images", "generated_images"}
-    sure = load_config("shapes32", [*overrides, "evaluation.bootstrap=5"])
+    sure = tiny("evaluation.bootstrap=5")
     with_intervals = evaluate_generation(images, splits, sure, Colours())
     ends = {f"{name}_{end}" for name in judges for end in ("low", "high")}
     assert set(with_intervals) == set(plain) | ends
@@ -397,10 +396,8 @@ def test_fid_is_computed_once_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )
     for module, name in ((generation, ""), (judging, ""), (judging, "_of_few")):
         monkeypatch.setattr(module, f"frechet_distance{name}", counted)
-    config = load_config(
-        "shapes32", ["data.validation_size=12", "data.train_size=12", "evaluation.images=12"]
-    )
-    found = evaluate_generation(torch.zeros(11, 3, 32, 32), build_splits(config.data), config, Colours())
+    config = tiny()
+    found = evaluate_generation(torch.zeros(11, 3, 16, 16), build_splits(config.data), config, Colours())
     assert found["fid_test"] == 1.5 and len(calls) == 1
 
 

@@ -8,27 +8,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import load_config
 from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
 from mvqlab.evaluation.images.masked_image import EncodedImage
-from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.training.losses import PerceptualLoss
 
 RANKS = {"score": by_score, "random": at_random, "inverted": upside_down}
 L = 16
 
 
-def tiny(*overrides: str) -> MQVAE:
-    torch.manual_seed(0)
-    return build_stage1(load_config("shapes32", ["data.resolution=16", *overrides])).eval()
-
-
 @pytest.fixture(scope="module")
 def encoded() -> EncodedImage:
     image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
-    return EncodedImage(tiny(), image)
+    return EncodedImage(tiny_stage1(), image)
 
 
 @pytest.mark.parametrize("rank", RANKS)
@@ -60,7 +54,9 @@ def test_numbers_are_those_of_the_picture(encoded: EncodedImage) -> None:
     masked = encoded.keep([0, 3, 7])
     squared = ((masked.image.double() - encoded.image.double()) / 255.0).square().mean()
     assert masked.psnr == pytest.approx(-10.0 * math.log10(squared), abs=1e-4)
-    assert masked.bits == pytest.approx(3 * math.log2(512) + math.log2(math.comb(L, 3)))
+    assert masked.bits == pytest.approx(
+        3 * math.log2(16) + math.log2(math.comb(L, 3))
+    )
     assert masked.lpips is None
 
 
@@ -85,7 +81,7 @@ def test_no_region_at_all_is_refused(encoded: EncodedImage) -> None:
 @pytest.mark.parametrize("kind", [["mask.kind=none", "mask.mask_ratio=0"], ["mask.kind=random"]])
 def test_a_model_without_learned_scores_is_refused(kind: list[str]) -> None:
     with pytest.raises(ValueError, match="needs a model with learned scores"):
-        EncodedImage(tiny(*kind), torch.zeros(3, 16, 16))
+        EncodedImage(tiny_stage1(*kind), torch.zeros(3, 16, 16))
 
 
 def test_an_image_of_another_size_is_refused(encoded: EncodedImage) -> None:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import Config, config_from_dict
 from mvqlab.data import Batch
 from mvqlab.evaluation import codebook_table, collect
 from mvqlab.evaluation.codebook.merging import decode_with, merge_codes
@@ -16,32 +16,20 @@ from mvqlab.evaluation.codebook.neighbours import gaussian_twin, nearest_others,
 from mvqlab.evaluation.codebook.plane import principal_plane, singular_shares
 from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy
 from mvqlab.evaluation.run_report import codebook_columns
-from mvqlab.models.mqvae import TokenModel, build_stage1
+from mvqlab.models.mqvae import TokenModel
+
+PLAIN = ["mask.kind=none", "mask.mask_ratio=0"]
 
 
-def tiny(**mask: object) -> Config:
-    backbone = {"base_channels": 4, "channel_multipliers": [1, 2], "feature_dim": 8, "norm_groups": 2}
-    return config_from_dict(
-        {
-            "data": {"resolution": 8},
-            "backbone": {**backbone, "attention_resolutions": []},
-            "quantizer": {"codebook_size": 11, "code_dim": 5},
-            "demask": {"layers": 1},
-            "mask": mask,
-        }
-    )
-
-
-def trained(**mask: object) -> TokenModel:
+def started(*changes: str) -> TokenModel:
     """A model whose codebook is that of a first batch: fresh codes are all near zero."""
-    torch.manual_seed(0)
-    model = build_stage1(tiny(**mask))
-    model.initialise_codebook(torch.randn(6, 3, 8, 8))
-    return model.eval()
+    model = tiny_stage1("quantizer.codebook_size=11", *changes)  # not as many as there are regions
+    model.initialise_codebook(torch.randn(6, 3, 16, 16))
+    return model
 
 
 def batch(n: int = 7) -> Batch:
-    return Batch(torch.randn(n, 3, 8, 8), torch.zeros(n, dtype=torch.long), [""] * n)
+    return Batch(torch.randn(n, 3, 16, 16), torch.zeros(n, dtype=torch.long), [""] * n)
 
 
 def some_codes(n: int = 9, dim: int = 4) -> torch.Tensor:
@@ -49,7 +37,7 @@ def some_codes(n: int = 9, dim: int = 4) -> torch.Tensor:
 
 
 def test_the_table_has_a_row_a_model_that_agrees_with_the_columns_of_a_grid() -> None:
-    models = {"plain": trained(kind="none", mask_ratio=0.0), "masked": trained(mask_ratio=0.25)}
+    models = {"plain": started(*PLAIN), "masked": started("mask.mask_ratio=0.25")}
     images = batch()
     held_out = {name: collect(model, [images]) for name, model in models.items()}
     table = codebook_table(models, held_out)
@@ -62,7 +50,7 @@ def test_the_table_has_a_row_a_model_that_agrees_with_the_columns_of_a_grid() ->
 
 
 def test_a_table_over_unequal_images_is_refused() -> None:
-    model = trained()
+    model = started()
     held_out = {"a": collect(model, [batch(3)]), "b": collect(model, [batch(4)])}
     with pytest.raises(ValueError, match="different numbers of images"):
         codebook_table({"a": model, "b": model}, held_out)
@@ -160,9 +148,9 @@ def test_merged_codes_are_weighted_means_of_those_that_lie_together() -> None:
         merge_codes(codes, torch.ones(4), 5)
 
 
-@pytest.mark.parametrize("mask", [{"kind": "none", "mask_ratio": 0.0}, {"mask_ratio": 0.5}])
-def test_decoding_again_changes_images_only_by_their_codes(mask: dict) -> None:
-    model = trained(**mask)
+@pytest.mark.parametrize("mask", [PLAIN, ["mask.mask_ratio=0.5"]])
+def test_decoding_again_changes_images_only_by_their_codes(mask: list[str]) -> None:
+    model = started(*mask)
     held_out = collect(model, [batch(5)])
     again = decode_with(model, held_out, model.codebook, batch_size=2)
     difference = (again.reconstructions.int() - held_out.reconstructions.int()).abs()

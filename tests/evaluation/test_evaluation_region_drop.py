@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import config_from_dict
 from mvqlab.evaluation import drop_costs
 from mvqlab.evaluation.images.region_drop import (
     guess_from_neighbours,
@@ -15,20 +15,16 @@ from mvqlab.evaluation.images.region_drop import (
     rank_correlations,
     same_everywhere,
 )
-from mvqlab.models.mqvae import TokenModel, build_stage1
+from mvqlab.models.mqvae import TokenModel
+
+PLAIN = ["mask.kind=none", "mask.mask_ratio=0"]
 
 
-def tiny(**mask: object) -> TokenModel:
-    backbone = {"base_channels": 4, "channel_multipliers": [1, 2], "feature_dim": 8, "norm_groups": 2}
-    sections = {
-        "data": {"resolution": 8},
-        "backbone": {**backbone, "attention_resolutions": []},
-        "quantizer": {"codebook_size": 11, "code_dim": 5},
-        "mask": mask,
-    }
-    model = build_stage1(config_from_dict(sections))
-    model.initialise_codebook(torch.randn(6, 3, 8, 8))
-    return model.eval()
+def started(*changes: str) -> TokenModel:
+    """A model whose codebook is that of a first batch: fresh codes are all near zero."""
+    model = tiny_stage1(*changes)
+    model.initialise_codebook(torch.randn(6, 3, 16, 16))
+    return model
 
 
 def test_the_mean_code_goes_by_the_counts() -> None:
@@ -48,8 +44,8 @@ def test_neighbours_are_those_around_and_never_the_region_itself() -> None:
 
 
 def test_costs_agree_with_one_decoding_after_the_other() -> None:
-    model, images = tiny(kind="none", mask_ratio=0.0), torch.rand(2, 3, 8, 8) * 2 - 1
-    stand_in = torch.randn(5)
+    model, images = started(*PLAIN), torch.rand(2, 3, 16, 16) * 2 - 1
+    stand_in = torch.randn(8)
     costs = drop_costs(model, images, same_everywhere(stand_in))
     assert costs.shape == (2, 16)
 
@@ -69,14 +65,14 @@ def test_costs_agree_with_one_decoding_after_the_other() -> None:
 
 
 def test_a_guess_that_is_right_costs_nothing() -> None:
-    model, images = tiny(kind="none", mask_ratio=0.0), torch.randn(2, 3, 8, 8).clamp(-1, 1)
+    model, images = started(*PLAIN), torch.randn(2, 3, 16, 16).clamp(-1, 1)
     assert drop_costs(model, images, lambda regions: regions).abs().max() < 1e-6
     assert drop_costs(model, images, guess_from_neighbours).abs().max() > 1e-5
 
 
 def test_a_model_that_drops_regions_is_refused() -> None:
     with pytest.raises(ValueError, match="keeps 8 of 16 regions"):
-        drop_costs(tiny(mask_ratio=0.5), torch.randn(1, 3, 8, 8), guess_from_neighbours)
+        drop_costs(started("mask.mask_ratio=0.5"), torch.randn(1, 3, 16, 16), guess_from_neighbours)
 
 
 def test_rank_correlation_sees_the_order_alone() -> None:
