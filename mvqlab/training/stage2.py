@@ -5,36 +5,25 @@ loss = cross-entropy of the codes + position_weight * cross-entropy of the posit
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
 
 from mvqlab.config import Config, ConfigError
-from mvqlab.data import PictureDataset, Splits, batch_indices, build_splits
-from mvqlab.models.caption_tokenizer import (
-    CaptionTokenizer,
-    CaptionWarning,
-    load_caption_tokenizer,
-    pretrained_caption_tokenizer,
-    train_caption_tokenizer,
-)
+from mvqlab.data import Splits, batch_indices, build_splits
+from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.ranks import sum_over_ranks
 from mvqlab.models.transformers import PairModel, build_stage2
-from mvqlab.support.files import cache_folder
 from mvqlab.training.checkpoint import (
     WEIGHTS,
-    CheckpointError,
     check_finite_model,
     hold_run,
     load_settings,
-    load_state,
     load_weights,
     tensor_shape,
 )
@@ -43,8 +32,15 @@ from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
 from mvqlab.training.origin import Origin, origin_of
 from mvqlab.training.run import CountedBatch, HasState, Run
+from mvqlab.training.stage2_data import (
+    Tokens,
+    caption_tokenizer,
+    kept_tokenizer,
+    tokenise_splits,
+    with_captions,
+)
 from mvqlab.training.stage2_step import conditions_of, named, stage2_step
-from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key, weights_hash
+from mvqlab.training.tokens import TokenSet, weights_hash
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -96,7 +92,7 @@ def train_stage2(
             build_transformer(config, stage1, splits.n_classes)
         tokenizer = None
         if config.transformer.condition == "caption":
-            tokenizer = _kept_tokenizer(folder, config) if resume else caption_tokenizer(config, splits)
+            tokenizer = kept_tokenizer(folder, config) if resume else caption_tokenizer(config, splits)
         tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
         if tokenizer is not None:
             tokens = with_captions(tokens, splits, tokenizer)
@@ -105,23 +101,6 @@ def train_stage2(
         origin = origin_of(splits, weights_hash(stage1))
         run = Stage2Run(config, model, tokens, folder, fabric, origin, tokenizer)
         return run.carry_out(resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model)
-
-
-def _kept_tokenizer(folder: Path, config: Config) -> CaptionTokenizer:
-    """The tokenizer of the run in `folder`: learned anew, it could number words otherwise.
-
-    It stands in the training state, of older versions beside it. Raises CheckpointError, CaptionError.
-    """
-    path = folder / "state.pt"
-    state = load_state(path, 2, config.stage2.steps)
-    if "captions" not in state:
-        return load_caption_tokenizer(folder)
-    try:
-        return CaptionTokenizer.from_text(state["captions"])
-    except Exception as error:  # the library raises plain Exceptions
-        raise CheckpointError(
-            f"the tokenizer in {path} is damaged ({error}): restore the file, or train afresh"
-        ) from None
 
 
 def check_same_stage1(config: Config, of_stage1: Config) -> None:
@@ -157,72 +136,6 @@ def load_stage2(folder: Path | str, stage1: TokenModel) -> PairModel:
     model = build_transformer(config, stage1, n_classes)
     load_weights(model, weights)
     return model.eval()
-
-
-def caption_tokenizer(config: Config, splits: Splits) -> CaptionTokenizer:
-    """The tokenizer that `config` asks for: learned from the training captions, or read from a file.
-
-    Raises CaptionError.
-    """
-    settings = config.transformer
-    captions = [splits.train.caption(index) for index in range(len(splits.train))]
-    sizes = settings.vocabulary_size, settings.caption_length
-    if settings.tokenizer is not None:
-        return pretrained_caption_tokenizer(settings.tokenizer, captions, *sizes)
-    return train_caption_tokenizer(captions, *sizes)
-
-
-def with_captions(tokens: Tokens, splits: Splits, tokenizer: CaptionTokenizer) -> Tokens:
-    """The same pairs, with the tokens of their images' captions for conditions.
-
-    Warns (CaptionWarning) where training captions are longer than the tokenizer takes them.
-    """
-
-    def captioned(part: TokenSet, dataset: PictureDataset) -> TokenSet:
-        return TokenSet(part.pairs, tokenizer.encode([dataset.caption(n) for n in range(len(part))]))
-
-    n_cut, longest = tokenizer.cut([splits.train.caption(n) for n in range(len(tokens.train))])
-    if n_cut:
-        warnings.warn(
-            f"{n_cut} of {len(tokens.train)} training captions are longer than transformer.caption_length="
-            f"{tokenizer.length} tokens, and their ends are not read; {longest} would hold the longest",
-            CaptionWarning,
-            stacklevel=3,
-        )
-
-    return Tokens(captioned(tokens.train, splits.train), captioned(tokens.validation, splits.validation))
-
-
-class Tokens(NamedTuple):
-    """The pairs of both splits."""
-
-    train: TokenSet
-    validation: TokenSet
-
-
-def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: Fabric) -> Tokens:
-    """Encode the training images and the held-out ones that evaluation uses.
-
-    With `data.cache_tokens` they are kept in the cache folder, under the hashes of stage 1's weights and
-    of the data, and read from there: a machine's first process encodes, for all and for later runs.
-    """
-    order, seed, images = config.transformer.order, config.seed, config.evaluation.images
-    common: dict[str, Any] = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
-
-    def encode(dataset: PictureDataset, limit: int | None) -> TokenSet:
-        return tokenise(stage1, dataset, limit=limit, workers=config.data.workers, **common)
-
-    wanted = {"train": (splits.train, None), "validation": (splits.validation, images)}
-    if not config.data.cache_tokens:
-        return Tokens(**{name: encode(*what) for name, what in wanted.items()})
-    tokens = {}
-    for name, (dataset, limit) in wanted.items():
-        key = tokens_key(stage1, splits.data_hash, name, limit, order, seed)
-        path = cache_folder() / f"tokens-{key}.safetensors"
-        with fabric.rank_zero_first(local=True):
-            is_writer = fabric.local_rank == 0
-            tokens[name] = cached_tokens(path, partial(encode, dataset, limit), is_writer=is_writer)
-    return Tokens(**tokens)
 
 
 class Stage2Run(Run[PairModel, TokenSet]):

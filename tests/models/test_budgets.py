@@ -45,7 +45,8 @@ from mvqlab.training import (
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.origin import Origin
 from mvqlab.training.stage1 import Stage1Run
-from mvqlab.training.stage2 import Stage2Run, Tokens
+from mvqlab.training.stage2 import Stage2Run
+from mvqlab.training.stage2_data import Tokens
 from mvqlab.training.tokens import TokenSet, cached_tokens
 
 K, SIDE = 6, 3

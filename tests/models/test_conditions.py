@@ -28,7 +28,7 @@ from mvqlab.models.start import BEGIN, PAD
 from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_pairs, sample_plainly
 from mvqlab.sampling.filters import guided
-from mvqlab.training.stage2 import Tokens, with_captions
+from mvqlab.training.stage2_data import Tokens, with_captions
 from mvqlab.training.tokens import TokenSet
 
 K, SIDE, LENGTH = 11, 4, 6
