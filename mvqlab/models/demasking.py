@@ -83,12 +83,14 @@ class DirectionConstrainedAttention(SelfAttention):
 class DemaskModule(nn.Module):
     """Quantised regions (B, N, n_z) at their positions to a full feature map (B, d, h, w), section 3.1.
 
-    side: h = w of the grid.
+    side: h = w of the grid. trust_in_dropped: B_0 where a region was dropped; None: no direction constraint,
+    attention is plain. mask_update: whether trust grows from layer to layer.
     """
 
     def __init__(self, config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int) -> None:
         super().__init__()
-        self.config, self.side = config, side
+        self.side, self.mask_update = side, config.mask_update
+        self.trust_in_dropped = config.initial_trust if config.direction_constraint else None
         d, groups = backbone.feature_dim, backbone.norm_groups
         self.mask_token = nn.Parameter(torch.empty(code_dim).uniform_(-1.0 / code_dim, 1.0 / code_dim))
         self.project = nn.Conv2d(code_dim, d, 1)
@@ -108,14 +110,15 @@ class DemaskModule(nn.Module):
         places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
         x = places.transpose(1, 2).unflatten(2, (self.side, self.side))  # (B, n_z, L) -> (B, n_z, h, w)
         x = self.conv_in(self.project(x))  # (B, d, h, w)
-        trust = self._initial_trust(positions)  # (B, L)
+        trust = self.first_trust(positions)  # (B, L)
         for residual_block, attention in zip(self.residual_blocks, self.attentions, strict=True):
             x = attention(residual_block(x), trust)  # (B, d, h, w)
-            if trust is not None and self.config.mask_update:
+            if trust is not None and self.mask_update:
                 trust = update_trust(trust)
         return self.residual_block_out(x)
 
-    def _initial_trust(self, positions: Int[Tensor, "B N"]) -> Float[Tensor, "B L"] | None:
-        if not self.config.direction_constraint:
+    def first_trust(self, positions: Int[Tensor, "B N"]) -> Float[Tensor, "B L"] | None:
+        """B_0, what the first layer trusts: see `initial_trust`. None without direction constraint."""
+        if self.trust_in_dropped is None:
             return None
-        return initial_trust(positions, self.side**2, self.config.initial_trust)
+        return initial_trust(positions, self.side**2, self.trust_in_dropped)

@@ -193,7 +193,7 @@ def test_what_is_kept_is_what_the_settings_say(tmp_path: Path, mask_ratio: float
 def test_every_guess_about_stage1_is_an_argument_and_otherwise_said() -> None:
     tensors = fixture("mqvae_conv_scorer")
     silent = load_official_mqvae(tensors, mask_ratio=0.75, resolution=32, mask_init_value=0.05, reweight=True)
-    assert (silent.demask.config.initial_trust, silent.demask.config.renormalise) == (0.05, True)
+    assert (silent.config.demask.initial_trust, silent.config.demask.renormalise) == (0.05, True)
     assert [remark.partition(":")[0] for remark in silent.remarks] == ["for training on"]
     with torch.device("meta"):
         said = load_official_mqvae({name: tensor.to("meta") for name, tensor in tensors.items()}).remarks

@@ -18,7 +18,6 @@ from mvqlab.models.backbone import SelfAttention
 from mvqlab.models.demasking import (
     DemaskModule,
     DirectionConstrainedAttention,
-    initial_trust,
     scatter_regions,
     update_trust,
 )
@@ -70,9 +69,9 @@ def trace_demask(module: DemaskModule, regions: Tensor, positions: Tensor) -> li
     places = scatter_regions(regions, positions, module.mask_token, n_places)
     x = places.transpose(1, 2).unflatten(2, (module.side, module.side))
     x = module.conv_in(module.project(x))
-    trust = torch.ones(len(positions), n_places, device=positions.device)
-    if module.config.direction_constraint:
-        trust = initial_trust(positions, n_places, module.config.initial_trust)
+    trust = module.first_trust(positions)
+    if trust is None:
+        trust = torch.ones(len(positions), n_places, device=positions.device)
     traces = []
     layer: Any  # of a ModuleList, whose hints do not tell of what
     for residual_block, layer in zip(module.residual_blocks, module.attentions, strict=True):
@@ -80,7 +79,7 @@ def trace_demask(module: DemaskModule, regions: Tensor, positions: Tensor) -> li
         matrix = attention_matrix(layer, before, trust)
         x = layer.add(before, matrix.unsqueeze(1) @ layer.project(before)[2])
         traces.append(LayerTrace(before, softmax_matrix(layer, before), trust, matrix, x))
-        if module.config.mask_update:
+        if module.mask_update:
             trust = update_trust(trust)
     return traces
 
