@@ -52,6 +52,7 @@ class ResidualBlock(Branch):
         return self.shortcut(x) + y
 
     def silence(self) -> None:
+        """Add nothing, as in `Branch`."""
         nn.init.zeros_(self.conv2.weight)
 
 
@@ -86,6 +87,7 @@ class SelfAttention(Branch):
         return x + places.transpose(1, 2).reshape(x.shape)  # (B, L, c) -> (B, c, L) -> (B, c, h, w)
 
     def silence(self) -> None:
+        """Add nothing, as in `Branch`."""
         nn.init.zeros_(self.out.weight)
 
 

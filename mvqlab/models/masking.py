@@ -203,8 +203,8 @@ SCORERS: dict[str, type[nn.Module]] = {
 class MaskModule(nn.Module):
     """Score, keep, normalise, project (section 3.1), whatever the scorer.
 
-    n: N, the regions kept. trained_n: the fewest and the most that are kept in training, where each batch
-    draws its number between them, so that the model learns to serve every mask ratio; default: n.
+    n: N, the regions kept of an image. n_in_training: the fewest and the most of them in training, where each
+    batch draws its N between the two, so that the model learns to serve every mask ratio; default: n, n.
     """
 
     def __init__(
@@ -213,11 +213,11 @@ class MaskModule(nn.Module):
         code_dim: int,
         n: int,
         scorer: nn.Module,
-        trained_n: tuple[int, int] | None = None,
+        n_in_training: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.n = n
-        self.trained_n = trained_n or (n, n)
+        self.n_in_training = n_in_training or (n, n)
         self.project = nn.Linear(feature_dim, code_dim, bias=False)
         self.scorer = scorer
 
@@ -228,13 +228,13 @@ class MaskModule(nn.Module):
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
-        return keep_best(scores, self.draw_n())[0]
+        return keep_best(scores, self.n_of_batch())[0]
 
-    def draw_n(self) -> int:
-        """N for the batch at hand."""
+    def n_of_batch(self) -> int:
+        """N for the batch at hand: `n`; in training, drawn uniformly from `n_in_training`, ends included."""
         if not self.training:
             return self.n
-        fewest, most = self.trained_n
+        fewest, most = self.n_in_training
         return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
 
     def keep(
@@ -290,16 +290,16 @@ class ThresholdMask(AdaptiveMask):
         code_dim: int,
         n: int,
         scorer: nn.Module,
-        trained_n: tuple[int, int] | None = None,
+        n_in_training: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, trained_n)
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of `scores` above the threshold, padded with L. Training moves the threshold."""
         if self.training:
-            self._follow(lowest_kept(scores, self.n))
-            return positions_above(scores, lowest_kept(scores, self.draw_n()))
+            self._average_in(lowest_kept(scores, self.n))
+            return positions_above(scores, lowest_kept(scores, self.n_of_batch()))
         if self.threshold.isnan():  # before any training
             return positions_above(scores, lowest_kept(scores, self.n))
         return positions_above(scores, self.threshold)
@@ -314,9 +314,11 @@ class ThresholdMask(AdaptiveMask):
         return super().keep(features, scores, positions)._replace(is_padding=positions == scores.shape[1])
 
     @torch.no_grad()
-    def _follow(self, of_batch: Float[Tensor, ""]) -> None:
-        followed = self.threshold.lerp(of_batch.float(), 1.0 - self.decay)
-        self.threshold.copy_(torch.where(self.threshold.isnan(), of_batch.float(), followed))
+    def _average_in(self, threshold_of_batch: Float[Tensor, ""]) -> None:
+        """Move the average towards a batch's own threshold; the first batch's is where it starts."""
+        newest = threshold_of_batch.float()
+        moved = self.threshold.lerp(newest, 1.0 - self.decay)  # decay * threshold + (1 - decay) * newest
+        self.threshold.copy_(torch.where(self.threshold.isnan(), newest, moved))
 
 
 def learned_scorer(config: MaskConfig, feature_dim: int) -> MLPScorer | ConvScorer:
@@ -325,14 +327,17 @@ def learned_scorer(config: MaskConfig, feature_dim: int) -> MLPScorer | ConvScor
 
 
 def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
-    """The mask module that `config.kind` names. Raises ValueError for the plain model, which has none."""
+    """The mask module that `config.kind` names, for a grid of L = `n_positions` regions.
+
+    Raises ValueError for the plain model, which has none.
+    """
     if config.kind == "none":
         raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")
     n = n_kept(config.ratio_in_use, n_positions)
-    least_dropped, most_dropped = config.ratio_range
-    trained_n = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
+    least_dropped, most_dropped = config.ratio_range  # in training
+    n_in_training = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
     d = backbone.feature_dim
     if config.kind in SCORERS:
-        return MaskModule(d, code_dim, n, SCORERS[config.kind](), trained_n)
-    kind = ThresholdMask if config.budget == "threshold" else AdaptiveMask
-    return kind(d, code_dim, n, learned_scorer(config, d), trained_n)
+        return MaskModule(d, code_dim, n, SCORERS[config.kind](), n_in_training)
+    mask_class = ThresholdMask if config.budget == "threshold" else AdaptiveMask
+    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.models.key_value_cache import KeyValueCache
-from mvqlab.models.pairs import Pairs, Part, of_part
+from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer
 
@@ -32,7 +32,7 @@ class PairLogits(NamedTuple):
 
     def of(self, part: Part) -> Float[Tensor, "B N n"] | None:
         """Those of the codes, or of the positions."""
-        return of_part(part, self.code_logits, self.position_logits)
+        return by_part(part, code=self.code_logits, position=self.position_logits)
 
 
 class PairLoss(NamedTuple):
@@ -124,13 +124,13 @@ class PairModel(nn.Module):
         """
         start = self.embed_start(len(pairs), conditions)  # (B, n_prefix + 1, width)
         x = torch.cat([start, self.embed(pairs[:, :-1])], dim=1)  # (B, n_prefix + N, width)
-        return add_to_last(x, self.place_embedding[: pairs.n_pairs])  # + (N, width)
+        return add_behind_prefix(x, self.place_embedding[: pairs.n_pairs])  # + (N, width)
 
     def read_newest(self, cache: PairCache, previous: Pairs | None) -> Float[Tensor, "B T width"]:
         """What is read for the next pair alone: (B, 1, width), at first (B, n_prefix + 1, width)."""
         x = cache.start if previous is None else self.embed(previous)
         place = cache.n_read + x.shape[1] - 1 - self.start.n_prefix  # in the sequence, from 0
-        return add_to_last(x, self.place_embedding[place].view(1, -1))  # + (1, width)
+        return add_behind_prefix(x, self.place_embedding[place].view(1, -1))  # + (1, width)
 
     def begin(
         self,
@@ -159,7 +159,7 @@ class PairModel(nn.Module):
 
     def end_token(self, part: Part) -> int:
         """The number after the last code, K, or after the last place, L: the start pair's, and the end's."""
-        return of_part(part, self.codebook_size, self.side**2)
+        return by_part(part, code=self.codebook_size, position=self.side**2)
 
     def says_end(self, part: Part) -> bool:
         """Whether `part` may be the end token: what is predicted first may, where sequences have an end."""
@@ -210,11 +210,14 @@ def nats_a_pair(
     return mean * ((targets != IGNORED).sum() / n_pairs)
 
 
-def add_to_last(
-    x: Float[Tensor, "B T width"], what: Float[Tensor, "*B n width"]
+def add_behind_prefix(
+    x: Float[Tensor, "B T width"], of_pairs: Float[Tensor, "*B n width"]
 ) -> Float[Tensor, "B T width"]:
-    """`x` (B, T, width) with `what` (B, n, width) or (n, width) added to its last n places."""
-    n_before = x.shape[1] - what.shape[-2]
-    if n_before == 0:
-        return x + what
-    return torch.cat([x[:, :n_before], x[:, n_before:] + what], dim=1)  # (B, T, width)
+    """`x` with `of_pairs`, (B, n, width) or (n, width), added to its last n places, those of start and pairs.
+
+    What stands before them, a caption's T - n tokens, belongs to no pair and stays as it is.
+    """
+    n_prefix = x.shape[1] - of_pairs.shape[-2]
+    if n_prefix == 0:
+        return x + of_pairs
+    return torch.cat([x[:, :n_prefix], x[:, n_prefix:] + of_pairs], dim=1)  # (B, T, width)

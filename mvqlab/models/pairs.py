@@ -15,8 +15,8 @@ Part = Literal["code", "position"]  # of a pair
 Either = TypeVar("Either")
 
 
-def of_part(part: Part, code: Either, position: Either) -> Either:
-    """Whichever of the two belongs to `part`: here alone code and position are told apart by name."""
+def by_part(part: Part, *, code: Either, position: Either) -> Either:
+    """`code` if the part is "code", else `position`: here alone the two are told apart by name."""
     return code if part == "code" else position
 
 
@@ -51,7 +51,7 @@ class Pairs:
 
     def of(self, part: Part) -> Int[Tensor, "B N"]:
         """The codes or the positions (B, N)."""
-        return of_part(part, self.codes, self.positions)
+        return by_part(part, code=self.codes, position=self.positions)
 
     @property
     def n_pairs(self) -> int:

@@ -45,6 +45,7 @@ class DepthwiseBlock(Branch):
         return x + self.conv2(self.dropout(F.gelu(self.conv1(y))))  # (B, 4 c, h, w) inside
 
     def silence(self) -> None:
+        """Add nothing, as in `Branch`."""
         nn.init.zeros_(self.conv2.weight)
 
 

@@ -229,7 +229,7 @@ class Codebook(nn.Module):
         """Start codes and averages from `features`, so that the first update is no jump."""
         everyone = self._of_all_ranks(features)
         with in_float32(everyone):
-            self._redraw(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)
+            self._redraw(torch.ones_like(self.ema_counts, dtype=torch.bool), everyone)  # all K
 
     @torch.no_grad()
     def update(self, features: Float[Tensor, "*any n_z"], codes: Int[Tensor, "*any"]) -> None:
@@ -237,39 +237,43 @@ class Codebook(nn.Module):
         everyone = self._of_all_ranks(features)  # (M, n_z)
         chosen = gather_over_ranks(codes.reshape(-1))  # (...) -> (M,)
         with in_float32(everyone):
-            self._follow(everyone, chosen)
+            self._average_in(everyone, chosen)
+            self._set_codes(everyone)
 
     def _of_all_ranks(self, features: Float[Tensor, "*any n_z"]) -> Float[Tensor, "M n_z"]:
         """Features of all processes, in the codebook's own precision, from one's own."""
         own = features.reshape(-1, features.shape[-1])  # (..., n_z) -> (B N, n_z)
         return gather_over_ranks(own.to(self.codes.dtype))
 
-    def _follow(self, features: Float[Tensor, "M n_z"], codes: Int[Tensor, " M"]) -> None:
-        """`update` from the features of all processes, that chose `codes`."""
+    def _average_in(self, features: Float[Tensor, "M n_z"], codes: Int[Tensor, " M"]) -> None:
+        """n_k and m_k, one step on: decay of what they were, and the rest of how `features` chose `codes`."""
         usable = is_usable(features)  # the others count as not there: the loss is what says that they were
         counts = torch.zeros_like(self.ema_counts).index_add_(0, codes, usable.to(features.dtype))  # (K,)
         counted = features.where(usable[:, None], 0.0)  # (M, 1) against (M, n_z)
         sums = torch.zeros_like(self.ema_sums).index_add_(0, codes, counted)  # (M, n_z) -> (K, n_z)
         self.ema_counts.lerp_(counts, 1.0 - self.decay)
         self.ema_sums.lerp_(sums, 1.0 - self.decay)
-        expected = len(codes) / self.size
-        which = self.restart.is_unused(self.ema_counts, expected)
+
+    def _set_codes(self, features: Float[Tensor, "M n_z"]) -> None:
+        """e_k = m_k / n_k, and codes that are unused redrawn from `features`, as the restart rule says."""
+        expected = len(features) / self.size  # a code's count if all were chosen equally often
+        is_unused = self.restart.is_unused(self.ema_counts, expected)  # (K,)
         self.restart.remember(self.ema_counts, expected)
         if self.restart.comes_first:
-            self._redraw(which, features)
+            self._redraw(is_unused, features)
         self.codes.copy_(self.ema_sums / smoothed(self.ema_counts).unsqueeze(1))  # (K, n_z) / (K, 1)
         if not self.restart.comes_first:
-            self._redraw(which, features)
+            self._redraw(is_unused, features)
 
-    def _redraw(self, which: Bool[Tensor, " K"], features: Float[Tensor, "M n_z"]) -> None:
-        """Put drawn `features` in the place of those codes that are True in `which`."""
-        count = self.restart.fresh_count(len(features) / self.size)
-        drawn = draw_features(features, self.size, self.restart.noise)  # (K, n_z)
-        which = which & is_usable(drawn)
-        of_row = which.unsqueeze(1)  # (K,) -> (K, 1)
-        self.codes.copy_(torch.where(of_row, drawn, self.codes))
-        self.ema_counts.masked_fill_(which, count)
-        self.ema_sums.copy_(torch.where(of_row, drawn * count, self.ema_sums))
+    def _redraw(self, where: Bool[Tensor, " K"], features: Float[Tensor, "M n_z"]) -> None:
+        """Let the codes `where` True begin anew, each as one of `features` that is drawn for it."""
+        drawn = draw_features(features, self.size, self.restart.noise)  # (K, n_z), one a code, needed or not
+        n_k = self.restart.fresh_count(len(features) / self.size)
+        is_new = where & is_usable(drawn)  # (K,)
+        is_new_row = is_new.unsqueeze(1)  # (K,) -> (K, 1), against (K, n_z)
+        self.codes.copy_(torch.where(is_new_row, drawn, self.codes))
+        self.ema_counts.masked_fill_(is_new, n_k)
+        self.ema_sums.copy_(torch.where(is_new_row, drawn * n_k, self.ema_sums))  # so that m_k / n_k is e_k
 
 
 def smoothed(counts: Float[Tensor, " K"], eps: float = 1e-5) -> Float[Tensor, " K"]:

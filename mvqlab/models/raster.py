@@ -42,7 +42,8 @@ class RasterTransformer(PairModel):
         """As in `PairModel`: pairs (B, L), which must be in raster order, to logits (B, L, K + 1)."""
         x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + L, width)
         states = self.transformer(x, padding_mask=self.padding_mask(conditions, pairs.n_pairs))
-        return PairLogits(self.code_head(states[:, self.start.n_prefix :]), None)
+        of_codes = states[:, self.start.n_prefix :]  # (B, n_prefix + L, width) -> (B, L, width)
+        return PairLogits(self.code_head(of_codes), None)
 
     def next_pair(self, cache: PairCache, previous: Pairs | None, draw: Draw) -> Pairs:
         """As in `PairModel`; only the code is drawn, at the next place of the grid."""
@@ -53,12 +54,16 @@ class RasterTransformer(PairModel):
         return Pairs(codes, torch.zeros_like(codes) + place, self.side)
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
+        """As in `PairModel`: there is but one."""
         return (self.transformer,)
 
     def embed(self, pairs: Pairs) -> Float[Tensor, "B N width"]:
-        return self.code_embedding(pairs.codes)  # (B, N, width)
+        """As in `PairModel`: codes alone, since the place in the sequence says the position."""
+        return self.code_embedding(pairs.codes)  # (B, N) -> (B, N, width)
 
     def embed_start(
         self, n_images: int, conditions: Int[Tensor, "B ..."] | None
     ) -> Float[Tensor, "B T width"]:
-        return self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)
+        """As in `PairModel`: the code sos or a class, a caption's tokens before it."""
+        sos = self.code_embedding.weight[self.codebook_size]  # (width,)
+        return self.start(sos, n_images, conditions)  # (B, n_prefix + 1, width)

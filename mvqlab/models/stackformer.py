@@ -23,8 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import TransformerConfig
-from mvqlab.models.pair_model import Draw, PairCache, PairLogits, PairModel, add_to_last
-from mvqlab.models.pairs import Pairs, Part, of_part
+from mvqlab.models.pair_model import Draw, PairCache, PairLogits, PairModel, add_behind_prefix
+from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import CausalTransformer, Head, initialise
 
@@ -81,8 +81,9 @@ class Stackformer(PairModel):
         x = self.dropout(self.read_all(pairs, conditions))  # (B, n_prefix + N, width)
         # at the n-th place, the lower stack knows the pairs before it, the upper one its first part, too
         state = lower.transformer(x, padding_mask=padding_mask)
-        x = add_to_last(state, lower.embedding(pairs.of(first)))  # + (B, N, width)
+        x = add_behind_prefix(state, lower.embedding(pairs.of(first)))  # + the true next: (B, N, width)
         states = {first: state, second: upper.transformer(x, padding_mask=padding_mask)}
+        # the prefix predicts nothing: (B, n_prefix + N, width) -> (B, N, width) -> (B, N, K + 1 or L + 1)
         logits = {part: self.layers(part).head(states[part][:, n_prefix:]) for part in self.predicts}
         return PairLogits(logits["code"], logits["position"])
 
@@ -93,7 +94,8 @@ class Stackformer(PairModel):
         x = self.read_newest(cache, previous)  # (B, T, width); T is 1 after the first pair
         state = lower.transformer(x, cache.stacks[0])  # (B, T, width)
         drawn = {first: draw(first, lower.head(state[:, -1]))}  # logits (B, n) to (B,)
-        x = add_to_last(state, lower.embedding(drawn[first]).unsqueeze(1))  # + (B, 1, width)
+        embedded = lower.embedding(drawn[first]).unsqueeze(1)  # (B,) -> (B, width) -> (B, 1, width)
+        x = add_behind_prefix(state, embedded)  # (B, T, width)
         state = upper.transformer(x, cache.stacks[1])  # (B, T, width)
         drawn[second] = draw(second, upper.head(state[:, -1]))
         return Pairs(drawn["code"].unsqueeze(1), drawn["position"].unsqueeze(1), self.side)  # (B, 1)
@@ -102,19 +104,26 @@ class Stackformer(PairModel):
         """The layers of the codes, or those of the positions."""
         codes = PartLayers(self.code_embedding, self.code_transformer, self.code_head)
         positions = PartLayers(self.position_embedding, self.position_transformer, self.position_head)
-        return of_part(part, codes, positions)
+        return by_part(part, code=codes, position=positions)
 
     def stacks(self) -> tuple[CausalTransformer, ...]:
+        """As in `PairModel`: the lower transformer, then the upper one."""
         return tuple(self.layers(part).transformer for part in self.predicts)
 
     def embed(self, pairs: Pairs) -> Float[Tensor, "B N width"]:
+        """As in `PairModel`: the embeddings of code and position, added (section 3.2)."""
         return self.code_embedding(pairs.codes) + self.position_embedding(pairs.positions)  # (B, N, width)
 
     def embed_start(
         self, n_images: int, conditions: Int[Tensor, "B ..."] | None
     ) -> Float[Tensor, "B T width"]:
-        start = self.start(self.code_embedding.weight[self.codebook_size], n_images, conditions)
-        return add_to_last(start, self.position_embedding.weight[self.side**2].view(1, -1))  # + (1, width)
+        """As in `PairModel`: the start pair (sos, L) or (class, L), a caption's tokens before it."""
+        sos = self.code_embedding.weight[self.codebook_size]  # (width,)
+        start = self.start(sos, n_images, conditions)  # (B, n_prefix + 1, width)
+        nowhere = self.position_embedding.weight[self.side**2].view(
+            1, -1
+        )  # of position L: (width,) -> (1, width)
+        return add_behind_prefix(start, nowhere)
 
     def _readable(self, pairs: Pairs) -> Pairs:
         """`pairs` with the start's code at padding, whose own code, -1, no table has.

@@ -19,7 +19,7 @@ N_RESERVED = 2
 
 
 class Start(nn.Module):
-    """Nothing is told: every sequence starts with the same pair. Subclasses take `conditions`."""
+    """Unconditional: every sequence starts with the same pair. Subclasses take `conditions`."""
 
     n_prefix = 0  # places before the start pair
 
@@ -66,12 +66,15 @@ class ClassStart(Start):
     def forward(
         self, start: Float[Tensor, " width"], n_images: int, conditions: Int[Tensor, "B ..."] | None
     ) -> Float[Tensor, "B T width"]:
+        """As in `Start`, with the class's embedding in the place of `start`: (B, 1, width)."""
         if conditions is None:
             raise ValueError("this model is class-conditional: give `conditions`, one class an image")
         _require(n_images, conditions)
-        return self.classes(conditions.to(self.classes.weight.device)).unsqueeze(1)  # (B, 1, width)
+        of_class = self.classes(conditions.to(self.classes.weight.device))  # (B,) -> (B, width)
+        return of_class.unsqueeze(1)  # (B, 1, width)
 
     def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
+        """As in `Start`: the number after the last class, once an image."""
         if not self.has_null:
             raise ValueError(
                 "this model never saw an image without its class (transformer.condition_dropout was 0), so "
@@ -92,6 +95,7 @@ class CaptionStart(Start):
     def forward(
         self, start: Float[Tensor, " width"], n_images: int, conditions: Int[Tensor, "B ..."] | None
     ) -> Float[Tensor, "B T width"]:
+        """As in `Start`: the T tokens of each caption, then `start`; without captions, empty ones."""
         if conditions is None:
             conditions = self.null(n_images)
         _require(n_images, conditions)
@@ -104,9 +108,11 @@ class CaptionStart(Start):
         return torch.cat([caption, start.expand(n_images, 1, -1)], dim=1)  # (B, T + 1, width)
 
     def padding_mask(self, conditions: Int[Tensor, "B ..."] | None) -> Bool[Tensor, "B T"] | None:
+        """As in `Start`: True at a caption's tokens, False at the padding behind them."""
         return None if conditions is None else conditions.to(self.places.device) != PAD
 
     def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
+        """As in `Start`: an empty caption, BEGIN and then padding, once an image."""
         empty = torch.full((n_images, self.n_prefix), PAD, device=device)
         empty[:, 0] = BEGIN
         return empty

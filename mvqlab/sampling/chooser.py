@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import Pairs, Part, of_part
+from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
 
 # called with a part and the logits that it is drawn from
@@ -59,13 +59,13 @@ class Chooser:
         """Choose the next `part` of every image: logits (rows, n) to indices (rows,), of B or 2 B rows."""
         settings = self.settings
         if settings.is_guided:
-            scale = of_part(part, settings.code_guidance, settings.position_guidance)
+            scale = by_part(part, code=settings.code_guidance, position=settings.position_guidance)
             logits = guided(logits, scale)  # (2 B, n) to (B, n)
         possible = self._possible(part, logits)
         if self.on_logits is not None:
             self.on_logits(part, possible)
-        k = of_part(part, settings.code_top_k, settings.position_top_k)
-        p = of_part(part, settings.code_top_p, settings.position_top_p)
+        k = by_part(part, code=settings.code_top_k, position=settings.position_top_k)
+        p = by_part(part, code=settings.code_top_p, position=settings.position_top_p)
         chosen = self.choose(possible, settings.temperature, k, p, self.generator)
         chosen = self._unless_ended(chosen, self.model.end_token(part))  # (B,)
         return chosen.repeat(2) if settings.is_guided else chosen  # (rows,)

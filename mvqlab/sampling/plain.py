@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import NO_CODE, Pairs, Part, no_pairs, of_part
+from mvqlab.models.pairs import NO_CODE, Pairs, Part, by_part, no_pairs
 from mvqlab.sampling.draw_pairs import UNFILTERED
 from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose
@@ -36,38 +36,52 @@ def sample_plainly(
 
     Arguments as of `sample_pairs`; guidance is left out.
     """
-    s = settings or UNFILTERED
+    settings = settings or UNFILTERED
     first, end = model.predicts[0], model.end_token(model.predicts[0])
     pairs = no_pairs(n_images, model.side, generator.device)  # (B, 0)
     with evaluation_mode(model):
         for n in range(model.n_pairs):
             drawn, pairs = pairs, pairs.widened(n + 1)  # (B, n) and (B, n + 1)
-            pairs.codes[:, n], pairs.positions[:, n] = 0, n  # overwritten when drawn, and not read before
-            for part in model.predicts:
+            # not yet drawn, but no padding, whose code would not be read; a raster model's n-th place is n
+            pairs.codes[:, n], pairs.positions[:, n] = 0, n
+            for part in model.predicts:  # each is drawn in sight of those before it
                 logits = model(pairs, conditions).of(part)[:, n]  # (B, K + 1) or (B, L + 1)
-                allowed = choices(model, part, drawn, s.ordered_positions)  # (B, K) or (B, L), or 1 more
-                logits = logits[:, : allowed.shape[1]].masked_fill(~allowed, FORBIDDEN)
-                k, p = of_part(part, (s.code_top_k, s.code_top_p), (s.position_top_k, s.position_top_p))
-                pairs.of(part)[:, n] = choose(logits, s.temperature, k, p, generator)
+                is_allowed = allowed_next(model, part, drawn, settings)  # (B, K) or (B, L), or 1 more
+                logits = logits[:, : is_allowed.shape[1]].masked_fill(~is_allowed, FORBIDDEN)
+                k = by_part(part, code=settings.code_top_k, position=settings.position_top_k)
+                p = by_part(part, code=settings.code_top_p, position=settings.position_top_p)
+                pairs.of(part)[:, n] = choose(logits, settings.temperature, k, p, generator)  # (B,)
             has_ended = pairs.of(first)[:, n] == end  # (B,)
             pairs.codes[has_ended, n], pairs.positions[has_ended, n] = NO_CODE, model.side**2  # padding
     return pairs.trimmed()
 
 
-def choices(model: PairModel, part: Part, drawn: Pairs, is_ordered: bool) -> Bool[Tensor, "B n"]:
-    """Which codes (B, K) or places (B, L) may come after the `drawn` pairs (B, n); the end is one more.
+def allowed_next(
+    model: PairModel, part: Part, drawn: Pairs, settings: SamplingConfig
+) -> Bool[Tensor, "B choices"]:
+    """Which codes (B, K), or which places (B, L), may come after the `drawn` pairs (B, n).
 
-    Any code; a place that is free and, where positions rise, comes after the last one and leaves room for
-    the pairs to come. The end comes after the first pair, and after it nothing else.
+    A place may if it is open; any code may, as long as a place is open. Where `part` may say the end, that is
+    one choice more, the last: it comes after the first pair at the earliest, and after it nothing else.
     """
-    n, has_ended = drawn.n_pairs, drawn.is_padding.any(dim=1, keepdim=True)  # (B, 1)
-    last = drawn.positions[:, -1] if n else torch.full((len(drawn),), -1, device=drawn.positions.device)
-    n_to_come = 0 if model.has_end else model.n_pairs - 1 - n
-    is_rising = is_ordered and model.order == "raster"
-    places = allowed_positions(drawn.is_kept, last if is_rising else None, n_to_come) & ~has_ended  # (B, L)
-    has_room = places.any(dim=1, keepdim=True)  # (B, 1)
-    any_code = has_room.expand(-1, model.codebook_size)  # (B, K)
-    allowed = of_part(part, any_code, places)
+    is_open = open_places(model, drawn, settings)  # (B, L)
+    has_room = is_open.any(dim=1, keepdim=True)  # (B, 1)
+    allowed = by_part(part, code=has_room.expand(-1, model.codebook_size), position=is_open)
     if model.says_end(part):
-        return torch.cat([allowed, torch.full_like(has_room, n > 0)], dim=1)  # (B, K + 1) or (B, L + 1)
-    return allowed | ~has_room  # an image that ends here: what is drawn beside its end is thrown away
+        may_end = torch.full_like(has_room, drawn.n_pairs > 0)  # (B, 1)
+        return torch.cat([allowed, may_end], dim=1)  # (B, K + 1) or (B, L + 1)
+    return allowed | ~has_room  # without room an image ends here: what is drawn beside its end is thrown away
+
+
+def open_places(model: PairModel, drawn: Pairs, settings: SamplingConfig) -> Bool[Tensor, "B L"]:
+    """Where the pair after the `drawn` ones (B, n) may go: to any free place; nowhere after an image's end.
+
+    Where positions rise, it comes after the last one and leaves room for the pairs to come.
+    """
+    has_ended = drawn.is_padding.any(dim=1, keepdim=True)  # (B, 1)
+    last = None
+    if settings.ordered_positions and model.order == "raster":
+        before_all = torch.full((len(drawn), 1), -1, device=drawn.positions.device)  # (B, 1)
+        last = torch.cat([before_all, drawn.positions], dim=1)[:, -1]  # (B,)
+    n_to_come = 0 if model.has_end else model.n_pairs - 1 - drawn.n_pairs
+    return allowed_positions(drawn.is_kept, last, n_to_come) & ~has_ended  # (B, L)

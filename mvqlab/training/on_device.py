@@ -265,7 +265,7 @@ class _Stage1(_Run):
 
     def _keep(self, n: int) -> None:
         if isinstance(self.model, MQVAE):
-            self.model.mask.trained_n = (n, n)
+            self.model.mask.n_in_training = (n, n)
 
     def _draw(self, n: int) -> Tensor:
         return self.source.draw(n).images.contiguous(memory_format=torch.channels_last)

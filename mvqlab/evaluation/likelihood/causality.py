@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.models.pair_model import PairModel
-from mvqlab.models.pairs import Pairs, Part, of_part
+from mvqlab.models.pairs import Pairs, Part, by_part
 
 
 class LogitChanges(NamedTuple):
@@ -36,7 +36,7 @@ def logit_changes(
         raise ValueError(f"give the pairs of one image, not of {len(pairs)}")
     n = pairs.n_pairs
     codes, positions = pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1)
-    of_part(part, codes, positions).diagonal().add_(1).remainder_(model.end_token(part))
+    by_part(part, code=codes, position=positions).diagonal().add_(1).remainder_(model.end_token(part))
     # the unchanged rows go through in a batch of the same size: other sizes may round otherwise
     conditions = None if conditions is None else conditions.expand(n, *conditions.shape[1:])
     before = model(Pairs(pairs.codes.repeat(n, 1), pairs.positions.repeat(n, 1), pairs.side), conditions)
