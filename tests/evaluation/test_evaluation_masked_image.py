@@ -54,9 +54,7 @@ def test_numbers_are_those_of_the_picture(encoded: EncodedImage) -> None:
     masked = encoded.keep([0, 3, 7])
     squared = ((masked.image.double() - encoded.image.double()) / 255.0).square().mean()
     assert masked.psnr == pytest.approx(-10.0 * math.log10(squared), abs=1e-4)
-    assert masked.bits == pytest.approx(
-        3 * math.log2(16) + math.log2(math.comb(L, 3))
-    )
+    assert masked.bits == pytest.approx(3 * math.log2(16) + math.log2(math.comb(L, 3)))
     assert masked.lpips is None
 
 
