@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tiny_runs import tiny_overrides
 
 from mvqlab.grid.points import Point, build_points
 from mvqlab.grid.spec import Grid, read_grid
@@ -25,6 +26,15 @@ def write_grid(folder: Path, **entries: Any) -> Path:
     content = {"purpose": "Does it run?", "notebook": str(TOY), **entries}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+def tiny_base(*changes: str) -> dict[str, Any]:
+    """The parameters that all points of a grid over the point notebook share: tiny, and of stage 1 alone."""
+    return {
+        "preset": "shapes32",
+        "transformer": "none",
+        "overrides": tiny_overrides("evaluation.extractor_steps=1", *changes),
+    }
 
 
 def read_points(folder: Path, **entries: Any) -> tuple[Grid, list[Point]]:

@@ -20,6 +20,7 @@ TINY = [
     "backbone.base_channels=4",
     "backbone.channel_multipliers=[1,2,4]",
     "backbone.feature_dim=16",
+    "backbone.norm_groups=2",  # of one channel each, biases before a norm would have no gradient
     "backbone.zero_init=false",
     "quantizer.codebook_size=16",
     "quantizer.code_dim=8",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny_runs import tiny_overrides
 from torch import nn
 
 from mvqlab.bench import peer, quality
@@ -18,20 +19,7 @@ from mvqlab.data import build_splits
 from mvqlab.evaluation.samples import class_judge as judges
 from mvqlab.evaluation.samples.class_judge import ClassJudge, JudgeNetwork, share_of
 
-TOY = [
-    "data.train_size=24",
-    "data.validation_size=8",
-    "quantizer.codebook_size=16",
-    "quantizer.start_step=1",
-    "transformer.width=16",
-    "transformer.heads=2",
-    "transformer.code_layers=1",
-    "transformer.position_layers=1",
-    "stage1.steps=3",
-    "stage1.batch_size=4",
-    "stage2.steps=3",
-    "stage2.batch_size=4",
-]
+TINY = tiny_overrides("data.resolution=32")  # which is in the names of the data and of its judge
 
 
 @pytest.fixture
@@ -117,7 +105,7 @@ def test_samples_are_asked_for_each_class_and_named_with_the_judge() -> None:
 
 
 def test_psnr_is_of_held_out_images() -> None:
-    splits = build_splits(load_config("simple32", TOY).data)
+    splits = build_splits(load_config("simple32", TINY).data)
     assert psnr_of(lambda images: images, splits) == 100.0
     assert psnr_of(lambda images: images + 0.2, splits) == pytest.approx(20.0, abs=1.0)
 
@@ -131,7 +119,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(quality, "class_judge", lambda data: judges.class_judge(data, steps=2))
     monkeypatch.setattr(peer, "BATCH_SIZE", 4)
     load = quality.load_config
-    monkeypatch.setattr(quality, "load_config", lambda preset, given: load(preset, merged(TOY, given)))
+    monkeypatch.setattr(quality, "load_config", lambda preset, given: load(preset, merged(TINY, given)))
     return tmp_path / "bench"
 
 
@@ -194,7 +182,7 @@ def test_a_peers_codes_come_back_in_their_places() -> None:
 def test_a_peers_transformer_hears_the_class_and_never_draws_one() -> None:
     pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = load_config("simple32", merged(TOY, ["transformer.dropout=0"]))
+    config = load_config("simple32", merged(TINY, ["transformer.dropout=0"]))
     model = peer.PeerTransformer(config, n_codes=6, n_classes=3, length=4).eval()
     codes = torch.randint(6, (5, 4))
     with torch.no_grad():

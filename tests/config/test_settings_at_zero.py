@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_runs import KINDS, TINY
+from tiny_runs import KINDS, tiny
 
-from mvqlab.config import Config, ConfigError, Section, load_config, merged
+from mvqlab.config import Config, ConfigError, Section, load_config
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, evaluate_generation, evaluate_held_out, stage2_columns
 from mvqlab.evaluation.images.reconstruction import pictures_of
@@ -19,8 +19,6 @@ from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
 
 SAYS_WHAT_0_IS = re.compile(r"^    (\w+): .*#.*\b0(?: is| leaves| takes|:)", re.MULTILINE)
-QUICK = ["quantizer.start_step=0", "evaluation.images=6", "evaluation.lpips=none"]
-QUICK += [f"{stage}.{size}" for stage in ("stage1", "stage2") for size in ("steps=2", "batch_size=4")]
 
 
 def settings_with_a_meaning_of_0() -> list[str]:
@@ -39,7 +37,7 @@ def test_a_run_of_both_stages_takes_0_wherever_it_means_something(kind: str, tmp
     told = settings_with_a_meaning_of_0()
     assert {"evaluation.samples", "stage2.checkpoint_every", "sampling.temperature"} <= set(told)
     at_zero = [name for name in told if kind == "classes" or "guidance" not in name]
-    config = load_config("shapes32", merged(TINY, QUICK, KINDS[kind], [f"{name}=0" for name in at_zero]))
+    config = tiny(*KINDS[kind], "evaluation.lpips=none", *(f"{name}=0" for name in at_zero))
     splits = build_splits(config.data)
     stage1 = train_stage1(config, tmp_path / "stage1", splits=splits)
     model = train_stage2(config, stage1, tmp_path / "stage2", splits=splits)
@@ -57,7 +55,7 @@ def test_a_run_of_both_stages_takes_0_wherever_it_means_something(kind: str, tmp
 
 def test_no_column_says_how_good_nothing_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
-    config = load_config("shapes32", [*TINY, "evaluation.samples=0"])
+    config = tiny("evaluation.samples=0")
     nothing = build_splits(config.data).train[0]["image"][None][:0]
     assert evaluate_generation(nothing, build_splits(config.data), config, None) == {}
 

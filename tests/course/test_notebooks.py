@@ -14,6 +14,7 @@ import matplotlib.font_manager  # noqa: F401  # builds its cache now; in a lesso
 import nbformat
 import papermill
 import pytest
+from tiny_runs import tiny_overrides
 
 from mvqlab.cli.main import main
 from mvqlab.course.solutions import exercise_tags, read_solutions, solve
@@ -28,16 +29,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COURSE = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
 
 SECTIONS = ["# ", "## Setup", "## Settings", "## Theory", "## Exercises", "## Conclusion", "## References"]
-
-TINY = [
-    "data.train_size=96",
-    "data.validation_size=40",
-    "evaluation.samples=12",
-    "evaluation.extractor_steps=5",
-    "quantizer.codebook_size=32",
-    "quantizer.start_step=2",
-    "transformer.width=32",
-]
 
 # What a lesson computes at its quick scale, and how much less of it shows here that it runs: all cells stay.
 LESS = {
@@ -261,7 +252,7 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     """The road from images to a table of ablations, at toy size: the plain model and MQ-VAE, both judged."""
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
     grid = tmp_path / "toy.yaml"
-    base = {"preset": "shapes32", "stage1_steps": 6, "stage2_steps": 4, "overrides": TINY}
+    base = {"preset": "shapes32", "overrides": tiny_overrides("evaluation.extractor_steps=5")}
     points = [
         {"label": "plain", "mask": "none", "mask_ratio": 0.0, "transformer": "raster"},
         {"label": "masked", "mask": "adaptive", "mask_ratio": 0.5, "transformer": "stackformer"},
@@ -277,7 +268,7 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     assert table["status"].tolist() == ["done", "done"]
     columns = ["psnr", "ssim", "lpips_random", "rfid_lab", "codebook_perplexity", "fid_lab", "kid_lab"]
     assert table[[*columns, "samples_per_second", "stage1_seconds_per_step"]].notna().all(axis=None)
-    assert table.loc["plain", "n_pairs"] == 64 and table.loc["masked", "n_pairs"] == 32
+    assert table.loc["plain", "n_pairs"] == 16 and table.loc["masked", "n_pairs"] == 8
     assert "masks_masked.png" in printed and "executed.ipynb" in printed
     for figure in ("reconstructions", "masks_masked", "samples", "curves_stage1", "curves_stage2", "metrics"):
         assert (tmp_path / "out" / f"{figure}.png").stat().st_size > 5000

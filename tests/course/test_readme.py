@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny_runs import TINY
 
 import mvqlab.config
 from mvqlab.cli.main import build_parser
@@ -13,19 +14,9 @@ from mvqlab.cli.main import build_parser
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
-TINY = [
-    "stage1.steps=3",
-    "stage2.steps=2",
-    "data.train_size=40",
-    "data.validation_size=20",
-    "evaluation.samples=4",
-    "quantizer.start_step=1",
-    "transformer.width=32",
-]
-
 
 def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As printed, but for the length of the training."""
+    """As printed, but for sizes, and the length of the training."""
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
     full = mvqlab.config.settings.load_config
     monkeypatch.setattr(
@@ -36,8 +27,8 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(code, names)
-    assert names["samples"].images.shape == (4, 3, 32, 32)
-    assert names["pairs"].codes.shape == (1, 32)
+    assert names["samples"].images.shape == (10, 3, 16, 16)
+    assert names["pairs"].codes.shape == (1, 8)
 
 
 def test_every_file_it_names_is_there() -> None:

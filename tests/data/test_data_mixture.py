@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import tiny_stage1
 
 from mvqlab.config import Config, ConfigError, DataConfig, load_config
 from mvqlab.data import (
@@ -23,7 +24,6 @@ from mvqlab.data import (
 from mvqlab.data.dataset import Picture, collate
 from mvqlab.data.mixture import MixtureDataset, interleaved, mixture_splits
 from mvqlab.evaluation import collect
-from mvqlab.models.mqvae import build_stage1
 
 SHARES = {"photos": 0.5, "simple": 0.3, "shapes": 0.2}
 NAMES = ["photos", "shapes", "simple"]
@@ -139,8 +139,7 @@ def test_a_model_runs_over_batches_with_and_without_masks() -> None:
     parts = list(batches_in_order(dataset, 3))
     assert [part.importance is None for part in parts] == [True, False]
     splits = build_splits(config(resolution=16, validation_size=12))
-    tiny = ["data.resolution=16", "backbone.base_channels=4", "backbone.norm_groups=2", "demask.layers=1"]
-    held_out = collect(build_stage1(load_config("shapes32", tiny)), batches_in_order(splits.validation, 2), 0)
+    held_out = collect(tiny_stage1(), batches_in_order(splits.validation, 2), 0)
     assert held_out.importance is None and len(held_out.images) == 12
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import binom
-from tiny_runs import TINY, write_run
+from tiny_runs import tiny, write_run
 from torch import Tensor
 
-from mvqlab.config import DataConfig, load_config
+from mvqlab.config import DataConfig
 from mvqlab.data import DataError, PictureDataset, Splits, build_splits
 from mvqlab.data.dataset import Picture
 from mvqlab.evaluation.attributes import class_asked_for as asked
@@ -144,7 +144,7 @@ def held_out(data: DataConfig) -> list[dict]:
 
 
 def test_samples_are_drawn_without_filters_and_with_both_guided() -> None:
-    config = load_config("shapes32", [*TINY, "sampling.code_top_k=5", "sampling.position_top_p=0.5"])
+    config = tiny("sampling.code_top_k=5", "sampling.position_top_p=0.5")
     drawing = asked.drawing_with(config, 1.5, 7)
     assert drawing.evaluation.samples == 7
     sampling = drawing.sampling

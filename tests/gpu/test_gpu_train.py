@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import replaced
+from tiny_runs import tiny_overrides
 
 from mvqlab.cli.main import main
 from mvqlab.config import load_config, merged
@@ -28,20 +28,12 @@ from mvqlab.support.one_thread import one_thread
 from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
 
 CPU = torch.device("cpu")
-TOY = [
-    "stage1.batch_size=4",
-    "stage2.batch_size=4",
-    "quantizer.start_step=1",
-    "quantizer.codebook_size=16",
-    "backbone.base_channels=8",
-    "backbone.feature_dim=8",
-    "demask.layers=1",
-    "transformer.code_layers=1",
-    "transformer.position_layers=1",
-    "transformer.width=16",
-    "stage1.precision=32-true",
-    "stage2.precision=32-true",
-]
+FLOAT32 = ["stage1.precision=32-true", "stage2.precision=32-true"]
+
+
+def tiny_models(*changes: str) -> list[str]:
+    """Tiny settings of all but the data, which are as in the pack."""
+    return [one for one in tiny_overrides(*FLOAT32, *changes) if not one.startswith("data.")]
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +121,13 @@ def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(
     monkeypatch.setattr(on_device, "CALIBRATION", 2)
     report = Report(tmp_path / "report", "train", CPU)
     train_plan(
-        toy_arrays(), tmp_path / "runs", 15.0, CPU, overrides=TOY, bundles=tmp_path / "out", report=report
+        toy_arrays(),
+        tmp_path / "runs",
+        15.0,
+        CPU,
+        overrides=tiny_models(),
+        bundles=tmp_path / "out",
+        report=report,
     )
     assert {row.name: row.trace for row in report.rows if row.outcome != "ok"} == {}
     assert unbundle(tmp_path / "out", tmp_path / "back") == sorted(planned.name for planned in PLAN)
@@ -150,7 +148,7 @@ def test_a_model_that_fails_costs_its_own_transformers_and_no_others(
     monkeypatch.setitem(gpu_train.DATA, "simple", broken)
     plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer", "fashion_mqvae"}]
     report = Report(tmp_path / "report", "train", CPU)
-    train_plan(toy_arrays(), tmp_path / "runs", 6.0, CPU, plan=plan, overrides=TOY, report=report)
+    train_plan(toy_arrays(), tmp_path / "runs", 6.0, CPU, plan=plan, overrides=tiny_models(), report=report)
     outcomes = {row.name: row.outcome for row in report.rows}
     assert outcomes == {"fashion_mqvae": "ok", "simple_mqvae": "failed", "simple_stackformer": "skipped"}
     assert (
@@ -187,7 +185,7 @@ def test_models_that_only_time_to_prepare_is_left_for_are_left_out() -> None:
 def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_path: Path) -> None:
     plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer"}]
     report = Report(tmp_path / "report", "train", CPU)
-    overrides = replaced(TOY, ["quantizer.start_step=3", "stage1.checkpoint_every=1000"])
+    overrides = tiny_models("quantizer.start_step=3", "stage1.checkpoint_every=1000")
     slow = [replace(one, seconds=0.01 if one.stage1 is None else 1.0) for one in plan]
     train_plan(toy_arrays(), tmp_path, 2.0, CPU, plan=slow, overrides=overrides, report=report)
     stage1, stage2 = (row.note for row in report.rows)
@@ -200,11 +198,15 @@ def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_
 def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
     pack = write(tmp_path / "pack.zip", toy_arrays())
     for names in (["simple_mqvae"], ["fashion_mqvae"]):
-        gpu_train.train(pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=TOY, results=tmp_path)
+        gpu_train.train(
+            pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+        )
     rows = json.loads((tmp_path / "train.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["simple_mqvae", "pack", "fashion_mqvae"]
     with pytest.raises(InTheWayError, match="--fresh trains over it"):
-        gpu_train.train(pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=TOY, results=tmp_path)
+        gpu_train.train(
+            pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+        )
     page = next(tmp_path.glob("*.md")).read_text()
     assert page.count("simple_mqvae") == page.count("fashion_mqvae") == page.count("## train") == 1
 
@@ -212,7 +214,7 @@ def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
 def test_stage_2_learns_the_codes_of_the_weights_that_come_back(tmp_path: Path) -> None:
     plan = [one for one in PLAN if one.name == "simple_mqvae"]
     report = Report(tmp_path / "report", "train", CPU)
-    train_plan(toy_arrays(), tmp_path, 3.0, CPU, plan=plan, overrides=TOY, report=report)
+    train_plan(toy_arrays(), tmp_path, 3.0, CPU, plan=plan, overrides=tiny_models(), report=report)
     bundle(tmp_path, tmp_path / "out", "simple")
     unbundle(tmp_path / "out", tmp_path / "back")
     kept = load_stage1(tmp_path / "simple_mqvae")

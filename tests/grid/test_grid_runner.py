@@ -22,6 +22,7 @@ from grid_files import (
     run_grid_process,
     start_grid,
     tell,
+    tiny_base,
     wait_until,
     write_grid,
 )
@@ -280,11 +281,8 @@ def _is_halted(engine: subprocess.Popen[str]) -> bool:
 @pytest.mark.slow
 def test_a_training_whose_kernel_is_killed_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     """A real point, killed in the middle of stage 1: the next run takes the steps that are left, no more."""
-    training = {"stage1.checkpoint_every": 5, "stage1.log_every": 1, "stage1.batch_size": 4}
-    sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
-    sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 60}
-    sizes |= {"preset": "shapes32"}
-    (folder,) = folders_of(tmp_path, notebook=str(NOTEBOOK), base=training | sizes, seeds=[0])
+    base = tiny_base("stage1.steps=60", "stage1.checkpoint_every=5", "stage1.log_every=1")
+    (folder,) = folders_of(tmp_path, notebook=str(NOTEBOOK), base=base, seeds=[0])
     path = tmp_path / "toy_grid.yaml"
     with monkeypatch.context() as patched:
         for name, value in halting(tmp_path / "halt", "state.pt", 2, signal.SIGSTOP).items():

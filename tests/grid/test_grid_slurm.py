@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from grid_files import attempts, read_points, wait_until, write_grid
+from grid_files import attempts, read_points, tiny_base, wait_until, write_grid
 from slurm_node import can_run, queue, slurm_node
 
 from mvqlab.cli import main as cli
@@ -60,9 +60,7 @@ class TestOnARealNode:
     def test_a_job_trains(self, node, tmp_path):
         """Libraries of training loops know SLURM, and must not take the job for one of their own."""
         notebook = Path(__file__).parents[2] / "notebooks" / "ablation_point.ipynb"
-        sizes = {"data.train_size": 16, "data.validation_size": 4, "evaluation.images": 4}
-        sizes |= {"evaluation.extractor_steps": 1, "transformer": "none", "stage1_steps": 2}
-        path, (folder,) = points_of(tmp_path, notebook=str(notebook), base=sizes, seeds=[0])
+        path, (folder,) = points_of(tmp_path, notebook=str(notebook), base=tiny_base(), seeds=[0])
         submitted(path)
         wait_until(lambda: state_of(folder) in ("done", "failed"))
         assert state_of(folder) == "done", read_status(folder)

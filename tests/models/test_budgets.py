@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import tiny_runs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_runs import TINY
 from torch import Tensor
 
 from mvqlab.config import (
@@ -20,8 +20,6 @@ from mvqlab.config import (
     MaskConfig,
     SamplingConfig,
     TransformerConfig,
-    load_config,
-    merged,
 )
 from mvqlab.data import Batch, Splits, batches_in_order, build_splits
 from mvqlab.evaluation.codebook.code_patches import code_coverage
@@ -54,21 +52,15 @@ L = SIDE**2
 KINDS = {"code_first": {}, "position_first": {"first": "position"}, "score_order": {"order": "score"}}
 ANYTHING = SamplingConfig(code_top_k=0, code_top_p=1.0, position_top_k=0, position_top_p=1.0)
 BUDGETS = [
-    "data.train_size=48",
     "mask.budget=threshold",
+    "data.train_size=48",
     "quantizer.start_step=2",
-    "loss.perceptual=none",
-    "stage1.steps=6",
-    "stage1.batch_size=8",
-    "stage2.steps=6",
-    "stage2.batch_size=8",
-    "evaluation.samples=10",
-    "evaluation.batch_size=16",
+    *(f"stage{n}.{words}" for n in (1, 2) for words in ("steps=6", "batch_size=8")),
 ]
 
 
-def tiny(*overrides: str) -> Config:
-    return load_config("shapes32", merged(TINY, BUDGETS, overrides))
+def tiny(*changes: str) -> Config:
+    return tiny_runs.tiny(*BUDGETS, *changes)
 
 
 @pytest.fixture(scope="module")

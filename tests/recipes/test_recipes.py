@@ -21,16 +21,15 @@ RECIPES = ("scorer", "metric_column", "data_set", "transformer")
 
 TRY = """
 import json, sys
-from mvqlab.config import load_config
 from mvqlab.data import build_splits
 from mvqlab.data.catalogue import lines
 from mvqlab.evaluation.run_report import evaluate_stage1
 from mvqlab.results.columns import heading
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
-from tiny_runs import TINY
+from tiny_runs import tiny
 
-config = load_config("shapes32", [*TINY, *sys.argv[2:]])
+config = tiny(*sys.argv[2:])
 splits = build_splits(config.data)
 stage1 = train_stage1(config, sys.argv[1] + "/1", splits=splits)
 stage2 = train_stage2(config, stage1, sys.argv[1] + "/2", splits=splits)
@@ -50,11 +49,7 @@ SETTINGS = [
     "mask.kind=centre",
     "mask.mask_ratio=0.75",
     "transformer.model=parallel",
-    "loss.perceptual=none",
     "evaluation.lpips=none",
-    "evaluation.samples=3",
-    "quantizer.start_step=1",
-    *(f"{stage}.{name}" for stage in ("stage1", "stage2") for name in ("steps=2", "batch_size=4")),
 ]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_runs import tiny_overrides
 
 from mvqlab.cli import main as cli
 from mvqlab.support import progress
@@ -129,8 +130,8 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_a_training_that_may_not_write_its_weights_ends_in_one_line_and_goes_on_later(tmp_path: Path) -> None:
-    sizes = ["stage1.steps=4", "stage1.batch_size=2", "data.train_size=8", "data.validation_size=4"]
-    run = ["train", "--stage", "1", "--out", str(tmp_path), "stage1.checkpoint_every=2", *sizes]
+    settings = tiny_overrides("stage1.steps=4", "stage1.checkpoint_every=2")
+    run = ["train", "--stage", "1", "--out", str(tmp_path), *settings]
     command = [sys.executable, "-W", "ignore", "-c", LIMITED, *run]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MVQLAB_QUIET": "1"})
     assert ended.returncode == 2 and "Traceback" not in ended.stderr

@@ -9,11 +9,10 @@ import ipywidgets
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import tiny_stage1
 
-from mvqlab.config import load_config, merged
 from mvqlab.data import DataError, emoji
 from mvqlab.data.catalogue import missing
-from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.transformers import build_stage2
 from mvqlab.widgets import mask_explorer
 from mvqlab.widgets.code_points import CodePoints
@@ -28,17 +27,11 @@ from mvqlab.widgets.recording import record
 from mvqlab.zoo.shipped import shipped_config
 
 CHOSEN = {"name": "holiday.jpg", "size": 10, "number": 1}
-SETTINGS = ["data.resolution=16", "data.validation_size=8", "transformer.width=16"]
-
-
-def tiny(*overrides: str) -> MQVAE:
-    torch.manual_seed(0)
-    return build_stage1(load_config("shapes32", merged(SETTINGS, overrides))).eval()
 
 
 @pytest.fixture
 def explorer() -> MaskExplorer:
-    return MaskExplorer({"tiny": tiny(), "large": tiny("data.resolution=32")}, lpips="none")
+    return MaskExplorer({"tiny": tiny_stage1(), "large": tiny_stage1("data.resolution=32")}, lpips="none")
 
 
 def numbers(explorer: MaskExplorer) -> str:
@@ -103,7 +96,7 @@ def test_two_settings_stand_side_by_side(explorer: MaskExplorer) -> None:
 
 
 def test_another_model_and_image_are_shown_at_once() -> None:
-    models = {"small": tiny(), "large": tiny("data.resolution=32")}
+    models = {"small": tiny_stage1(), "large": tiny_stage1("data.resolution=32")}
     explorer = MaskExplorer(models, lpips="none")
     explorer.compares.value = True
     explorer.model.value = "large"
@@ -135,7 +128,9 @@ def upload(explorer: MaskExplorer, number: int = 1) -> None:
 
 def test_an_own_picture_is_shown_by_the_model_of_anything() -> None:
     """It takes over when a picture comes, and says so; a person may then choose another."""
-    explorer = MaskExplorer({"small": tiny(), ANYTHING: tiny("data.resolution=32")}, lpips="none")
+    explorer = MaskExplorer(
+        {"small": tiny_stage1(), ANYTHING: tiny_stage1("data.resolution=32")}, lpips="none"
+    )
     upload(explorer)
     assert explorer.message.value == "" and explorer.model.value == ANYTHING
     assert "model of anything" in explorer.remark.value
@@ -195,7 +190,10 @@ def test_images_that_are_not_here_are_told_and_the_last_ones_stay(
 
 
 def test_a_model_begins_at_the_ratio_that_it_is_judged_at() -> None:
-    models = {"half": tiny(), "most": tiny("mask.mask_ratio=[0.0, 0.9]", "mask.evaluation_ratio=0.75")}
+    models = {
+        "half": tiny_stage1(),
+        "most": tiny_stage1("mask.mask_ratio=[0.0, 0.9]", "mask.evaluation_ratio=0.75"),
+    }
     explorer = MaskExplorer(models, lpips="none")
     explorer.first.mask_ratio.value = 0.25
     explorer.model.value = "most"
@@ -216,7 +214,7 @@ def test_a_message_shows_markup_as_it_is_written() -> None:
 
 
 def test_the_player_shows_every_step_to_the_end() -> None:
-    stage1 = tiny()
+    stage1 = tiny_stage1()
     sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
     model = build_stage2(stage1.config.transformer, **sizes).eval()
     recording = record(model, stage1, stage1.config.sampling, seed=4)
@@ -237,7 +235,7 @@ def test_the_player_shows_every_step_to_the_end() -> None:
 
 def test_codes_without_images_are_words() -> None:
     """Where the held-out images are not there, the player plays all the same."""
-    stage1 = tiny()
+    stage1 = tiny_stage1()
     sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
     model = build_stage2(stage1.config.transformer, **sizes).eval()
     stage = Stage("s")
@@ -248,7 +246,7 @@ def test_codes_without_images_are_words() -> None:
 
 
 def test_a_plain_model_is_uncovered_region_by_region() -> None:
-    stage1 = tiny("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
+    stage1 = tiny_stage1("mask.kind=none", "mask.mask_ratio=0", "transformer.model=raster")
     sizes = {"codebook_size": stage1.codebook_size, "side": stage1.side, "n_pairs": stage1.n_kept}
     model = build_stage2(stage1.config.transformer, **sizes).eval()
     images = record(model, stage1, stage1.config.sampling, seed=4).images
@@ -265,10 +263,10 @@ def test_codes_lie_where_they_should_and_unused_ones_are_told_apart() -> None:
 
 
 def test_a_chosen_code_shows_regions_and_neighbours() -> None:
-    atlas = CodebookAtlas({"tiny": tiny()})
+    atlas = CodebookAtlas({"tiny": tiny_stage1()})
     panel = atlas.maps[0]
     used = panel.counts.nonzero().flatten().tolist()
-    unused = [code for code in range(512) if code not in used]
+    unused = [code for code in range(16) if code not in used]
     panel.points.chosen = used[-1]
     assert f"code {used[-1]}: taken {int(panel.counts[used[-1]])} times" in panel.about.value
     assert set(panel.points.neighbours) <= set(used) - {used[-1]} and panel.points.neighbours
@@ -278,7 +276,7 @@ def test_a_chosen_code_shows_regions_and_neighbours() -> None:
 
 
 def test_near_regions_are_sorted_by_their_distance() -> None:
-    coded = code_images(tiny(), 8)
+    coded = code_images(tiny_stage1(), 8)
     near = coded.near(7, 5)
     distances = [(feature - coded.model.codebook[7]).norm().item() for feature in coded.features]
     best = sorted(range(len(distances)), key=distances.__getitem__)[:5]

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import TINY, write_run
+from tiny_runs import tiny, write_run
 
-from mvqlab.config import DataConfig, load_config
+from mvqlab.config import DataConfig
 from mvqlab.data import build_splits
 from mvqlab.gpu import train as gpu_train
 from mvqlab.models.mqvae import build_stage1
@@ -86,7 +86,7 @@ def test_a_card_names_whose_drawings_were_learned_from(
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["name"] = "emoji"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    splits = build_splits(DataConfig(resolution=16, train_size=3, validation_size=3))
+    splits = build_splits(tiny("data.train_size=3", "data.validation_size=3").data)
     splits.credit = "Drawings: somebody"
     monkeypatch.setattr(shipping, "build_splits", lambda _: splits)
     monkeypatch.setattr(sys, "argv", ["shipping", str(run), "--purpose", "to try", "--notes", "mirrored"])
@@ -140,14 +140,14 @@ def test_words_on_the_data() -> None:
 
 
 def test_psnr_is_told_at_several_ratios_where_a_model_serves_them(tmp_path: Path) -> None:
-    config = load_config("shapes32", [*TINY, "mask.mask_ratio=[0.0,0.9]"])
+    config = tiny("mask.mask_ratio=[0.0,0.9]")
     splits, model = build_splits(config.data), build_stage1(config).eval()
     found = psnr_over_ratios(model, splits, config)
     assert list(found) == ["psnr_50", "psnr_50_random", "psnr_75", "psnr_75_random"]
     assert all(4.0 < value < 40.0 for value in found.values())
     assert found == psnr_over_ratios(model, splits, config)
     run, _ = write_run(tmp_path, "code_first")
-    assert psnr_over_ratios(load_stage1(run), splits, load_config("shapes32", TINY)) == {}
+    assert psnr_over_ratios(load_stage1(run), splits, tiny()) == {}
 
 
 def test_a_transformer_of_a_small_set_is_asked_whether_it_copies(
