@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 
 from mvqlab.bench.timing import Case, machine, measure
+from mvqlab.plots import ratio_bars, save_figure
 from mvqlab.results.table_files import write_csv
 
 __all__ = ["SUITES", "Case", "main", "measure"]
@@ -53,8 +54,6 @@ def main(suites: Sequence[str] = (), folder: Path = Path("results/bench"), repea
     unknown = set(suites) - set(SUITES)
     if unknown:
         raise ValueError(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
-    from mvqlab.plots import ratio_bars, save_figure
-
     device = best_device()
     tables = []
     for name in suites or SUITES:

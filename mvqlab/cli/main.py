@@ -1,7 +1,4 @@
-"""The command line: ``mvqlab grid run FILE``, ``mvqlab train``, ``mvqlab doctor`` and the rest.
-
-Whatever takes long to import is imported by the command that needs it: `mvqlab --help` is quick.
-"""
+"""The command line: ``mvqlab grid run FILE``, ``mvqlab train``, ``mvqlab doctor`` and the rest."""
 
 from __future__ import annotations
 

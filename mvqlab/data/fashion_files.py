@@ -17,6 +17,7 @@ from pathlib import Path
 from mvqlab.data.dataset import DataError
 from mvqlab.data.fetching import network_patience
 from mvqlab.support.files import write_bytes_whole
+from mvqlab.support.torchvision_guard import import_torchvision
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # where that package puts the packed files
@@ -120,9 +121,7 @@ def _unpacked(path: Path, name: str) -> bytes:
 
 def _download(root: Path) -> None:
     """All four files, as torchvision downloads them, with its progress bars. Raises DataError."""
-    from mvqlab.support.torchvision_guard import import_torchvision
-
-    import_torchvision()
+    import_torchvision()  # before what is torchvision's
     from torchvision.datasets import FashionMNIST
 
     try:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from mvqlab.support.torchvision_guard import import_torchvision
+
 DIGITS = tuple("0123456789")
 EMOTIONS = ("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")
 NAME_ATTRIBUTES = ("classes", "categories", "_characters")  # where sets keep the names of their classes
@@ -112,9 +114,7 @@ KINDS: dict[str, Kind] = {
 
 def class_of(name: str) -> type[Images]:
     """The class `name` of torchvision.datasets."""
-    from mvqlab.support.torchvision_guard import import_torchvision
-
-    import_torchvision()
+    import_torchvision()  # before what is torchvision's
     import torchvision.datasets
 
     return getattr(torchvision.datasets, name)

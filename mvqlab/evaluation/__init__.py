@@ -1,4 +1,7 @@
-"""What is measured: reconstructions, codebook, importance, generated images, speed."""
+"""What is measured: reconstructions, codebook, importance, generated images, speed.
+
+scipy, scikit-learn and torchmetrics take long to import: the functions that need one import it themselves.
+"""
 
 from mvqlab.evaluation.codebook.comparison import codebook_table
 from mvqlab.evaluation.codebook.usage import codebook_redundancy, codebook_usage

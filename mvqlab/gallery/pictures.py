@@ -25,7 +25,12 @@ from mvqlab.gallery.asked import Asked, KeptError
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
+from mvqlab.training import load_stage1
 from mvqlab.training.origin import class_names_of
+from mvqlab.widgets import screenshot
+from mvqlab.zoo.by_name import sample
+from mvqlab.zoo.shipped import load_shipped_stage1
+from mvqlab.zoo.trained import load_trained
 
 N_GROUPS = 9  # of the emoji
 N_MOVING = 8  # images
@@ -72,9 +77,6 @@ def stop_at(encoded: Sequence[EncodedImage], mask_ratio: float) -> Stop:
 
 def sample_sheet(name: str, n_rows: int, asked: Asked) -> list[Path]:
     """`n_rows` samples of each class, number 0 and on, a column a class."""
-    from mvqlab.zoo.by_name import sample  # it draws with what this package shows
-    from mvqlab.zoo.trained import load_trained
-
     trained = load_trained(asked.model, asked.stage1)
     names, credit = class_names_of(trained.folder, trained.config), credit_of(trained.config.data)
     n_classes = len(names)
@@ -163,8 +165,6 @@ def reconstruction_rows(
 
 def widget(name: str, asked: Asked) -> list[Path]:
     """A widget as it looks in a browser, with its own model. Raises KeptError where there is no browser."""
-    from mvqlab.widgets import screenshot
-
     cell = {"mask_explorer": screenshot.EXPLORER, "generation_player": screenshot.PLAYER}[name]
     try:
         return [screenshot.take(cell, asked.folder / f"{name}.png")]
@@ -174,9 +174,6 @@ def widget(name: str, asked: Asked) -> list[Path]:
 
 def load_model(model: str) -> TokenModel:
     """A shipped stage 1 by its name, or the one in a run's folder. Raises ShippedError, CheckpointError."""
-    from mvqlab.training import load_stage1
-    from mvqlab.zoo.shipped import load_shipped_stage1
-
     return load_stage1(model) if Path(model).is_dir() else load_shipped_stage1(model)
 
 

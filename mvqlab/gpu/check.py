@@ -20,8 +20,9 @@ from mvqlab.gpu.parts import Outcome, Report, TimedPart, best_device, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
-from mvqlab.sampling import sample_pairs
+from mvqlab.sampling import sample_images, sample_pairs
 from mvqlab.sampling.quick_steps import Kernels
+from mvqlab.training import train_stage1, train_stage2
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20
@@ -107,9 +108,6 @@ def _compare(report: Report, name: str, precision: str, here: list[float], there
 
 def training_loops(report: Report, device: torch.device, toy: bool) -> None:
     """`train_stage1`, `train_stage2` and drawing as a user runs them, some steps each, in both precisions."""
-    from mvqlab.sampling import sample_images
-    from mvqlab.training import train_stage1, train_stage2
-
     steps = 2 if toy else STEPS  # the device is Fabric's choice: the best there is
     for precision in ("32-true", "bf16-mixed"):
         name = f"training loops, {precision}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import platform
@@ -225,8 +226,6 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
 def release_memory() -> None:
     """Give back what the last part held on the card."""
-    import gc
-
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -144,7 +144,7 @@ def _faults_of_data(data: DataConfig, folder: Path) -> list[str]:
     """What is missing of a run's images; the notebook runs in `folder`, where relative paths begin."""
     if data.name == "folder" and data.root is not None and not (folder / data.root).is_dir():
         return [f"data.root: there is no folder {folder / data.root}"]
-    from mvqlab.data.catalogue import missing
+    from mvqlab.data.catalogue import missing  # takes long, and only a grid that is to run needs it
 
     root = data.root and folder / data.root.expanduser()
     return [f"data.name: there is no {what}" for what in missing(data.model_copy(update={"root": root}))]

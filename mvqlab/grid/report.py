@@ -1,4 +1,7 @@
-"""What a grid will do, and what it found: for a terminal, as files and as figures."""
+"""What a grid will do, and what it found: for a terminal, as files and as figures.
+
+Plans and states do without pandas and `mvqlab.plots`, which take long to import: only tables import them.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ def collect(path: str | Path) -> Collected:
 
     Points that never ran are rows with status ``waiting``. Raises GridError or ResultError.
     """
-    import pandas as pd  # late: plans and states do without it
+    import pandas as pd
 
     path = Path(path)
     if path.is_dir():

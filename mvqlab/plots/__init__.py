@@ -98,6 +98,7 @@ def _show_figures_in_notebooks() -> None:
     """Let a notebook show a Figure as a picture: it does so by itself only for those that pyplot manages."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
+        # where IPython runs, it is imported already; elsewhere it would take long
         from IPython.core.pylabtools import select_figure_formats
 
         select_figure_formats(shell, {"retina"}, bbox_inches="tight")

@@ -1,4 +1,7 @@
-"""Results: a point's folder, tables of many points, the paper's numbers, reference tables."""
+"""Results: a point's folder, tables of many points, the paper's numbers, reference tables.
+
+pandas takes long to import, and `mvqlab grid` often does without: what needs it imports it itself.
+"""
 
 from mvqlab.results.points import (
     POINT_FILE,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from mvqlab.support.files import cache_folder, whole_file, writable_folder
@@ -54,8 +55,6 @@ def made_once(
     lie behind whoever asks; with `must_keep` CacheError or OSError is raised, the former before anything is
     made.
     """
-    from filelock import FileLock
-
     try:
         path = place.path()
     except OSError as error:

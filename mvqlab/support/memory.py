@@ -8,7 +8,7 @@ import sys
 def peak_process_memory() -> int | None:
     """The most bytes that this process has held; None on Windows, which does not tell."""
     try:
-        import resource
+        import resource  # Windows has none
     except ModuleNotFoundError:
         return None
     unit = 1 if sys.platform == "darwin" else 1024

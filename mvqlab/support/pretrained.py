@@ -1,6 +1,7 @@
 """Weights that other packages would download: which file, where it goes, whether it is there.
 
 Nothing here or elsewhere in mvqlab downloads. A missing file is an error that says what to put where.
+torch takes long to import, and whoever only asks which files are needed does without.
 """
 
 from __future__ import annotations

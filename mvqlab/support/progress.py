@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, start: int = 0, folder: Path | None = None) -> None:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # takes long: it looks for Jupyter
 
         self.title, self.total, self.step, self.folder = title, total, start, folder
         quiet = bool(os.environ.get(QUIET_VARIABLE))

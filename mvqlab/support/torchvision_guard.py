@@ -6,7 +6,7 @@ its import ends in "operator torchvision::nms does not exist", because it also d
 torch's compiler. lpips and torchmetrics fail with it, although neither uses a compiled operator.
 
 So `import mvqlab` guards the import of torchvision, by whomever it is. A torchvision that imports is left
-untouched.
+untouched. torch itself is imported only where it is needed: `import mvqlab` is quick.
 """
 
 from __future__ import annotations

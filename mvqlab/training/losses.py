@@ -119,7 +119,7 @@ def _enlarge(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H2 W2"]:
 
 def _bare_lpips(net: str) -> Any:
     """LPIPS with its trained linear heads, which come with the package, on an untrained backbone."""
-    import_torchvision()
+    import_torchvision()  # before lpips, which imports it
     import lpips
 
     with warnings.catch_warnings():

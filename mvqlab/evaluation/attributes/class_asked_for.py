@@ -7,8 +7,8 @@ the object has the colour and the shape that were named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 
 from mvqlab.config import Config, SamplingConfig
@@ -22,9 +22,6 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import ClassStart
 from mvqlab.sampling import sample_images
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 N_SAMPLES = 1000
@@ -115,8 +112,6 @@ def drawing_with(config: Config, weight: float, n_samples: int) -> Config:
 def _table(
     measure: str, rows: Sequence[tuple[float, Share]], real: Share, restored: Share, judge: str
 ) -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame(
         [
             {

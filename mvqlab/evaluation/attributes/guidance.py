@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import pandas as pd
+import torch
 from torch import Tensor
 
 from mvqlab.config import Config, SamplingConfig
@@ -14,15 +16,11 @@ from mvqlab.data.shapes import ShapesDataset
 from mvqlab.evaluation.attributes.agreement import CLASS, NAMED, agreement, asked_of
 from mvqlab.evaluation.attributes.detector import AttributeDetector
 from mvqlab.evaluation.images.reconstruction import collect
+from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.sampling import sample_images
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mvqlab.models.caption_tokenizer import CaptionTokenizer
 
 Guided = Literal["codes and positions", "codes", "positions"]
 
@@ -53,8 +51,6 @@ def accuracy_over_guidance(
     Raises DataError where scenes are not known or are of a kind that `detector` did not learn, ValueError if
     the model takes no condition or the guidance asks for what it never learned.
     """
-    import pandas as pd
-
     if not isinstance(splits.validation, ShapesDataset):
         raise DataError("attributes are only known of drawn scenes: use a model of data.name=shapes")
     kind = splits.validation.kind
@@ -107,8 +103,6 @@ def _condition(
     model: PairModel, dataset: ShapesDataset, n_images: int, tokenizer: CaptionTokenizer | None
 ) -> tuple[Sequence[str], Tensor]:
     """Which attributes the model is told, and the conditions that tell it those of the first scenes."""
-    import torch
-
     if isinstance(model.start, ClassStart):
         return (CLASS,), torch.tensor([dataset[index]["label"] for index in range(n_images)])
     if not isinstance(model.start, CaptionStart):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from mvqlab.evaluation.images.reconstruction import HeldOut
 from mvqlab.evaluation.run_report import codebook_columns
 from mvqlab.models.mqvae import TokenModel
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def codebook_table(models: Mapping[str, TokenModel], held_out: Mapping[str, HeldOut]) -> pd.DataFrame:
@@ -23,8 +21,6 @@ def codebook_table(models: Mapping[str, TokenModel], held_out: Mapping[str, Held
 
     Raises ValueError unless every model has its held-out images and all have equally many.
     """
-    import pandas as pd
-
     if models.keys() != held_out.keys():
         raise ValueError(f"models are {sorted(models)}, but held-out images are there of {sorted(held_out)}")
     sizes = {name: len(images) for name, images in held_out.items()}

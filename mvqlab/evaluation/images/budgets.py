@@ -9,8 +9,8 @@ or numbers of regions that it never saw would be what is measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,9 +18,6 @@ from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
 from mvqlab.evaluation.images.reconstruction import pooled_psnr
 from mvqlab.models.masking import positions_above
 from mvqlab.models.mqvae import TokenModel
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def score_threshold(scores: Tensor, mask_ratio: float) -> float:
@@ -39,8 +36,6 @@ def budget_table(
 
     Raises ValueError for a model without learned scores.
     """
-    import pandas as pd
-
     encoded = [EncodedImage(model, image) for image in images]
     known = torch.cat([EncodedImage(model, image).scores for image in calibration])
     rows = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,7 +75,6 @@ def expected_random_iou(n_kept: int, n_important: int, n_positions: int) -> floa
 
     The number of hits is hypergeometric; k hits give an IoU of k / (n_kept + n_important - k).
     """
-    import numpy as np
     from scipy.stats import hypergeom
 
     hits = np.arange(min(n_kept, n_important) + 1)

@@ -10,10 +10,8 @@ trained transformer pays less where there is something to learn: its price is `b
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 
 def position_bits(n_positions: int, n_pairs: int) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -24,9 +24,7 @@ from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.results.summary import CONFIDENCE
 from mvqlab.support.finite import check_finite
-
-if TYPE_CHECKING:
-    from mvqlab.training import TokenSet
+from mvqlab.training.tokens import TokenSet
 
 BITS = ("code_bits_per_image", "position_bits_per_image", "bits_per_image")
 TRAINING, HELD_OUT = "training", "held-out"
