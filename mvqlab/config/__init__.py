@@ -2,6 +2,7 @@
 
 from mvqlab.config.errors import ConfigError, Fault
 from mvqlab.config.settings import (
+    LEARNED_KINDS,
     MASK_KINDS,
     MIXED_NAMES,
     PRESET_FOLDER,
@@ -14,6 +15,7 @@ from mvqlab.config.settings import (
     DiscriminatorConfig,
     LossConfig,
     MaskConfig,
+    MaskProduct,
     OptimiserConfig,
     Precision,
     QuantizerConfig,
@@ -35,6 +37,7 @@ from mvqlab.config.settings import (
 )
 
 __all__ = [
+    "LEARNED_KINDS",
     "MASK_KINDS",
     "MIXED_NAMES",
     "PRESET_FOLDER",
@@ -49,6 +52,7 @@ __all__ = [
     "Fault",
     "LossConfig",
     "MaskConfig",
+    "MaskProduct",
     "OptimiserConfig",
     "Precision",
     "QuantizerConfig",

@@ -113,7 +113,22 @@ NoneOrTwo = Annotated[Measured, AfterValidator(_none_or_two)]
 
 DataName = Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"]
 SceneKind = Literal["full", "simple"]
-MaskKind = Literal["adaptive", "random", "truth", "none"]
+MaskKind = Literal[
+    "adaptive",  # the paper's: by learned scores
+    "upside_down",  # a control: by learned scores, the lowest are kept
+    "random",  # table 6's baseline
+    "variance",  # by what is measured on the pixels of a region, see models/image_scorers.py
+    "gradient",
+    "transform",
+    "neighbours",
+    "entropy",
+    "truth",  # by the data's object masks
+    "background",  # the opposite
+    "none",  # the plain VQ model, which quantises every region
+]
+MaskProduct = Literal["score", "straight_through", "none"]
+LEARNED_KINDS = ("adaptive", "upside_down")  # of masks: those that choose by learned scores
+TRUE_KINDS = ("truth", "background")  # of masks: those that know the objects
 BackboneKind = Literal["vqgan", "patch"]
 BlockKind = Literal["residual", "depthwise"]
 Padding = Literal["zeros", "replicate"]
@@ -234,12 +249,17 @@ class BackboneConfig(Section):
 class MaskConfig(Section):
     """Which regions are quantised (section 3.1 of the paper)."""
 
-    kind: MaskKind = "adaptive"  # `none` is the plain VQ model; `truth` takes the data's object masks
+    kind: MaskKind = "adaptive"  # what regions are chosen by, see MaskKind
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
+    ramp_steps: NonNegative = 0  # steps of training over which the share that is dropped rises from 0
     budget: Literal["fixed", "threshold"] = "fixed"  # regions kept: as many of every image; by a threshold
     scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
+    scorer_rate: Positive = 1.0  # the scorer's learning rate, as a multiple of the model's (published: 1)
+    product: MaskProduct | None = None  # kept features times learned scores; none given: where these choose
+    exploration: Weight = 0.0  # Gumbel noise on the scores' logits in training (published: 0)
+    norm: bool = True  # LayerNorm of kept features (published: on)
 
     @model_validator(mode="after")
     def _plain_keeps_all(self) -> MaskConfig:
@@ -247,6 +267,26 @@ class MaskConfig(Section):
             raise ValueError(
                 f"mask.kind is 'none' (the plain VQ model quantises every region), so mask.mask_ratio "
                 f"must be 0, not {self.evaluation_ratio or self.mask_ratio}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learned_settings_have_scores(self) -> MaskConfig:
+        if self.exploration and self.kind != "adaptive":
+            raise MisfitError(
+                f"mask.exploration puts noise on learned scores, and mask.kind '{self.kind}' chooses by none",
+                "set mask.kind=adaptive, or mask.exploration=0",
+            )
+        if self.scorer_rate != 1.0 and self.product_in_use == "none":
+            raise MisfitError(
+                "mask.scorer_rate is given, but there is no product with scores by which it would learn",
+                "set mask.product=score, or mask.scorer_rate=1",
+            )
+        if self.kind == "none" and (self.product or not self.norm or self.ramp_steps):
+            raise MisfitError(
+                "mask.product, mask.norm or mask.ramp_steps is given, but mask.kind is 'none', the plain VQ "
+                "model, which has no mask module",
+                "leave it out, or set mask.kind=adaptive with mask.mask_ratio=0",
             )
         return self
 
@@ -264,6 +304,13 @@ class MaskConfig(Section):
                 "set the share that is to be dropped on average, or mask.budget=fixed",
             )
         return self
+
+    @property
+    def product_in_use(self) -> MaskProduct:
+        """How kept features are multiplied by learned scores: as published where these choose."""
+        if self.product is None:
+            return "score" if self.kind in LEARNED_KINDS else "none"
+        return self.product
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -292,6 +339,7 @@ class QuantizerConfig(Section):
 class DemaskConfig(Section):
     """How dropped regions are inferred (section 3.1 of the paper, table 7)."""
 
+    kind: Literal["adaptive", "none"] = "adaptive"  # `none`, a control: codes go to the decoder as they lie
     layers: Layers = 8  # of residual block + attention; 0 leaves convolutions only
     direction_constraint: bool = True  # information flows from kept to dropped regions only
     mask_update: bool = True  # inferred regions are trusted more, layer by layer
@@ -480,9 +528,9 @@ class Config(Section):
                 f"data.resolution is {self.data.resolution}",
                 "set fewer discriminator.layers",
             )
-        if self.mask.kind == "truth" and not self.data.has_true_masks:
+        if self.mask.kind in TRUE_KINDS and not self.data.has_true_masks:
             raise MisfitError(
-                f"mask.kind 'truth' needs true object masks, which data.name "
+                f"mask.kind '{self.mask.kind}' needs true object masks, which data.name "
                 f"'{self.data.set or self.data.name}' has not",
                 f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one "
                 f"of {', '.join(SETS_WITH_TRUE_MASKS)}",

@@ -122,3 +122,32 @@ class DemaskModule(nn.Module):
         if self.trust_in_dropped is None:
             return None
         return initial_trust(positions, self.side**2, self.trust_in_dropped)
+
+
+class NoDemask(nn.Module):
+    """A control: kept regions (B, N, n_z) at their positions and the mask token elsewhere, nothing inferred.
+
+    The decoder's own first layers follow, as in the plain VQ model, which this is where nothing is dropped.
+    """
+
+    def __init__(self, backbone: BackboneConfig, code_dim: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.mask_token = nn.Parameter(torch.empty(code_dim).uniform_(-1.0 / code_dim, 1.0 / code_dim))
+        self.project = nn.Conv2d(code_dim, backbone.feature_dim, 1)
+
+    def forward(
+        self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
+    ) -> Float[Tensor, "B d h w"]:
+        """The quantised `regions` at their `positions`, projected."""
+        places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
+        return self.project(places.mT.unflatten(2, (self.side, self.side)))  # (B, n_z, L) -> (B, d, h, w)
+
+
+def build_demask(
+    config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int
+) -> DemaskModule | NoDemask:
+    """What `config.kind` names, for a grid of `side` * `side`."""
+    if config.kind == "none":
+        return NoDemask(backbone, code_dim, side)
+    return DemaskModule(config, backbone, code_dim, side)

@@ -9,10 +9,11 @@ n_z the dimension of a code.
 Polarity, once for the whole lab: `mask_ratio` is the share of regions *dropped*; `is_kept` is True
 where a region *survives*. (The released configurations say `topk_ratio`, the share kept.)
 
-All masks are one `MaskModule`, and only its scorer differs: learned, random, or the true objects. A scorer
-is a module that takes features and a `MaskContext` and returns scores, high for what is kept first. One
-more that learns nothing is a class here, a line in `SCORERS` and a word in `MaskKind`
-(mvqlab/config/settings.py); one more that learns, a choice in `learned_scorer` and a word of `mask.scorer`.
+All masks are one `MaskModule`, and only its scorer differs: learned, random, the true objects, or something
+measured on the image (models/image_scorers.py). A scorer is a module that takes features and a `MaskContext`
+and returns scores, high for what is kept first. One more that learns nothing is a class, a line in `SCORERS`
+and a word in `MaskKind` (mvqlab/config/settings.py); one more that learns, a choice in `learned_scorer` and a
+word of `mask.scorer`.
 """
 
 from __future__ import annotations
@@ -24,24 +25,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.config import BackboneConfig, MaskConfig, MaskProduct
+from mvqlab.models.image_scorers import (
+    EntropyScorer,
+    GradientScorer,
+    NeighbourScorer,
+    TransformScorer,
+    VarianceScorer,
+    settle_ties,
+)
+from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.pairs import is_among
-
-
-class MaskContext(NamedTuple):
-    """What a scorer may look at besides features. A learned one needs nothing of it.
-
-    images: in [-1, 1], for scores that are measured on the image itself.
-    importance: True on the objects, for `TruthScorer`.
-    generator: what `RandomScorer` draws from; torch's global one where none is given.
-    """
-
-    images: Float[Tensor, "B 3 H W"] | None = None
-    importance: Bool[Tensor, "B H W"] | None = None
-    generator: torch.Generator | None = None
-
-
-NO_CONTEXT = MaskContext()
 
 
 class KeptRegions(NamedTuple):
@@ -176,12 +170,19 @@ class TruthScorer(nn.Module):
         """Scores from 0 to 1.001, of `context.importance`. Raises ValueError if there is none."""
         if context.importance is None:
             raise ValueError("the true mask needs `importance` (B, H, W), the object pixels of each image")
-        coverage = region_coverage(context.importance, features.shape[-1]).to(features.dtype)  # (B, L)
-        # Ties (plain background) go to the region nearest to an object: blur settles them.
-        h, w = features.shape[2:]
-        on_grid = coverage.view(-1, 1, h, w)  # (B, L) -> (B, 1, h, w)
-        blurred = F.avg_pool2d(on_grid, 3, stride=1, padding=1, count_include_pad=False)
-        return coverage + 1e-3 * blurred.flatten(1)  # (B, 1, h, w) -> (B, L)
+        side = features.shape[-1]
+        coverage = region_coverage(context.importance, side).to(features.dtype)  # (B, L)
+        return settle_ties(coverage, side)  # plain background goes by how near an object is
+
+
+class BackgroundScorer(TruthScorer):
+    """The truth turned around, a lower bound: what lies on no object comes first, and furthest from one."""
+
+    def forward(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """Scores from -1.001 to 0, of `context.importance`. Raises ValueError if there is none."""
+        return -super().forward(features, context)
 
 
 def region_coverage(importance: Bool[Tensor, "B H W"], side: int) -> Float[Tensor, "B L"]:
@@ -194,6 +195,12 @@ def region_coverage(importance: Bool[Tensor, "B H W"], side: int) -> Float[Tenso
 SCORERS: dict[str, type[nn.Module]] = {
     "random": RandomScorer,
     "truth": TruthScorer,
+    "background": BackgroundScorer,
+    "variance": VarianceScorer,
+    "gradient": GradientScorer,
+    "transform": TransformScorer,
+    "neighbours": NeighbourScorer,
+    "entropy": EntropyScorer,
 }
 
 
@@ -205,7 +212,10 @@ class MaskModule(nn.Module):
 
     n: N, the regions kept of an image. n_in_training: the fewest and the most of them in training, where each
     batch draws its N between the two, so that the model learns to serve every mask ratio; default: n, n.
+    norm: the LayerNorm of kept features, which only a control leaves out.
     """
+
+    ramp = 1.0  # how much of what is to be dropped in training is dropped by now, see training/warm_up.py
 
     def __init__(
         self,
@@ -214,12 +224,14 @@ class MaskModule(nn.Module):
         n: int,
         scorer: nn.Module,
         n_in_training: tuple[int, int] | None = None,
+        norm: bool = True,
     ) -> None:
         super().__init__()
         self.n = n
         self.n_in_training = n_in_training or (n, n)
         self.project = nn.Linear(feature_dim, code_dim, bias=False)
         self.scorer = scorer
+        self.norm = norm
 
     def forward(self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
         """Keep the best regions of `features`, as (B, N, n_z); `context` is for scorers that need it."""
@@ -228,14 +240,18 @@ class MaskModule(nn.Module):
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
-        return keep_best(scores, self.n_of_batch())[0]
+        return keep_best(scores, self.n_of_batch(scores.shape[1]))[0]
 
-    def n_of_batch(self) -> int:
-        """N for the batch at hand: `n`; in training, drawn uniformly from `n_in_training`, ends included."""
+    def n_of_batch(self, n_positions: int) -> int:
+        """N of L = `n_positions` for the batch at hand: `n`; in training, drawn uniformly from `n_in_training`.
+
+        Both ends included; while the ratio still rises, more than that by as much as is missing.
+        """
         if not self.training:
             return self.n
         fewest, most = self.n_in_training
-        return most if fewest == most else int(torch.randint(fewest, most + 1, ()))
+        n = most if fewest == most else int(torch.randint(fewest, most + 1, ()))
+        return n_positions - round(self.ramp * (n_positions - n))
 
     def keep(
         self,
@@ -251,7 +267,8 @@ class MaskModule(nn.Module):
         read = positions.clamp(max=n_positions - 1)  # any region will do for padding, which goes nowhere
         regions = features.flatten(2).transpose(1, 2)  # (B, d, h, w) -> (B, d, L) -> (B, L, d)
         kept = gather_regions(regions, read)  # (B, N, d)
-        kept = self.project(F.layer_norm(kept, kept.shape[-1:]))  # (B, N, n_z)
+        normalised = F.layer_norm(kept, kept.shape[-1:]) if self.norm else kept  # (B, N, d)
+        kept = self.project(normalised)  # (B, N, n_z)
         weighed = self.weigh(kept, scores.gather(1, read))  # scores (B, L) -> (B, N)
         return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
 
@@ -265,11 +282,87 @@ class AdaptiveMask(MaskModule):
 
     Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
     its score, and that product is the only path by which the scorer learns.
+
+    product: `score` is the paper's; `straight_through` leaves the features as long as they are, with the
+    same gradient for the score as if it were 1; `none` is a control, whose scorer stays as it began.
+    exploration: of Gumbel noise on the logits of the scores, in training alone, so that a region that was
+    dropped once gets another chance; 0, as published, for none.
     """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        code_dim: int,
+        n: int,
+        scorer: nn.Module,
+        n_in_training: tuple[int, int] | None = None,
+        norm: bool = True,
+        product: MaskProduct = "score",
+        exploration: float = 0.0,
+    ) -> None:
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm)
+        self.product, self.exploration = product, exploration
+
+    def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        """What regions are chosen by, high for what is kept: their `scores`, with some noise in training."""
+        return explored(scores, self.exploration) if self.training and self.exploration else scores
+
+    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+        """Positions, rising, of the regions that are kept by their `scores`."""
+        return super().positions_to_keep(self.ranked_by(scores))
 
     def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
         """The kept features times their scores (section 3.1)."""
+        if self.product == "none":
+            return kept
+        if self.product == "straight_through":
+            scores = 1.0 + scores - scores.detach()  # (B, N), all ones: only the gradient is the scores'
         return kept * scores.unsqueeze(-1)  # (B, N, n_z) * (B, N, 1)
+
+
+def explored(scores: Float[Tensor, "B L"], exploration: float) -> Float[Tensor, "B L"]:
+    """Logits of `scores` with Gumbel noise: their N best are N draws without repetition (Kool 2019)."""
+    uniform = torch.rand_like(scores).clamp_min(torch.finfo(scores.dtype).tiny)
+    return scores.detach().logit(eps=1e-6) - exploration * (-uniform.log()).log()
+
+
+class UpsideDownMask(AdaptiveMask):
+    """A control: learned scores as in the paper, of which the *lowest* are kept."""
+
+    def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+        """The scores, upside down."""
+        return -scores
+
+
+class ProductMask(AdaptiveMask):
+    """A control: regions chosen by something that learns nothing, weighed by learned scores as in the paper.
+
+    `gain` learns as f_s does, and has no say in what is kept. A random mask differs from the paper's by its
+    choice *and* by the lack of the product; this one by its choice alone.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        code_dim: int,
+        n: int,
+        scorer: nn.Module,
+        gain: nn.Module,
+        n_in_training: tuple[int, int] | None = None,
+        norm: bool = True,
+        product: MaskProduct = "score",
+    ) -> None:
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm, product)
+        self.gain = gain
+
+    def keep(
+        self,
+        features: Float[Tensor, "B d h w"],
+        scores: Float[Tensor, "B L"],
+        positions: Int[Tensor, "B N"],
+    ) -> KeptRegions:
+        """Keep the regions of `features` at `positions`, times their gain; `scores` are passed on."""
+        return super().keep(features, self.gain(features), positions)._replace(scores=scores)
 
 
 class ThresholdMask(AdaptiveMask):
@@ -291,15 +384,19 @@ class ThresholdMask(AdaptiveMask):
         n: int,
         scorer: nn.Module,
         n_in_training: tuple[int, int] | None = None,
+        norm: bool = True,
+        product: MaskProduct = "score",
+        exploration: float = 0.0,
     ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training)
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm, product, exploration)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of `scores` above the threshold, padded with L. Training moves the threshold."""
         if self.training:
             self._average_in(lowest_kept(scores, self.n))
-            return positions_above(scores, lowest_kept(scores, self.n_of_batch()))
+            ranked = self.ranked_by(scores)  # (B, L)
+            return positions_above(ranked, lowest_kept(ranked, self.n_of_batch(scores.shape[1])))
         if self.threshold.isnan():  # before any training
             return positions_above(scores, lowest_kept(scores, self.n))
         return positions_above(scores, self.threshold)
@@ -321,6 +418,9 @@ class ThresholdMask(AdaptiveMask):
         self.threshold.copy_(torch.where(self.threshold.isnan(), newest, moved))
 
 
+LEARNED_MASKS: dict[str, type[AdaptiveMask]] = {"adaptive": AdaptiveMask, "upside_down": UpsideDownMask}
+
+
 def learned_scorer(config: MaskConfig, feature_dim: int) -> MLPScorer | ConvScorer:
     """The scorer that `config.scorer` names."""
     return MLPScorer(feature_dim) if config.scorer == "mlp" else ConvScorer(feature_dim, config.scorer_norm)
@@ -338,6 +438,11 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
     n_in_training = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
     d = backbone.feature_dim
     if config.kind in SCORERS:
-        return MaskModule(d, code_dim, n, SCORERS[config.kind](), n_in_training)
-    mask_class = ThresholdMask if config.budget == "threshold" else AdaptiveMask
-    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training)
+        chooses = SCORERS[config.kind]()
+        if config.product_in_use == "none":
+            return MaskModule(d, code_dim, n, chooses, n_in_training, config.norm)
+        gain = learned_scorer(config, d)
+        return ProductMask(d, code_dim, n, chooses, gain, n_in_training, config.norm, config.product_in_use)
+    mask_class = ThresholdMask if config.budget == "threshold" else LEARNED_MASKS[config.kind]
+    learning = config.product_in_use, config.exploration
+    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config.norm, *learning)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
-from mvqlab.models.demasking import DemaskModule
-from mvqlab.models.masking import NO_CONTEXT, KeptRegions, MaskContext, build_mask
+from mvqlab.models.demasking import build_demask
+from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
+from mvqlab.models.masking import KeptRegions, build_mask
 from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
 from mvqlab.models.quantizer import VectorQuantizer
@@ -155,9 +156,9 @@ class MQVAE(TokenModel):
     def __init__(self, config: Config) -> None:
         code_dim = config.quantizer.code_dim
         mask = build_mask(config.mask, config.backbone, code_dim, config.grid_side**2)
-        super().__init__(config, has_head=False)
+        super().__init__(config, has_head=config.demask.kind == "none")
         self.mask = mask
-        self.demask = DemaskModule(config.demask, config.backbone, code_dim, config.grid_side)
+        self.demask = build_demask(config.demask, config.backbone, code_dim, config.grid_side)
 
     @property
     def n_kept(self) -> int:

@@ -231,6 +231,12 @@ class _Stage1(_Run):
         self.no_labels = torch.full((self.options.batch_size,), -1, device=device)
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
+        mask = self.config.mask
+        if mask.scorer_rate != 1.0 or mask.ramp_steps:
+            raise ConfigError(
+                "steps on the device know no rate of the scorer's own and no ratio that rises: set "
+                "mask.scorer_rate=1 and mask.ramp_steps=0"
+            )
         is_gpu = self.device.type == "cuda"
         return torch.optim.Adam(
             self.model.parameters(),

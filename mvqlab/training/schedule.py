@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from mvqlab.config import OptimiserConfig
 
+RATE_SCALE = "rate_scale"  # entry of a parameter group: what its rate is a multiple of the schedule's
+
 
 def learning_rate(step: int, config: OptimiserConfig) -> float:
     """Learning rate of `step`, counted from 0."""
@@ -48,6 +50,6 @@ def tell_of_other_schedule(before: OptimiserConfig, now: OptimiserConfig, step: 
 
 
 def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
-    """Use `rate` in every parameter group from the next step on."""
+    """Use `rate` in every parameter group from the next step on, times its `RATE_SCALE` where it has one."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(RATE_SCALE, 1.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -27,11 +27,14 @@ from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.losses import Judges, PerceptualLoss, adversarial_ramp, generator_loss
 from mvqlab.training.origin import origin_of
 from mvqlab.training.run import CountedBatch, HasState, Run
+from mvqlab.training.schedule import RATE_SCALE
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
-from mvqlab.training.warm_up import wait_or_start
+from mvqlab.training.warm_up import set_ramp, wait_or_start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+SCORERS_OF_MASKS = ("mask.scorer.", "mask.gain.")  # what parameters of f_s are called in a model
 
 
 def train_stage1(
@@ -79,14 +82,21 @@ def load_stage1(folder: Path | str) -> TokenModel:
     return model.eval()
 
 
-def adam(model: nn.Module, options: OptimiserConfig) -> torch.optim.Adam:
-    """Stage 1's optimiser. Its fused form cannot unscale fp16 gradients for clipping, so not there."""
-    return torch.optim.Adam(
-        model.parameters(),
-        lr=options.learning_rate,
-        betas=options.betas,
-        fused=options.precision != "16-mixed",
-    )
+def adam(model: nn.Module, options: OptimiserConfig, scorer_rate: float = 1.0) -> torch.optim.Adam:
+    """Stage 1's optimiser. Its fused form cannot unscale fp16 gradients for clipping, so not there.
+
+    scorer_rate: the rate of f_s, as a multiple of the others'.
+    """
+    is_fused = options.precision != "16-mixed"
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
+    if scorer_rate != 1.0:
+        of_scorer = {name for name, _ in model.named_parameters() if name.startswith(SCORERS_OF_MASKS)}
+        named = dict(model.named_parameters())
+        groups = [
+            {"params": [named[name] for name in named if name not in of_scorer]},
+            {"params": [named[name] for name in named if name in of_scorer], RATE_SCALE: scorer_rate},
+        ]
+    return torch.optim.Adam(groups, lr=options.learning_rate, betas=options.betas, fused=is_fused)
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -131,7 +141,8 @@ class Stage1Run(Run[TokenModel, Batch]):
             perceptual = PerceptualLoss(config.loss.perceptual).to(fabric.device)
         self.judges = Judges(perceptual, self.bare_discriminator if self.is_adversarial else None)
         self.judged, self.optimiser = fabric.setup(
-            Judged(self.bare, config.loss, self.judges), adam(self.bare, options)
+            Judged(self.bare, config.loss, self.judges),
+            adam(self.bare, options, config.mask.scorer_rate),
         )
         self.discriminator, self.discriminator_optimiser = fabric.setup(
             self.bare_discriminator, adam(self.bare_discriminator, options)
@@ -165,6 +176,7 @@ class Stage1Run(Run[TokenModel, Batch]):
             stream, n_batches = self.stream(step), -(-n_images // self.options.batch_size)
             return joined([next(stream) for _ in range(n_batches)]).to(self.fabric.device)
 
+        set_ramp(self.bare, step, self.config.mask.ramp_steps)
         wait_or_start(self.bare, step, self.config.quantizer.start_step, draw)
 
     def batches_of_a_step(self, stream: Iterator[Batch]) -> Iterator[CountedBatch[Batch]]:

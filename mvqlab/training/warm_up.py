@@ -1,7 +1,8 @@
-"""The lab's optional warm-up: encoder and decoder first learn what there is to quantise.
+"""The lab's optional warm-ups: encoder and decoder first learn what there is to quantise, and with all of it.
 
 Before `quantizer.start_step` features pass the quantiser as they are; at that step the codebook starts from
-features of training images.
+features of training images. Over the first `mask.ramp_steps` the share of regions that is dropped rises from
+none to what is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mvqlab.data import Batch
-from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.mqvae import MQVAE, TokenModel
 
 FEATURES_A_CODE = 2  # at least, of those that the codebook starts from
 
@@ -28,6 +29,12 @@ def wait_or_start(model: TokenModel, step: int, start: int, draw: Callable[[int]
     if step == start:
         first = draw(images_to_start_from(model, model.n_kept))
         model.initialise_codebook(first.images, first.importance)
+
+
+def set_ramp(model: TokenModel, step: int, ramp_steps: int) -> None:
+    """Before training step number `step`: how much of what is to be dropped is dropped by now, 0 to 1."""
+    if isinstance(model, MQVAE):
+        model.mask.ramp = min(1.0, step / ramp_steps) if ramp_steps else 1.0
 
 
 def images_to_start_from(model: TokenModel, n_kept: int) -> int:

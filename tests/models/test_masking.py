@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvqlab.config import MASK_KINDS, BackboneConfig, MaskConfig, load_config
+from mvqlab.config import LEARNED_KINDS, MASK_KINDS, BackboneConfig, MaskConfig, load_config
 from mvqlab.models import masking
+from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import (
-    NO_CONTEXT,
+    LEARNED_MASKS,
     SCORERS,
     AdaptiveMask,
     ConvScorer,
-    MaskContext,
     MaskModule,
     MLPScorer,
     RandomScorer,
@@ -186,7 +186,8 @@ def test_one_word_swaps_the_mask() -> None:
 
 
 def test_every_kind_of_mask_has_a_scorer() -> None:
-    assert {"adaptive", "none", *SCORERS} == set(MASK_KINDS)
+    assert {"none", *LEARNED_MASKS, *SCORERS} == set(MASK_KINDS)
+    assert set(LEARNED_MASKS) == set(LEARNED_KINDS)
 
 
 class DarkestFirst(torch.nn.Module):

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mvqlab.models.masking import NO_CONTEXT, KeptRegions, MaskContext, MaskModule, keep_best
+from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
+from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
 from mvqlab.models.mqvae import MQVAE
 
 Rank = Callable[[Tensor, torch.Generator | None], Tensor]  # scores (B, L) to what regions are kept by (B, L)
