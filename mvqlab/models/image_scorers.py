@@ -53,7 +53,7 @@ def settle_ties(scores: Float[Tensor, "B L"], side: int) -> Float[Tensor, "B L"]
 
 
 def patches_of(images: Float[Tensor, "B c H W"], side: int, margin: int = 0) -> Float[Tensor, "B L c q q"]:
-    """Each region with `margin` pixels around it, q = p + 2 * margin; beyond the image its last pixels go on."""
+    """Each region and `margin` pixels around it, q = p + 2 * margin; beyond an image its last ones go on."""
     p = images.shape[-1] // side
     q = p + 2 * margin
     padded = F.pad(images, (margin,) * 4, mode="replicate") if margin else images
@@ -94,10 +94,10 @@ class TransformScorer(ImageScorer):
     def measure(self, images: Float[Tensor, "B 3 H W"], side: int) -> Float[Tensor, "B L"]:
         """Bits, roughly, mean over colours."""
         patches = patches_of(images, side)  # (B, L, 3, p, p)
+        patches = patches - patches.mean(dim=(3, 4), keepdim=True)  # (B, L, 3, p, p), without brightness
         basis = cosine_basis(patches.shape[-1]).to(patches)  # (p, p)
         coefficients = basis @ patches @ basis.T  # (B, L, 3, p, p)
         bits = torch.log2(1.0 + coefficients.abs() / TRANSFORM_STEP)
-        bits[..., 0, 0] = 0.0  # the mean, which is brightness
         return bits.sum(dim=(3, 4)).mean(dim=2)  # (B, L, 3, p, p) -> (B, L)
 
 

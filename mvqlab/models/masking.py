@@ -316,7 +316,7 @@ class AdaptiveMask(MaskModule):
         if self.product == "none":
             return kept
         if self.product == "straight_through":
-            scores = 1.0 + scores - scores.detach()  # (B, N), all ones: only the gradient is the scores'
+            scores = scores - scores.detach() + 1.0  # (B, N), all ones: only the gradient is the scores'
         return kept * scores.unsqueeze(-1)  # (B, N, n_z) * (B, N, 1)
 
 

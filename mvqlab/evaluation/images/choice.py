@@ -2,6 +2,8 @@
 
     with choosing(mqvae, 16, at_random):
         held_out = collect(mqvae, [batch])    # from 16 regions drawn at random
+    with choosing(mqvae, 16, by_kind("variance")):
+        held_out = collect(mqvae, [batch])    # from those 16 whose pixels differ most
 
 Weights stay as they are, and so does what happens to a region once it is kept: it is normalised, projected
 and multiplied by its own score. Only the choice is another one.
@@ -12,30 +14,46 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
+from mvqlab.models.masking import SCORERS, KeptRegions, MaskModule, keep_best
 from mvqlab.models.mqvae import MQVAE
 
-Rank = Callable[[Tensor, torch.Generator | None], Tensor]  # scores (B, L) to what regions are kept by (B, L)
+# what regions are kept by (B, L), high for what is kept first, from scores (B, L) and what else one may see
+Rank = Callable[[Tensor, MaskContext], Tensor]
 
 
-def by_score(scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def by_score(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
     """The model's own choice: the regions that score highest."""
     return scores
 
 
-def at_random(scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """A uniform choice, drawn anew for every image."""
-    device = scores.device if generator is None else generator.device
-    return torch.rand(scores.shape, device=device, generator=generator).to(scores.device)
-
-
-def upside_down(scores: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def upside_down(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
     """The opposite choice: the regions that score lowest."""
     return -scores
+
+
+def by_kind(kind: str) -> Rank:
+    """The choice that `mask.kind` names: random, measured on the image, by the true objects.
+
+    It reads `images`, `importance` or the `generator` of the context, as that scorer does in training.
+    Raises KeyError for a kind of which there is none.
+    """
+    learned: dict[str, Rank] = {"adaptive": by_score, "upside_down": upside_down}
+    if kind in learned:
+        return learned[kind]
+    scorer = SCORERS[kind]()
+
+    def rank(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
+        side = round(scores.shape[1] ** 0.5)
+        grid = scores.unflatten(1, (1, side, side))  # (B, L) -> (B, 1, h, w)
+        return scorer(grid, context)
+
+    return rank
+
+
+at_random = by_kind("random")
 
 
 @contextmanager
@@ -63,5 +81,5 @@ class _OtherChoice(nn.Module):
 
     def forward(self, features: Tensor, context: MaskContext = NO_CONTEXT) -> KeptRegions:
         scores = self.trained.scorer(features, context)
-        positions, _ = keep_best(self.rank(scores, context.generator), self.n)
+        positions, _ = keep_best(self.rank(scores, context), self.n)
         return self.trained.keep(features, scores, positions)

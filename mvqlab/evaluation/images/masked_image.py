@@ -19,6 +19,7 @@ from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.images.choice import Rank, by_score
 from mvqlab.evaluation.images.rate import code_bits, position_bits
 from mvqlab.evaluation.images.reconstruction import image_scores
+from mvqlab.models.mask_context import MaskContext
 from mvqlab.models.masking import AdaptiveMask, keep_best, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.support.one_thread import one_thread
@@ -55,14 +56,15 @@ class EncodedImage:
         if image.shape != (3, side, side):
             raise ValueError(f"the model reads images of {side} x {side} pixels, not {tuple(image.shape)}")
         self.model, self.perceptual = model, perceptual
-        self.image = to_uint8(image)
+        self.image, self.pixels = to_uint8(image), image.unsqueeze(0)  # (3, H, W), (1, 3, H, W)
         with torch.no_grad(), one_thread():
-            self.features = model.encoder(image.unsqueeze(0))
+            self.features = model.encoder(self.pixels)
             self.scores = model.mask.scorer(self.features)
 
     def best(self, n: int, rank: Rank = by_score, seed: int = 0) -> Tensor:
         """Positions (n,) of the regions that `rank` puts first; a random rank is drawn from `seed`."""
-        ranked = rank(self.scores, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        ranked = rank(self.scores, MaskContext(images=self.pixels, generator=generator))
         return keep_best(ranked, n)[0][0]
 
     def best_at(self, mask_ratio: float, rank: Rank = by_score, seed: int = 0) -> Tensor:

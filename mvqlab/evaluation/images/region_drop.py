@@ -60,14 +60,14 @@ def drop_costs(model: TokenModel, images: Tensor, guess: Guess) -> Tensor:
     pairs = model.encode(images).pairs
     regions = model.quantizer.codebook.look_up(pairs.codes)
     guesses = guess(regions)
-    before = _squared_errors(model.restore(regions, pairs.positions), images)
+    before = squared_errors(model.restore(regions, pairs.positions), images)
     costs = torch.empty(len(images), model.n_positions, device=images.device)
     every = torch.arange(model.n_positions)
     for number, image in enumerate(images):
         changed = regions[number].repeat(len(every), 1, 1)  # row l: the image without its region l
         changed[every, every] = guesses[number]
         positions = pairs.positions[number].expand(len(every), -1)
-        costs[number] = _squared_errors(model.restore(changed, positions), image) - before[number]
+        costs[number] = squared_errors(model.restore(changed, positions), image) - before[number]
     return costs
 
 
@@ -85,7 +85,7 @@ def rank_correlations(first: Tensor, second: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _squared_errors(restored: Tensor, images: Tensor) -> Tensor:
+def squared_errors(restored: Tensor, images: Tensor) -> Tensor:
     """Mean squared error (B,) of images in [-1, 1], on the scale of pixels in [0, 1]."""
     check_finite("reconstructions", restored)
     return (restored.clamp(-1.0, 1.0) - images).square().mean(dim=(1, 2, 3)) / 4.0

@@ -1,0 +1,89 @@
+"""How a scorer is trained: its own rate, a ratio that rises, noise on its choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import TINY
+
+from mvqlab.config import Config, load_config, merged
+from mvqlab.data import Splits, build_splits
+from mvqlab.models.masking import MaskModule
+from mvqlab.models.mqvae import build_stage1
+from mvqlab.training import train_stage1
+from mvqlab.training.schedule import set_learning_rate
+from mvqlab.training.stage1 import adam
+
+SHORT = [
+    "quantizer.start_step=1",
+    "stage1.batch_size=4",
+    "stage1.steps=6",
+    "stage1.checkpoint_every=3",
+    "stage1.log_every=1",
+]
+RECIPES = {
+    "rate": ["mask.scorer_rate=0.1"],
+    "rising ratio": ["mask.ramp_steps=4", "mask.mask_ratio=0.75"],
+    "noise": ["mask.exploration=1.0"],
+    "gain": ["mask.kind=variance", "mask.product=straight_through", "mask.scorer_rate=3"],
+    "no de-masker": ["demask.kind=none", "mask.norm=false", "mask.product=none"],
+}
+
+
+def tiny(*changes: str) -> Config:
+    return load_config("shapes32", merged(merged(TINY, SHORT), list(changes)))
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return build_splits(tiny().data)
+
+
+def test_a_scorer_goes_at_a_rate_of_its_own() -> None:
+    model = build_stage1(tiny())
+    optimiser = adam(model, tiny().stage1, scorer_rate=0.1)
+    set_learning_rate(optimiser, 0.02)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in model.mask.scorer.parameters()} == {0.002}
+    others = [p for name, p in model.named_parameters() if not name.startswith("mask.scorer.")]
+    assert {rates[id(p)] for p in others} == {0.02} and len(rates) == len(list(model.parameters()))
+
+
+def test_the_ratio_rises_step_by_step_to_what_is_asked_for(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    draw_n = MaskModule.draw_n
+
+    def noted(mask: MaskModule, n_positions: int) -> int:
+        n = draw_n(mask, n_positions)
+        if mask.training:
+            kept.append(n)
+        return n
+
+    monkeypatch.setattr(MaskModule, "draw_n", noted)
+    train_stage1(tiny(*RECIPES["rising ratio"]), tmp_path, splits=splits)
+    assert kept[0] == 16 and kept[-2:] == [4, 4] and sorted(kept, reverse=True) == kept
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_recipe_learns_and_resumes_to_the_same_bits(
+    recipe: list[str], tmp_path: Path, splits: Splits
+) -> None:
+    config = tiny(*recipe)
+    whole = train_stage1(config, tmp_path / "whole", splits=splits).state_dict()
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage1(config, tmp_path / "cut", splits=splits, on_step=stop)
+    torch.manual_seed(99)
+    resumed = train_stage1(config, tmp_path / "cut", splits=splits, resume=True).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    torch.manual_seed(config.seed)
+    before = build_stage1(config).state_dict()
+    assert any(not torch.equal(whole[name], before[name]) for name in whole if "demask" in name)
