@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_runs import TINY
+from tiny_runs import tiny
 
-from mvqlab.config import BackboneConfig, ConfigError, MaskConfig, load_config, merged
+from mvqlab.config import BackboneConfig, ConfigError, MaskConfig, load_config
 from mvqlab.models.demasking import DemaskModule, NoDemask
 from mvqlab.models.mask_context import MaskContext
 from mvqlab.models.masking import AdaptiveMask, MaskModule, MLPScorer, ProductMask, build_mask
@@ -105,7 +105,7 @@ def test_a_ratio_that_rises_begins_with_everything(features: torch.Tensor) -> No
 def test_with_neither_norm_nor_product_nor_demasker_it_is_the_plain_model_without_a_bias() -> None:
     off = ["mask.product=none", "mask.norm=false", "demask.kind=none", "mask.mask_ratio=0"]
     torch.manual_seed(0)
-    bare = build_stage1(load_config("shapes32", merged(TINY, off))).eval()
+    bare = build_stage1(tiny(*off)).eval()
     plain = build_stage1(
         load_config("shapes32", merged(TINY, ["mask.kind=none", "mask.mask_ratio=0"]))
     ).eval()
@@ -123,9 +123,9 @@ def test_with_neither_norm_nor_product_nor_demasker_it_is_the_plain_model_withou
 
 
 def test_the_papers_model_has_its_demasker() -> None:
-    config = load_config("shapes32", TINY)
+    config = tiny()
     assert isinstance(build_stage1(config).demask, DemaskModule)
-    without = build_stage1(load_config("shapes32", merged(TINY, ["demask.kind=none"]))).eval()
+    without = build_stage1(tiny("demask.kind=none")).eval()
     assert without(torch.zeros(1, 3, 16, 16)).images.shape == (1, 3, 16, 16)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import TINY
+from tiny_runs import tiny
 
-from mvqlab.config import Config, load_config, merged
+from mvqlab.config import Config
 from mvqlab.data import Splits, build_splits
 from mvqlab.models.masking import MaskModule
 from mvqlab.models.mqvae import build_stage1
@@ -16,13 +16,7 @@ from mvqlab.training import train_stage1
 from mvqlab.training.schedule import set_learning_rate
 from mvqlab.training.stage1 import adam
 
-SHORT = [
-    "quantizer.start_step=1",
-    "stage1.batch_size=4",
-    "stage1.steps=6",
-    "stage1.checkpoint_every=3",
-    "stage1.log_every=1",
-]
+SHORT = ["stage1.steps=6", "stage1.checkpoint_every=3", "stage1.log_every=1"]
 RECIPES = {
     "rate": ["mask.scorer_rate=0.1"],
     "rising ratio": ["mask.ramp_steps=4", "mask.mask_ratio=0.75"],
@@ -32,18 +26,18 @@ RECIPES = {
 }
 
 
-def tiny(*changes: str) -> Config:
-    return load_config("shapes32", merged(merged(TINY, SHORT), list(changes)))
+def short(*changes: str) -> Config:
+    return tiny(*SHORT, *changes)
 
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return build_splits(tiny().data)
+    return build_splits(short().data)
 
 
 def test_a_scorer_goes_at_a_rate_of_its_own() -> None:
-    model = build_stage1(tiny())
-    optimiser = adam(model, tiny().stage1, scorer_rate=0.1)
+    model = build_stage1(short())
+    optimiser = adam(model, short().stage1, scorer_rate=0.1)
     set_learning_rate(optimiser, 0.02)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     assert {rates[id(p)] for p in model.mask.scorer.parameters()} == {0.002}
@@ -64,7 +58,7 @@ def test_the_ratio_rises_step_by_step_to_what_is_asked_for(
         return n
 
     monkeypatch.setattr(MaskModule, "draw_n", noted)
-    train_stage1(tiny(*RECIPES["rising ratio"]), tmp_path, splits=splits)
+    train_stage1(short(*RECIPES["rising ratio"]), tmp_path, splits=splits)
     assert kept[0] == 16 and kept[-2:] == [4, 4] and sorted(kept, reverse=True) == kept
 
 
@@ -72,7 +66,7 @@ def test_the_ratio_rises_step_by_step_to_what_is_asked_for(
 def test_a_recipe_learns_and_resumes_to_the_same_bits(
     recipe: list[str], tmp_path: Path, splits: Splits
 ) -> None:
-    config = tiny(*recipe)
+    config = short(*recipe)
     whole = train_stage1(config, tmp_path / "whole", splits=splits).state_dict()
 
     def stop(step: int, values: dict[str, float]) -> None:
