@@ -243,9 +243,9 @@ class MaskModule(nn.Module):
         return keep_best(scores, self.n_of_batch(scores.shape[1]))[0]
 
     def n_of_batch(self, n_positions: int) -> int:
-        """N of L = `n_positions` for the batch at hand: `n`; in training, drawn uniformly from `n_in_training`.
+        """N of L = `n_positions` for this batch: `n`; in training, drawn uniformly from `n_in_training`.
 
-        Both ends included; while the ratio still rises, more than that by as much as is missing.
+        While the ratio still rises (`ramp`), it lies between that and L.
         """
         if not self.training:
             return self.n

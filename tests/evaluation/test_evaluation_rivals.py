@@ -62,7 +62,7 @@ def test_keeping_everything_is_what_the_model_does_at_ratio_0(model: MQVAE, imag
     whole = build_stage1(tiny(*SMALL, "mask.mask_ratio=0")).eval()
     whole.load_state_dict(model.state_dict())
     everywhere = greedy_positions(model, images, 16)
-    assert torch.allclose(restored_from(model, images, everywhere), whole(images).images, atol=1e-6)
+    assert torch.allclose(restored_from(model, images, everywhere), whole(images).images, atol=1e-5)
 
 
 @pytest.mark.parametrize("n", [0, 17])

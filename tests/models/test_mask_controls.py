@@ -106,9 +106,7 @@ def test_with_neither_norm_nor_product_nor_demasker_it_is_the_plain_model_withou
     off = ["mask.product=none", "mask.norm=false", "demask.kind=none", "mask.mask_ratio=0"]
     torch.manual_seed(0)
     bare = build_stage1(tiny(*off)).eval()
-    plain = build_stage1(
-        load_config("shapes32", merged(TINY, ["mask.kind=none", "mask.mask_ratio=0"]))
-    ).eval()
+    plain = build_stage1(tiny("mask.kind=none", "mask.mask_ratio=0")).eval()
     assert isinstance(bare, MQVAE) and isinstance(plain, PlainVQ) and isinstance(bare.demask, NoDemask)
     for name in ("encoder", "decoder", "quantizer"):
         getattr(plain, name).load_state_dict(getattr(bare, name).state_dict())

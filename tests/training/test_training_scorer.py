@@ -49,15 +49,15 @@ def test_the_ratio_rises_step_by_step_to_what_is_asked_for(
     tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = []
-    draw_n = MaskModule.draw_n
+    n_of_batch = MaskModule.n_of_batch
 
     def noted(mask: MaskModule, n_positions: int) -> int:
-        n = draw_n(mask, n_positions)
+        n = n_of_batch(mask, n_positions)
         if mask.training:
             kept.append(n)
         return n
 
-    monkeypatch.setattr(MaskModule, "draw_n", noted)
+    monkeypatch.setattr(MaskModule, "n_of_batch", noted)
     train_stage1(short(*RECIPES["rising ratio"]), tmp_path, splits=splits)
     assert kept[0] == 16 and kept[-2:] == [4, 4] and sorted(kept, reverse=True) == kept
 
