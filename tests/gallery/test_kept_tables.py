@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from listener import Onlooker, share_right, write_listener
 from tiny_runs import write_run
 from torch import Tensor
 
 from mvqlab.cli import main as cli
 from mvqlab.config import load_config
+from mvqlab.evaluation.attributes.guidance import GUIDANCE
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
-from mvqlab.gallery import costs, judged, of_grids
+from mvqlab.gallery import conditional, costs, judged, of_grids
 from mvqlab.gallery.asked import ALL, Asked, KeptError, measured_by_model
 from mvqlab.gallery.kept import MADE, make
 from mvqlab.results.reference import FOLDER
+from mvqlab.training import load_stage1
 
 README = FOLDER.parent / "README.md"
 
@@ -96,6 +100,26 @@ def test_a_few_samples_of_a_run_go_before_all_judges_with_filters_and_without(
     assert table.groupby("filters").size().to_dict() == {"off": len(table) // 2, "published": len(table) // 2}
     assert {"fid", "kid", "suspected"} <= set(table["metric"])
     assert (table["generated_images"] == 8).all()
+
+
+def test_a_run_that_listens_is_asked_for_its_classes_over_guidance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder of a run to table and figure: more guidance, and more is drawn that was asked for."""
+    stage1, stage2 = write_listener(tmp_path)
+    monkeypatch.setattr(conditional, "attribute_detector", lambda scene: Onlooker(load_stage1(stage1)))
+    n_images = 60
+    made = make("attributes_over_guidance", tmp_path, str(stage2), str(stage1), n_images=n_images)
+    assert [path.name for path in made] == list(MADE["attributes_over_guidance"].files)
+    assert all(path.stat().st_size for path in made)
+    found = pd.read_csv(made[0]).set_index(["guided", "guidance"])["accuracy"]
+    for weight in GUIDANCE:
+        share = share_right(weight)
+        assert found["codes", weight] == pytest.approx(
+            share, abs=4 * math.sqrt(share * (1 - share) / n_images)
+        )
+    assert found["codes", 3.0] > found["codes", 1.0] + 0.3 > found["codes", 0.0] + 0.3
+    assert found["positions", 3.0] == found["positions", 1.0], "raster draws no positions to guide"
 
 
 def test_samples_are_drawn_with_the_published_filters_and_without() -> None:

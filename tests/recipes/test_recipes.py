@@ -107,7 +107,7 @@ def test_a_data_set_is_added(found: Mapping) -> None:
 def test_a_transformer_is_added(found: Mapping) -> None:
     """It draws as many pairs as there are kept regions, in rising order, as the rules of sampling have it."""
     assert found["stage2"] == "ParallelTransformer"
-    assert len(found["drawn"]) == 3
+    assert len(found["drawn"]) == 10
     assert all(len(drawn) == 4 and drawn == sorted(set(drawn)) for drawn in found["drawn"])
 
 
