@@ -32,7 +32,6 @@ class TranscribedDemaskModule(DemaskModule):
 
     def __init__(self, config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int) -> None:
         super().__init__(config, backbone, code_dim, side)
-        self.initial_trust = config.initial_trust
         self.attentions = nn.ModuleList(
             NaiveDirectionConstrainedAttention(backbone.feature_dim, backbone.norm_groups)
             for _ in range(config.layers)
@@ -42,7 +41,7 @@ class TranscribedDemaskModule(DemaskModule):
         grids, trusts = [], []
         for image, places in zip(regions, positions.tolist(), strict=True):
             grid: list[Tensor] = [self.mask_token] * self.side**2
-            trust = [self.initial_trust] * self.side**2
+            trust = [self.trust_in_dropped] * self.side**2
             for region, place in zip(image, places, strict=True):
                 grid[place], trust[place] = region, 1.0
             grids.append(torch.stack(grid))
