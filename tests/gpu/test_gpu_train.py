@@ -123,7 +123,7 @@ def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(
     train_plan(
         toy_arrays(),
         tmp_path / "runs",
-        15.0,
+        2.0,
         CPU,
         overrides=tiny_models(),
         bundles=tmp_path / "out",
@@ -148,7 +148,7 @@ def test_a_model_that_fails_costs_its_own_transformers_and_no_others(
     monkeypatch.setitem(gpu_train.DATA, "simple", broken)
     plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer", "fashion_mqvae"}]
     report = Report(tmp_path / "report", "train", CPU)
-    train_plan(toy_arrays(), tmp_path / "runs", 6.0, CPU, plan=plan, overrides=tiny_models(), report=report)
+    train_plan(toy_arrays(), tmp_path / "runs", 0.6, CPU, plan=plan, overrides=tiny_models(), report=report)
     outcomes = {row.name: row.outcome for row in report.rows}
     assert outcomes == {"fashion_mqvae": "ok", "simple_mqvae": "failed", "simple_stackformer": "skipped"}
     assert (
@@ -199,13 +199,13 @@ def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
     pack = write(tmp_path / "pack.zip", toy_arrays())
     for names in (["simple_mqvae"], ["fashion_mqvae"]):
         gpu_train.train(
-            pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+            pack, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
         )
     rows = json.loads((tmp_path / "train.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["simple_mqvae", "pack", "fashion_mqvae"]
     with pytest.raises(InTheWayError, match="--fresh trains over it"):
         gpu_train.train(
-            pack, tmp_path / "runs", 1.5, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+            pack, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
         )
     page = next(tmp_path.glob("*.md")).read_text()
     assert page.count("simple_mqvae") == page.count("fashion_mqvae") == page.count("## train") == 1
@@ -214,7 +214,7 @@ def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
 def test_stage_2_learns_the_codes_of_the_weights_that_come_back(tmp_path: Path) -> None:
     plan = [one for one in PLAN if one.name == "simple_mqvae"]
     report = Report(tmp_path / "report", "train", CPU)
-    train_plan(toy_arrays(), tmp_path, 3.0, CPU, plan=plan, overrides=tiny_models(), report=report)
+    train_plan(toy_arrays(), tmp_path, 0.3, CPU, plan=plan, overrides=tiny_models(), report=report)
     bundle(tmp_path, tmp_path / "out", "simple")
     unbundle(tmp_path / "out", tmp_path / "back")
     kept = load_stage1(tmp_path / "simple_mqvae")

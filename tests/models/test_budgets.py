@@ -269,6 +269,7 @@ def test_the_loss_is_that_of_each_image_alone(kind: str) -> None:
     torch.testing.assert_close(bits.positions, of_positions / math.log(2))
 
 
+@pytest.mark.shapes_unchecked  # other tests see them checked; here they would cost most of the time
 @settings(max_examples=20, deadline=None)
 @given(lengths=st.lists(st.integers(1, L - 2), min_size=1, max_size=4), kind=st.sampled_from(list(KINDS)))
 def test_more_padding_changes_no_loss(lengths: list[int], kind: str) -> None:
@@ -277,6 +278,7 @@ def test_more_padding_changes_no_loss(lengths: list[int], kind: str) -> None:
     torch.testing.assert_close(model.loss(pairs).total, model.loss(pairs.widened(L).trimmed()).total)
 
 
+@pytest.mark.shapes_unchecked  # other tests see them checked; here they would cost most of the time
 @settings(max_examples=30, deadline=None)
 @given(
     kind=st.sampled_from(list(KINDS)),
@@ -308,6 +310,7 @@ def test_cached_and_uncached_sampling_draw_the_same(kind: str) -> None:
     assert torch.equal(cached.codes, uncached.codes) and torch.equal(cached.positions, uncached.positions)
 
 
+@pytest.mark.shapes_unchecked  # other tests see them checked; here they would cost most of the time
 @pytest.mark.parametrize("first", ["code", "position"])
 @torch.no_grad()
 def test_images_end_as_often_as_the_model_says(first: str) -> None:

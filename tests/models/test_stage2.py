@@ -147,6 +147,7 @@ def test_position_weight_scales_the_positions_loss() -> None:
     torch.testing.assert_close(loss.total, loss.codes + 0.5 * loss.positions)
 
 
+@pytest.mark.shapes_unchecked  # other tests see them checked; here they would cost most of the time
 @settings(max_examples=25, deadline=None)
 @given(
     n_pairs=st.integers(1, SIDE**2),

@@ -49,6 +49,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.mark.shapes_unchecked  # other tests see them checked; here they would cost most of the time
 @settings(max_examples=30)
 @given(
     kind=st.sampled_from(sorted(MODELS)),

@@ -76,17 +76,17 @@ def test_an_image_is_the_same_to_the_bit_however_images_are_split(
     @cache
     def whole(kind: str, completes: bool) -> Drawn:
         part = {"complete": IMAGE, "keep": LEFT_HALF} if completes else {}
-        return mvqlab.sample(40, seed=4, **runs[kind], **part)
+        return mvqlab.sample(24, seed=4, **runs[kind], **part)
 
-    @settings(max_examples=15)
+    @settings(max_examples=10)
     @given(
         kind=st.sampled_from(PLAIN),
         completes=st.booleans(),
-        cuts=st.lists(st.integers(1, 39), max_size=3, unique=True),
+        cuts=st.lists(st.integers(1, 23), max_size=3, unique=True),
     )
     def check(kind: str, completes: bool, cuts: list[int]) -> None:
         part = {"complete": IMAGE, "keep": LEFT_HALF} if completes else {}
-        ends = [0, *sorted(cuts), 40]
+        ends = [0, *sorted(cuts), 24]
         for first, end in itertools.pairwise(ends):
             rows = slice(first, end)
             drawn = mvqlab.sample(end - first, seed=4, first=first, **runs[kind], **part)
@@ -98,8 +98,8 @@ def test_an_image_is_the_same_to_the_bit_however_images_are_split(
     check()
     for kind in PLAIN:
         codes = whole(kind, False).pairs.codes
-        assert len({tuple(row) for row in codes.tolist()}) > 35, "images and blocks do not repeat"
-    other = mvqlab.sample(40, seed=5, **runs["code_first"])
+        assert len({tuple(row) for row in codes.tolist()}) > 20, "images and blocks do not repeat"
+    other = mvqlab.sample(24, seed=5, **runs["code_first"])
     assert not images_equal(other, whole("code_first", False))
 
 
