@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvqlab.bench.gpt2 import build_gpt2, generate
 from mvqlab.config import Config
 from mvqlab.data import PictureDataset, Splits, batch_indices, batches, batches_in_order
 from mvqlab.training.average import WeightAverage
@@ -96,25 +97,17 @@ class PeerTransformer(nn.Module):
     """GPT-2 over a token for the class and L codes; `no_class` stands where the class is withheld."""
 
     def __init__(self, config: Config, n_codes: int, n_classes: int, length: int) -> None:
-        from transformers import GPT2Config, GPT2LMHeadModel
-
         super().__init__()
         sizes = config.transformer
         self.n_codes, self.length, self.no_class = n_codes, length, n_codes + n_classes
-        self.gpt2: Any = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=n_codes + n_classes + 1,
-                n_positions=length + 1,
-                n_embd=sizes.width,
-                n_layer=sizes.code_layers + sizes.position_layers,
-                n_head=sizes.heads,
-                resid_pdrop=sizes.dropout,
-                embd_pdrop=sizes.dropout,
-                attn_pdrop=sizes.dropout,
-                bos_token_id=None,
-                eos_token_id=None,
-                pad_token_id=n_codes + n_classes,
-            )
+        self.gpt2: Any = build_gpt2(
+            self.no_class + 1,
+            length + 1,
+            width=sizes.width,
+            layers=sizes.code_layers + sizes.position_layers,
+            heads=sizes.heads,
+            padding=self.no_class,
+            dropout=sizes.dropout,
         )
 
     def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
@@ -130,24 +123,15 @@ class PeerTransformer(nn.Module):
         """Codes (B, L) of the classes `labels` (B,), unfiltered, by transformers' own `generate`."""
         start = (labels + self.n_codes)[:, None]
         others = list(range(self.n_codes, self.no_class + 1))
-        guided = {}
+        guided: dict[str, Any] = {}
         if guidance != 1.0:
             guided = {
                 "guidance_scale": guidance,
                 "negative_prompt_ids": torch.full_like(start, self.no_class),
                 "negative_prompt_attention_mask": torch.ones_like(start),
             }
-        tokens = self.gpt2.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            min_new_tokens=self.length,
-            max_new_tokens=self.length,
-            do_sample=True,
-            top_k=0,
-            top_p=1.0,
-            suppress_tokens=others,
-            **guided,
-        )
+        unfiltered: dict[str, Any] = {"top_k": 0, "top_p": 1.0, "suppress_tokens": others}
+        tokens = generate(self.gpt2, start, self.length, **unfiltered, **guided)
         return tokens[:, 1:]
 
 

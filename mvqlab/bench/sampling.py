@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
+from mvqlab.bench.gpt2 import build_gpt2, generate
 from mvqlab.bench.timing import Case, read_bandwidth
 from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.models.transformers import PairModel, build_stage2
@@ -129,31 +131,9 @@ def _sampler(
 
 def _generator(n_codes: int, device: torch.device) -> Callable[[], object]:
     """GPT-2 of the raster transformer's size, drawing as many codes with the same filters."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
-        vocab_size=CODEBOOK_SIZE + 1,
-        n_positions=n_codes + 1,
-        n_embd=WIDTH,
-        n_layer=2 * LAYERS,
-        n_head=HEADS,
-        bos_token_id=CODEBOOK_SIZE,
-        eos_token_id=None,
-        pad_token_id=CODEBOOK_SIZE,
+    gpt2 = build_gpt2(
+        CODEBOOK_SIZE + 1, n_codes + 1, width=WIDTH, layers=2 * LAYERS, heads=HEADS, padding=CODEBOOK_SIZE
     )
-    model: Any = GPT2LMHeadModel(config)
-    model = model.to(device).eval()
-    start = torch.full((N_IMAGES, 1), CODEBOOK_SIZE, device=device)
-
-    def run() -> object:
-        return model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            min_new_tokens=n_codes,
-            max_new_tokens=n_codes,
-            do_sample=True,
-            top_k=100,
-            top_p=0.95,
-        )
-
-    return run
+    gpt2 = gpt2.to(device).eval()
+    start = torch.full((N_IMAGES, 1), CODEBOOK_SIZE, device=device)  # (B, 1)
+    return partial(generate, gpt2, start, n_codes)

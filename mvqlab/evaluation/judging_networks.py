@@ -1,4 +1,4 @@
-"""Small networks that judge: how all of them learn, and that each is trained once and kept."""
+"""Small networks that judge: how all of them learn and answer, and that each is trained once and kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -55,6 +55,24 @@ def train_judging_network(
             schedule.step()
             progress.advance(loss=loss.item())
     return network.eval()
+
+
+@torch.no_grad()
+def count_right(answered: Iterable[tuple[Tensor, Tensor]]) -> tuple[int, int]:
+    """How many answers are right, and how many there are: batches of found and of true ones, (B,) each."""
+    n_right = n_answers = 0
+    for found, true in answered:
+        n_right += int((found.cpu() == true).sum())
+        n_answers += len(true)
+    return n_right, n_answers
+
+
+class AlwaysEvaluating(nn.Module):
+    """A finished network, which stays in evaluation mode, whatever what holds it is put into."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever `mode` is."""
+        return super().train(False)
 
 
 class JudgingNetwork(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvqlab.bench.gpt2 import build_gpt2, generate
 from mvqlab.bench.sampling import bytes_read_for_a_pair
 from mvqlab.config import SamplingConfig, TransformerConfig
 from mvqlab.gpu.clock import Moment, seconds_of
@@ -183,39 +184,15 @@ def generate_parts(report: Report, device: torch.device, sizes: Sizes, is_static
     if find_spec("transformers") is None:
         report.add("transformers generate", "skipped", note="transformers is not installed")
         return
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    end = sizes.codebook_size
-    config = GPT2Config(
-        vocab_size=end + 1,
-        n_positions=sizes.n_generated + 8,
-        n_embd=sizes.width,
-        n_layer=2 * sizes.layers,
-        n_head=sizes.heads,
-        bos_token_id=end,
-        eos_token_id=None,
-        pad_token_id=end,
-    )
+    end, length = sizes.codebook_size, sizes.n_generated + 8
+    shape = {"width": sizes.width, "layers": 2 * sizes.layers, "heads": sizes.heads}
     with torch.device(device):
-        model = GPT2LMHeadModel(config).eval()
+        gpt2 = build_gpt2(end + 1, length, padding=end, **shape).eval()
     cache = "static cache" if is_static else "its default cache"
-    more = {"cache_implementation": "static"} if is_static else {}
+    more: dict[str, Any] = {"cache_implementation": "static"} if is_static else {}
     for n_images in (1, 64):
         start = torch.full((n_images, 1), end, device=device)
-
-        def run(start: torch.Tensor = start) -> None:
-            with torch.no_grad():
-                model.generate(
-                    start,
-                    attention_mask=torch.ones_like(start),
-                    min_new_tokens=sizes.n_generated,
-                    max_new_tokens=sizes.n_generated,
-                    do_sample=True,
-                    top_k=100,
-                    top_p=0.95,
-                    **more,
-                )
-
+        run = partial(generate, gpt2, start, sizes.n_generated, **more)
         try:
             began = time.perf_counter()
             seconds = seconds_of(run, device, repeats=1, warmup=1) / sizes.n_generated

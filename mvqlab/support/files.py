@@ -83,15 +83,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     _remove_abandoned(path.parent)
     temporary = _temporary_for(path)
     try:
-        yield temporary
-        temporary.chmod(_usual_mode())  # some writers leave files that only their owner can read
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
-    except Exception as error:
-        refusal = _refusal(error, path, temporary)
-        if refusal is None:
-            raise
-        raise refusal from error
+        with _refused_in_words(path, temporary):
+            yield temporary
+            temporary.chmod(_usual_mode())  # some writers leave files that only their owner can read
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -107,15 +103,23 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     _remove_abandoned(folder)
     temporary = _temporary_for(folder / "files")
     try:
-        temporary.mkdir()
-        yield temporary
+        with _refused_in_words(folder, temporary):
+            temporary.mkdir()
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _refused_in_words(path: Path, temporary: Path) -> Iterator[None]:
+    """Raise what `_refusal` makes of an error inside, if it is one of the disk's; others as they are."""
+    try:
+        yield
     except Exception as error:
-        refusal = _refusal(error, folder, temporary)
+        refusal = _refusal(error, path, temporary)
         if refusal is None:
             raise
         raise refusal from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text_whole(path: str | Path, text: str) -> None:

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from mvqlab.course.grading.wire import WireError, from_plain, receive, send, to_plain
+from mvqlab.course.grading.wire import WireError, from_plain, put_away, receive, send, to_plain
 from mvqlab.support.process_groups import descendants, kill_all, own_group
 
 TO_START = 120.0  # seconds in which a process may import what it needs, on a busy machine
@@ -69,12 +68,7 @@ class Student:
         started = descendants(self.process.pid)
         self.process.kill()
         kill_all(started)
-        self.process.wait()
-        with suppress(OSError):
-            self.process.stdin.close()  # type: ignore[union-attr]
-        self._reader.join(timeout=5.0)
-        if not self._reader.is_alive():
-            self.process.stdout.close()  # type: ignore[union-attr]
+        put_away(self.process, self._reader)
 
     def _function(self, name: str) -> Callable[..., Any]:
         def call(*inputs: Any, **named: Any) -> Any:

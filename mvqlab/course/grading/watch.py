@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from mvqlab.course.grading.remote import TO_START
-from mvqlab.course.grading.wire import WireError, receive, send
+from mvqlab.course.grading.wire import WireError, put_away, receive, send
 from mvqlab.support.process_groups import descendants, kill_all, own_group
 
 BETWEEN_LOOKS = 0.2  # seconds
@@ -114,12 +114,7 @@ class _Watch:
         self._look()
         self.checker.kill()
         kill_all([process for process in self.seen.values() if process.is_running()])
-        self.checker.wait()
-        with suppress(OSError):
-            self.checker.stdin.close()  # type: ignore[union-attr]
-        self.reader.join(timeout=5.0)
-        if not self.reader.is_alive():
-            self.checker.stdout.close()  # type: ignore[union-attr]
+        put_away(self.checker, self.reader)
 
     def _is_past_limits(self, heard: float) -> str:
         self._look()

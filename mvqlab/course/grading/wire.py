@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import subprocess
+import threading
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -115,3 +118,13 @@ def receive(stream: BinaryIO) -> dict[str, Any] | None:
     if not isinstance(message, dict):
         raise WireError("an answer was no data")
     return message
+
+
+def put_away(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+    """Wait for a killed `process`, and close its pipes: what it wrote once its `reader` is done with it."""
+    process.wait()
+    with suppress(OSError):
+        process.stdin.close()  # type: ignore[union-attr]
+    reader.join(timeout=5.0)
+    if not reader.is_alive():
+        process.stdout.close()  # type: ignore[union-attr]

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mvqlab.config import Config, SamplingConfig
-from mvqlab.data import batches_in_order, build_splits
+from mvqlab.data import Batch, batches_in_order, build_splits
 from mvqlab.evaluation.attributes.agreement import BOUND
 from mvqlab.evaluation.attributes.detector import AttributeDetector
 from mvqlab.evaluation.attributes.guidance import accuracy_over_guidance
+from mvqlab.evaluation.judging_networks import count_right
 from mvqlab.evaluation.samples.class_judge import ClassJudge, Share, data_name, share_of, whole_splits
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
@@ -92,13 +94,13 @@ def restored_right(stage1: TokenModel, config: Config, judge: ClassJudge) -> Sha
     """How many held-out images show their class after `stage1`: what a transformer can reach."""
     device = next(stage1.parameters()).device
     generator = torch.Generator().manual_seed(config.seed)
-    right = asked = 0
-    for batch in batches_in_order(whole_splits(config.data).validation, BATCH_SIZE, N_RESTORED):
+
+    def judged(batch: Batch) -> tuple[Tensor, Tensor]:
         importance = None if batch.importance is None else batch.importance.to(device)
-        images = stage1(batch.images.to(device), importance, generator).images
-        right += int((judge(images) == batch.labels).sum())
-        asked += len(batch)
-    return share_of(right, asked)
+        return judge(stage1(batch.images.to(device), importance, generator).images), batch.labels
+
+    held_out = batches_in_order(whole_splits(config.data).validation, BATCH_SIZE, N_RESTORED)
+    return share_of(*count_right(map(judged, held_out)))
 
 
 def drawing_with(config: Config, weight: float, n_samples: int) -> Config:

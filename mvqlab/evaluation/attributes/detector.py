@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvqlab.config import SceneKind
 from mvqlab.data.pixels import to_uint8
@@ -18,14 +18,14 @@ from mvqlab.evaluation.attributes.network import (
     drawn,
     train_attribute_network,
 )
-from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
+from mvqlab.evaluation.judging_networks import AlwaysEvaluating, JudgingNetwork, trained_once
 
 STEPS = 2400  # some 80 seconds of one core
 SEED = 0  # not the run's own: runs with different seeds are to be measured alike
 TESTED_SCENES = 2000
 
 
-class AttributeDetector(nn.Module):
+class AttributeDetector(AlwaysEvaluating):
     """Finds the attributes of drawn objects in images of 32 pixels or more.
 
     accuracies: what it finds of each attribute in scenes that it was not trained on, 0 to 1. Nothing that it
@@ -44,10 +44,6 @@ class AttributeDetector(nn.Module):
         found = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())
         self.name = f"attribute detector ({steps} steps; right on drawings: {found})"
         self.eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> AttributeDetector:
-        """Stay in evaluation mode, whatever `mode` is."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, batch_size: int = 256) -> Values:

@@ -21,7 +21,13 @@ from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import DataError
 from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.intervals import exact_share
-from mvqlab.evaluation.judging_networks import JudgingNetwork, train_judging_network, trained_once
+from mvqlab.evaluation.judging_networks import (
+    AlwaysEvaluating,
+    JudgingNetwork,
+    count_right,
+    train_judging_network,
+    trained_once,
+)
 from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -75,7 +81,7 @@ class JudgeNetwork(nn.Module):
         return self.head(F.adaptive_avg_pool2d(self.body(small), 2).flatten(1))
 
 
-class ClassJudge(nn.Module):
+class ClassJudge(AlwaysEvaluating):
     """A trained `JudgeNetwork`, frozen.
 
     column: what the columns of its figures end in. name: in words. on_real: what it names right of real
@@ -87,10 +93,6 @@ class ClassJudge(nn.Module):
         self.network, self.column, self.class_names, self.on_real = network, column, class_names, on_real
         self.name = f"{column} ({on_real.share:.1%} right on {on_real.asked} real held-out images)"
         self.eval().requires_grad_(False)
-
-    def train(self, mode: bool = True) -> ClassJudge:
-        """Stay in evaluation mode, whatever `mode` is."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: Tensor, batch_size: int = 256) -> Tensor:
@@ -186,11 +188,10 @@ def train_judge_network(
 def _right_on(network: JudgeNetwork, splits: Splits) -> tuple[int, int]:
     """How many held-out images are named right, and how many there are."""
     device = network.head.weight.device
-    right = asked = 0
-    for batch in batches_in_order(splits.validation, 256):
-        right += int((network(batch.images.to(device)).argmax(dim=1).cpu() == batch.labels).sum())
-        asked += len(batch)
-    return right, asked
+    return count_right(
+        (network(batch.images.to(device)).argmax(dim=1), batch.labels)
+        for batch in batches_in_order(splits.validation, 256)
+    )
 
 
 def _convolution(n_in: int, n_out: int) -> nn.Sequential:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import Splits
-from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
+from mvqlab.evaluation.judging_networks import AlwaysEvaluating, JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.lab_network import (
     RECIPE_VERSION,
     LabAccuracy,
@@ -32,7 +32,7 @@ from mvqlab.support.torchvision_guard import import_torchvision
 LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(AlwaysEvaluating):
     """A frozen network: uint8 images (B, 3, H, W) -> features (B, num_features).
 
     name: in words. column: what its FID and KID columns end in.
@@ -46,10 +46,6 @@ class FeatureExtractor(nn.Module):
     def device(self) -> torch.device:
         """Where images must be."""
         return next(self.parameters(), torch.empty(0)).device
-
-    def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in evaluation mode, whatever `mode` is."""
-        return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
         raise NotImplementedError

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.data import Batch, Splits, batches, batches_in_order
-from mvqlab.evaluation.judging_networks import train_judging_network
+from mvqlab.evaluation.judging_networks import count_right, train_judging_network
 
 RECIPE_VERSION = 1  # raise it when the network, its training or the measure of its accuracy changes
 BATCH_SIZE = 64
@@ -106,12 +106,12 @@ def measure_accuracy(network: LabNetwork, splits: Splits, task: LabTask, seed: i
     dataset, measured_on = (splits.train, "training") if is_photographs else (splits.validation, "held-out")
     device = network.head.weight.device
     turns = torch.Generator().manual_seed(seed)
-    right = asked = 0
-    for batch in batches_in_order(dataset, BATCH_SIZE, TESTED_IMAGES):
-        images, answers = _question(batch, task, turns)
-        right += int((network(images.to(device)).argmax(dim=1).cpu() == answers).sum())
-        asked += len(answers)
-    return LabAccuracy(right / asked, measured_on)
+    tested = batches_in_order(dataset, BATCH_SIZE, TESTED_IMAGES)
+    questions = (_question(batch, task, turns) for batch in tested)
+    n_right, n_answers = count_right(
+        (network(images.to(device)).argmax(dim=1), answers) for images, answers in questions
+    )
+    return LabAccuracy(n_right / n_answers, measured_on)
 
 
 def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
