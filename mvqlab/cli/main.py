@@ -16,6 +16,7 @@ from mvqlab.cli.course import add_course
 from mvqlab.cli.data import add_data
 from mvqlab.cli.gpu import add_gpu
 from mvqlab.cli.grid import add_grid
+from mvqlab.cli.power import add_power
 from mvqlab.cli.results import add_results
 from mvqlab.cli.sample import add_sample
 from mvqlab.results.columns import printable
@@ -95,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_course(commands.add_parser("course", help="solve or grade the notebooks of the course"))
     add_data(commands.add_parser("data", help="fetch and list the data sets"))
     add_results(commands.add_parser("results", help="make the kept pictures anew"))
+    add_power(commands.add_parser("power", help="how many seeds a comparison needs, by a kept table"))
     _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
 

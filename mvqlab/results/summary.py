@@ -61,18 +61,29 @@ def compare(
     """
     import pandas as pd
 
-    done = _done(table, [name, "seed", *at, *metrics])
     rows = []
+    for values_of_group, metric, values in differences(table, name, first, second, at, metrics):
+        found = _within(metric, values, interval(values), least=-1.0)
+        found["is_clear"] = bool(found["low"] > 0.0 or found["high"] < 0.0)
+        rows.append({**dict(zip(at, values_of_group, strict=True)), "metric": metric, **found})
+    return pd.DataFrame(rows, columns=[*at, "metric", "n", "mean", "low", "high", "is_clear"])
+
+
+def differences(
+    table: pd.DataFrame, name: str, first: object, second: object, at: Sequence[str], metrics: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], str, list[float]]]:
+    """Of each group of `at` and metric that has any: the differences, first minus second, paired by seed.
+
+    Raises SummaryError.
+    """
+    done = _done(table, [name, "seed", *at, *metrics])
     for values_of_group, group in groups_of(done, at, sort=True):
         sides = [_by_seed(group, name, value, at)[list(metrics)] for value in (first, second)]
         difference = sides[0] - sides[1]
         for metric in metrics:
             values = difference[metric].dropna().astype(float).tolist()
             if values:
-                found = _within(metric, values, interval(values), least=-1.0)
-                found["is_clear"] = bool(found["low"] > 0.0 or found["high"] < 0.0)
-                rows.append({**dict(zip(at, values_of_group, strict=True)), "metric": metric, **found})
-    return pd.DataFrame(rows, columns=[*at, "metric", "n", "mean", "low", "high", "is_clear"])
+                yield values_of_group, metric, values
 
 
 def _by_seed(group: pd.DataFrame, name: str, value: object, at: Sequence[str]) -> pd.DataFrame:

@@ -1,0 +1,53 @@
+"""The command ``mvqlab power``: how many seeds a comparison needs, by a table that was kept."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mvqlab.cli.arguments import UsageError, count, positive
+
+
+def add_power(parser: argparse.ArgumentParser) -> None:
+    """Add the command to `parser`; it stores the function that runs it as `command`."""
+    parser.add_argument("table", type=Path, help="a results table (CSV), or the folder of a grid")
+    parser.add_argument("--compare", nargs=3, metavar=("NAME", "FIRST", "SECOND"), required=True)
+    parser.add_argument("--at", nargs="*", default=[], metavar="NAME", help="compare apart at each value of")
+    parser.add_argument(
+        "--effect",
+        action="append",
+        required=True,
+        metavar="METRIC=SIZE",
+        help="the smallest effect that matters, in the metric's unit; may repeat",
+    )
+    parser.add_argument("--tests", type=count, default=1, help="hypotheses tested together; default: 1")
+    parser.set_defaults(command=_power)
+
+
+def _power(options: argparse.Namespace) -> int:
+    effects = dict(_effect(word) for word in options.effect)
+    import pandas as pd
+
+    from mvqlab import results
+    from mvqlab.results.power import power_table
+    from mvqlab.results.tables import as_markdown
+
+    of_file = options.table.suffix == ".csv"
+    table = pd.read_csv(options.table) if of_file else results.load(options.table)
+    found = power_table(table, *options.compare, options.at, effects, options.tests)
+    print(as_markdown(found))
+    print(
+        "power: the chance that n seeds show the effect; seeds: that show it with 80 %, seeds_for_none: that "
+        "show with 80 % that there is none. Empty: more than 1,000."
+    )
+    return 0
+
+
+def _effect(word: str) -> tuple[str, float]:
+    name, equals, size = word.partition("=")
+    if not (name and equals):
+        raise UsageError(f"--effect takes METRIC=SIZE, such as psnr=0.3, not '{word}'")
+    try:
+        return name, positive(size)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--effect {name}: {error}") from error
