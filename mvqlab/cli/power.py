@@ -27,6 +27,7 @@ def add_power(parser: argparse.ArgumentParser) -> None:
 def _power(options: argparse.Namespace) -> int:
     effects = dict(_effect(word) for word in options.effect)
     import pandas as pd
+    import yaml
 
     from mvqlab import results
     from mvqlab.results.power import power_table
@@ -34,7 +35,9 @@ def _power(options: argparse.Namespace) -> int:
 
     of_file = options.table.suffix == ".csv"
     table = pd.read_csv(options.table) if of_file else results.load(options.table)
-    found = power_table(table, *options.compare, options.at, effects, options.tests)
+    name, *sides = options.compare
+    first, second = (yaml.safe_load(side) for side in sides)  # 0.5 is a number, as in a grid file
+    found = power_table(table, name, first, second, options.at, effects, options.tests)
     print(as_markdown(found))
     print(
         "power: the chance that n seeds show the effect; seeds: that show it with 80 %, seeds_for_none: that "
