@@ -39,7 +39,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         help="where the report goes; default: beside the bundles or, without them, results/gpu",
     )
     parser.add_argument("--bundles", type=Path, help="also write the runs here, as a few tar files")
-    parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
+    parser.add_argument("--device", help="cuda or, to try it out, cpu; default: cuda")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="models; by default all of the plan")
     parser.add_argument("--fresh", action="store_true", help="train over models that are there already")
     parser.add_argument("--compile", action="store_true", help="hand the blocks to torch.compile first")
@@ -48,7 +48,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser, seconds: float) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="default: results/gpu")
-    parser.add_argument("--device", help="cuda or cpu; default: cuda if there is one")
+    parser.add_argument("--device", help="cuda or, to try it out, cpu; default: cuda")
     parser.add_argument("--seconds", type=positive, default=seconds, help=f"in all; default: {seconds:.0f}")
     parser.add_argument("--toy", action="store_true", help="toy sizes, to try it out on a CPU")
 

@@ -9,7 +9,7 @@ import torch
 
 from mvqlab.bench.timing import read_bandwidth
 from mvqlab.gpu import sampling_speed, step_speed
-from mvqlab.gpu.parts import Report, TimedPart, best_device, run_parts
+from mvqlab.gpu.parts import Report, TimedPart, device_for, run_parts
 
 BANDWIDTH_BYTES = 2**32  # of the matrix that is read: much more than a card's cache holds
 # The goals come first; what may be cut is last. Seconds that each part may take.
@@ -33,8 +33,8 @@ BUDGETS = {
 
 
 def bench(folder: Path, device: str | None = None, seconds: float = 170.0, toy: bool = False) -> int:
-    """Measure on `device` within `seconds`; returns an exit code, 1 if a part failed."""
-    on = best_device(device)
+    """Measure on `device` within `seconds`; returns 1 if a part failed, else 0. Raises NoGpuError."""
+    on = device_for(device)
     report = Report(folder, "bench", on)
 
     @lru_cache

@@ -16,7 +16,7 @@ import torch
 
 from mvqlab.config import SamplingConfig, load_config
 from mvqlab.evaluation.speed import seconds_per_step
-from mvqlab.gpu.parts import Outcome, Report, TimedPart, best_device, run_parts
+from mvqlab.gpu.parts import Outcome, Report, TimedPart, device_for, run_parts
 from mvqlab.gpu.toys import KINDS, exact_float32, stage1_losses, stage2_losses, toy_stage2
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
@@ -33,8 +33,8 @@ LOSSES = {"stage 1": stage1_losses, "stage 2": stage2_losses}
 
 
 def check(folder: Path, device: str | None = None, seconds: float = 170.0, toy: bool = False) -> int:
-    """Run all checks on `device` within `seconds`; returns an exit code, 1 if one failed."""
-    on = best_device(device)
+    """Run all checks on `device` within `seconds`; returns 1 if one failed, else 0. Raises NoGpuError."""
+    on = device_for(device)
     report = Report(folder, "check", on)
     parts = [
         TimedPart("cuda_graph", 45.0, partial(replayed_sampling, device=on, toy=toy)),
@@ -50,7 +50,7 @@ def check(folder: Path, device: str | None = None, seconds: float = 170.0, toy: 
 
 def run_tests(report: Report) -> None:
     """`pytest -m gpu` in a process of its own, its last line as the note."""
-    path = ROOT / "tests" / "test_gpu.py"
+    path = ROOT / "tests" / "gpu" / "test_gpu.py"
     if find_spec("pytest") is None or not path.exists():
         report.add("pytest -m gpu", "skipped", note="no pytest, or no tests beside the package")
         return

@@ -33,6 +33,7 @@ EMOJI_SIDE = 256  # twice the side of the largest images that are learned from t
 
 def write_pack(path: Path, n_simple: int = 24_000, n_held_out: int = 384) -> Path:
     """Render all sets and write them to `path`, whole. Raises DataError where a set is not there."""
+    provide(data_root(None), download=False)  # what may be missing is asked for before minutes of rendering
     parts = {
         "emoji": lambda: _emoji(n_held_out),
         "fashion": lambda: _fashion(4 * n_held_out),
@@ -93,8 +94,7 @@ def _emoji(n_held_out: int) -> Arrays:
 
 def _fashion(n_held_out: int) -> Arrays:
     root = data_root(None)
-    provide(root, download=False)
-    arrays = {}
+    arrays: Arrays = {}
     for split, part, n in (("train", "train", None), ("held_out", "t10k", n_held_out)):
         images, labels = read_garments(root, part)
         arrays[f"fashion/{split}"] = images[:n]

@@ -32,6 +32,10 @@ SUMMARY_LINES = 20
 LEAST = 3.0  # seconds: with less left, a part is not begun
 
 
+class NoGpuError(RuntimeError):
+    """What only a GPU can show is asked of a machine without one."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One thing that was looked at. value: a number in `unit`, or none. seconds: what finding it out took."""
@@ -59,7 +63,7 @@ class Report:
         self,
         folder: Path | str,
         stage: str,
-        device: torch.device | None = None,
+        device: torch.device,
         *,
         keeps_others: bool = False,
     ) -> None:
@@ -231,9 +235,8 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def card_facts(device: torch.device | None = None) -> dict[str, Any]:
+def card_facts(device: torch.device) -> dict[str, Any]:
     """The card, its driver, versions of what runs on it, the commit; `slug` is the card's file name."""
-    device = device or best_device()
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU {platform.machine()}"
     facts: dict[str, Any] = {
         "card": card,
@@ -253,9 +256,15 @@ def card_facts(device: torch.device | None = None) -> dict[str, Any]:
     return facts
 
 
-def best_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default the GPU if there is one."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+def device_for(name: str | None = None) -> torch.device:
+    """The device of that name; by default the GPU. Raises NoGpuError where that is not there."""
+    if (name is None or name.startswith("cuda")) and not torch.cuda.is_available():
+        why = "is built without CUDA" if torch.version.cuda is None else "finds none"
+        raise NoGpuError(
+            f"there is no GPU here (torch {torch.__version__} {why}): run this on a machine with one; "
+            "--device cpu tries out that it runs"
+        )
+    return torch.device(name or "cuda")
 
 
 def _driver() -> str | None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from mvqlab.config import Config, load_config, merged
 from mvqlab.data.shapes import SHAPE_NAMES
 from mvqlab.gpu.pack import Arrays, captions_of, read_pack
-from mvqlab.gpu.parts import Report, best_device, release_memory
+from mvqlab.gpu.parts import Report, device_for, release_memory
 from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel
@@ -165,7 +165,7 @@ def train(
     seconds: in all, the reading of the pack included. only: names of `PLAN`. results: where the report goes,
     by default to the `bundles` or, without them, to `folder`; rows of other models that are there already
     stay. fresh: models of the plan that are in `folder` already may be trained over. Returns an exit code, 1
-    if a model failed. Raises PlanError, InTheWayError.
+    if a model failed. Raises PlanError, InTheWayError, NoGpuError.
     """
     began = time.perf_counter()
     unknown = sorted(set(only or ()) - {planned.name for planned in PLAN})
@@ -176,7 +176,7 @@ def train(
         raise PlanError(f"there is no {pack}: make it on any machine, with `mvqlab gpu pack {pack}`")
     for planned in () if fresh else plan:
         check_nothing_in_the_way(folder / planned.name, "--fresh trains over it, --out FOLDER elsewhere")
-    on = best_device(device)
+    on = device_for(device)
     arrays = read_pack(pack)
     report = Report(results or bundles or folder, "train", on, keeps_others=True)
     report.add("pack", value=sum(array.nbytes for array in arrays.values()) / 2**20, unit="MiB")

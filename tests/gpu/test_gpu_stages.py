@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,14 +14,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from mvqlab.cli.main import main
 from mvqlab.gpu.parts import Report, TimedPart, run_parts, write_section
 from mvqlab.gpu.step_speed import published
 from mvqlab.gpu.toys import toy_pairs, toy_stage2
 from mvqlab.gpu.transcription import transcribe
 from mvqlab.models.mqvae import build_stage1
 
+ROOT = Path(__file__).parents[2]
 # what a machine that brings its own torch may lack
 LACKING = ("papermill", "ipywidgets", "lpips", "nbformat", "anywidget", "voila", "nbclient")
+CPU = torch.device("cpu")
 BLOCKED = f"import sys\nfor name in {LACKING}:\n    sys.modules[name] = None\n"
 
 
@@ -54,7 +59,37 @@ def test_every_check_runs_without_a_gpu(tmp_path: Path) -> None:
         "two ranks",
     ):
         assert part in names
+    (tests,) = (row for row in rows if row["name"] == "pytest -m gpu")
+    assert re.search(r"\d+ (skipped|passed)", tests["note"]), "it found no tests"
     assert "## check" in next(tmp_path.glob("*.md")).read_text()
+
+
+@pytest.mark.parametrize("stage", [["check"], ["bench"], ["train", "5"]], ids=lambda stage: stage[0])
+def test_a_machine_without_a_gpu_is_told_what_is_missing(
+    stage: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else minutes of a CPU would be taken for what a card has to say, and the exit code for its consent."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pack = tmp_path / "pack.zip"
+    pack.touch()
+    assert main(["gpu", *stage, *(["--pack", str(pack)] if stage[0] == "train" else [])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no GPU here" in line and "--device cpu" in line
+    assert list(tmp_path.iterdir()) == [pack], "nothing is written in a card's name"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_gpu_without_a_gpu_says_so_at_every_stage_and_fails(tmp_path: Path) -> None:
+    pack = tmp_path / "carried.zip"
+    pack.touch()
+    hidden = ONE_THREAD | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    command = ["make", "gpu", f"PYTHON={sys.executable}", f"PACK={pack}", "SECONDS=5"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=hidden)
+    assert ran.returncode != 0
+    assert f"packed: {pack}" in ran.stdout
+    assert ran.stderr.count("there is no GPU here") == 3, ran.stderr
 
 
 @pytest.mark.slow
@@ -97,7 +132,7 @@ def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(
         while True:
             time.sleep(0.05)
 
-    report = Report(tmp_path, "check")
+    report = Report(tmp_path, "check", CPU)
     parts = [
         TimedPart("fails", 600.0, fail),
         TimedPart("looks", 600.0, look),
@@ -115,11 +150,11 @@ def test_rows_are_on_disk_at_once_and_a_part_that_fails_stops_no_other(
 
 
 def test_rows_of_an_earlier_process_stay_until_they_are_found_anew(tmp_path: Path) -> None:
-    first = Report(tmp_path, "train")
+    first = Report(tmp_path, "train", CPU)
     first.facts["commit"] = "0abc"  # of another commit
     first.add("one", value=1)
     first.add("two", value=2, note="quick")
-    second = Report(tmp_path, "train", keeps_others=True)
+    second = Report(tmp_path, "train", CPU, keeps_others=True)
     second.add("two", "skipped")
     second.add("three", value=3)
     kept = {row.name: row for row in second.all_rows()}
@@ -128,15 +163,15 @@ def test_rows_of_an_earlier_process_stay_until_they_are_found_anew(tmp_path: Pat
     assert kept["two"].note == "quick; found with commit 0abc" and kept["three"].note == ""
     second.add("two", value=4)
     assert {row.name: row.value for row in second.all_rows()} == {"one": 1, "two": 4, "three": 3}
-    third = Report(tmp_path, "train", keeps_others=True)
+    third = Report(tmp_path, "train", CPU, keeps_others=True)
     third.add("four")
     notes = {row["name"]: row["note"] for row in json.loads((tmp_path / "train.json").read_text())["rows"]}
     assert notes["one"] == "found with commit 0abc" and notes["three"] == ""
-    assert len(Report(tmp_path, "train").all_rows()) == 0, "a stage that is run as a whole begins anew"
+    assert len(Report(tmp_path, "train", CPU).all_rows()) == 0, "a stage that is run as a whole begins anew"
 
 
 def test_a_summary_has_twenty_lines_at_most_and_faults_first(tmp_path: Path) -> None:
-    report = Report(tmp_path, "check")
+    report = Report(tmp_path, "check", CPU)
     for number in range(30):
         report.add(f"row {number}")
     report.failed("the fault", ValueError("no"))

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tiny_runs import tiny_overrides
 
 from mvqlab.cli.main import main
 from mvqlab.config import load_config, merged
+from mvqlab.data import DataError
+from mvqlab.gpu import pack
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
 from mvqlab.gpu.parts import Report
@@ -93,6 +95,45 @@ def test_a_pack_reads_as_it_was_written_captions_too(tmp_path: Path) -> None:
     arrays = read_pack(write(tmp_path / "pack.zip", toy_arrays()))
     assert all(np.array_equal(arrays[name], array) for name, array in toy_arrays().items())
     assert captions_of(arrays["simple/train_captions"])[1] == "a blue bar"
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and small pictures of each kind: what takes minutes is to render thousands of emoji."""
+    arrays = toy_arrays()
+
+    def of(name: str) -> Callable[[int], Arrays]:
+        return lambda n: {key: array for key, array in arrays.items() if key.startswith(name)}
+
+    monkeypatch.setattr(pack, "_emoji", of("emoji"))
+    monkeypatch.setattr(pack, "_fashion", of("fashion"))
+    monkeypatch.setattr(pack, "provide", lambda root, download: None)
+    decoded = pack.decoded
+    monkeypatch.setattr(pack, "decoded", lambda path: np.asarray(decoded(path))[:70, :90])
+
+
+def test_what_is_packed_is_all_that_training_reads(tmp_path: Path, few: None) -> None:
+    """Emoji and garments are stood in for; scenes and photographs are drawn and cut as they come."""
+    path = pack.write_pack(tmp_path / "data.pack.zip", n_simple=10, n_held_out=3)
+    arrays, expected = read_pack(path), toy_arrays()
+    assert set(expected) - {"photos/one"} <= set(arrays)
+    assert len({name.partition("/")[0] for name in arrays}) == 6
+    for name in ("simple/train", "simple/held_out", "simple64/train", "photos/held_out"):
+        assert arrays[name].shape[1:] == expected[name].shape[1:] and arrays[name].dtype == np.uint8
+    assert (len(arrays["simple/train"]), len(arrays["simple64/train"])) == (10, 2)
+    assert len(captions_of(arrays["simple/held_out_captions"])) == len(arrays["simple/held_out"]) == 3
+
+
+def test_garments_that_are_not_there_are_told_of_before_anything_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(root: Path, download: bool) -> None:
+        raise DataError("no garments: mvqlab data get fashion")
+
+    monkeypatch.setattr(pack, "provide", refuse)
+    monkeypatch.setattr(pack, "_emoji", lambda n: pytest.fail("rendered emoji first"))
+    assert main(["gpu", "pack", str(tmp_path / "data.pack.zip")]) == 2
+    assert "mvqlab data get fashion" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small() -> None:
@@ -196,16 +237,16 @@ def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_
 
 
 def test_a_later_process_keeps_the_rows_of_other_models(tmp_path: Path) -> None:
-    pack = write(tmp_path / "pack.zip", toy_arrays())
+    packed = write(tmp_path / "pack.zip", toy_arrays())
     for names in (["simple_mqvae"], ["fashion_mqvae"]):
         gpu_train.train(
-            pack, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+            packed, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
         )
     rows = json.loads((tmp_path / "train.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["simple_mqvae", "pack", "fashion_mqvae"]
     with pytest.raises(InTheWayError, match="--fresh trains over it"):
         gpu_train.train(
-            pack, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
+            packed, tmp_path / "runs", 0.3, "cpu", only=names, overrides=tiny_models(), results=tmp_path
         )
     page = next(tmp_path.glob("*.md")).read_text()
     assert page.count("simple_mqvae") == page.count("fashion_mqvae") == page.count("## train") == 1

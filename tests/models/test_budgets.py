@@ -151,7 +151,7 @@ def test_what_is_kept_of_an_image_does_not_depend_on_its_batch(mqvae: MQVAE) -> 
 
 
 def test_the_mean_number_is_what_was_asked_for(tmp_path: Path, splits: Splits) -> None:
-    settled = ["stage1.steps=60", "stage1.batch_size=16", "backbone.norm_groups=32"]  # scores keep still by then
+    settled = ["stage1.steps=60", "stage1.batch_size=16", "backbone.norm_groups=32"]  # scores are still
     config = tiny("mask.mask_ratio=0.6", *settled)
     model = train_stage1(config, tmp_path, splits=splits)
     lengths = collect_held_out(model, splits, config).pairs.lengths.double()
