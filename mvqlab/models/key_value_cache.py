@@ -76,6 +76,7 @@ class StaticKeyValueCache(KeyValueCache):
     def extend(self, layer: int, key: Newest, value: Newest) -> Attended:
         """As in `KeyValueCache`, with S = length."""
         newest = self.n_read + self.places[: key.shape[2]]  # (T,)
+        # (B, heads, T, head_width) into the T newest of (B, heads, length, head_width)
         self.keys[layer].index_copy_(2, newest, key)
         self.values[layer].index_copy_(2, newest, value)
         is_past = self.places <= newest.unsqueeze(1)  # (T, length)

@@ -187,9 +187,8 @@ class PlainVQ(TokenModel):
     def select(self, images: Float[Tensor, "B 3 H W"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
         """All L regions of `images` in [-1, 1], with a score of 1 each; nothing of `context` is read."""
         features = self.encoder(images)  # (B, d, h, w)
-        regions = self.project_in(
-            features.flatten(2).transpose(1, 2)
-        )  # (B, d, L) -> (B, L, d) -> (B, L, n_z)
+        regions = features.flatten(2).transpose(1, 2)  # (B, d, h, w) -> (B, d, L) -> (B, L, d)
+        regions = self.project_in(regions)  # (B, L, n_z)
         everywhere = torch.ones(regions.shape[:2], device=images.device)  # (B, L)
         positions = torch.arange(self.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
         return KeptRegions(regions, positions, everywhere, everywhere.bool())

@@ -205,7 +205,7 @@ def nats_a_pair(
     logits: Float[Tensor, "B N n"], targets: Int[Tensor, "B N"], n_pairs: Int[Tensor, ""]
 ) -> Float[Tensor, ""]:
     """Cross-entropy () of `targets` (B, N) under `logits` (B, N, n), shared out among `n_pairs` pairs."""
-    # (B N, n) and (B N,)
+    # (B, N, n) -> (B N, n), and (B, N) -> (B N,)
     mean = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     return mean * ((targets != IGNORED).sum() / n_pairs)
 

@@ -120,10 +120,8 @@ class Stackformer(PairModel):
         """As in `PairModel`: the start pair (sos, L) or (class, L), a caption's tokens before it."""
         sos = self.code_embedding.weight[self.codebook_size]  # (width,)
         start = self.start(sos, n_images, conditions)  # (B, n_prefix + 1, width)
-        nowhere = self.position_embedding.weight[self.side**2].view(
-            1, -1
-        )  # of position L: (width,) -> (1, width)
-        return add_behind_prefix(start, nowhere)
+        of_position_L = self.position_embedding.weight[self.side**2].view(1, -1)  # (width,) -> (1, width)
+        return add_behind_prefix(start, of_position_L)
 
     def _readable(self, pairs: Pairs) -> Pairs:
         """`pairs` with the start's code at padding, whose own code, -1, no table has.

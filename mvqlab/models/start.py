@@ -52,7 +52,7 @@ class Start(nn.Module):
         has_condition = torch.rand(len(conditions), device=conditions.device) >= share  # (B,)
         shape = (-1, *[1] * (conditions.ndim - 1))  # (B,) of classes, (B, 1) of captions
         null = self.null(len(conditions), conditions.device)
-        return torch.where(has_condition.view(shape), conditions, null)
+        return torch.where(has_condition.view(shape), conditions, null)  # as `conditions`: (B,) or (B, T)
 
 
 class ClassStart(Start):

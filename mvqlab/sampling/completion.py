@@ -139,13 +139,13 @@ def places_for_next(
     places = torch.arange(n_places, device=region.device)
     free = ~region
     if n_new_left is None:
-        new = free & (places > last.unsqueeze(1)) & (places < next_kept.unsqueeze(1))
+        new = free & (places > last.unsqueeze(1)) & (places < next_kept.unsqueeze(1))  # (L,), (B, 1): (B, L)
         return new, next_kept < n_places
     free_after = free.flip(0).cumsum(0).flip(0) - free.long()  # (L,) free places beyond each
-    room = free_after.unsqueeze(0) >= (n_new_left - 1).unsqueeze(1)
+    room = free_after.unsqueeze(0) >= (n_new_left - 1).unsqueeze(1)  # (1, L) against (B, 1): (B, L)
     new = free & (places > last.unsqueeze(1)) & (places < next_kept.unsqueeze(1)) & room
-    new &= (n_new_left > 0).unsqueeze(1)
-    after_kept = torch.cat([free_after, free_after.new_tensor([-1])])[next_kept]
+    new &= (n_new_left > 0).unsqueeze(1)  # (B, L) and (B, 1)
+    after_kept = torch.cat([free_after, free_after.new_tensor([-1])])[next_kept]  # (L + 1,) at (B,): (B,)
     return new, (next_kept < n_places) & (after_kept >= n_new_left)
 
 
@@ -179,7 +179,7 @@ class ChooserAroundKept(Chooser):
         """Where the next pair may go (B, L): to a new place, or to the next kept one."""
         new, may_keep = self._new_places()
         kept_place = F.one_hot(self.next_kept, self.n_places + 1)[:, :-1].bool()  # (B, L)
-        return new | (kept_place & may_keep.unsqueeze(1))
+        return new | (kept_place & may_keep.unsqueeze(1))  # (B, L) and (B, 1): (B, L)
 
     def may_end(self) -> Bool[Tensor, " B"]:
         """Which images (B,) may end here: none before its first pair, nor before its last kept one."""
@@ -201,6 +201,6 @@ class ChooserAroundKept(Chooser):
         if self.model.order == "score":  # kept pairs stand first
             is_kept_left = self.next_kept < self.n_places
             free = ~self.region & ~self.is_taken[:, :-1]
-            return free & ~is_kept_left.unsqueeze(1), is_kept_left
+            return free & ~is_kept_left.unsqueeze(1), is_kept_left  # (B, L) and (B,)
         n_new_left = None if self.model.has_end else self.n_new - (self.n_drawn - self.n_kept_done)
         return places_for_next(self.region, self.last, self.next_kept, n_new_left)

@@ -90,12 +90,12 @@ def rows_to_read(
         return n_images, conditions
     null = model.start.null(n_images)
     conditions = null if conditions is None else conditions
-    return 2 * n_images, torch.cat([conditions, null.to(conditions.device)])
+    return 2 * n_images, torch.cat([conditions, null.to(conditions.device)])  # (2 B,) or (2 B, T)
 
 
 def joined(drawn: list[Pairs]) -> Pairs:
     """The sequences (rows, N) of `drawn` pairs (rows, 1), which are padding where they are at place L."""
-    codes = torch.cat([pair.codes for pair in drawn], dim=1)
+    codes = torch.cat([pair.codes for pair in drawn], dim=1)  # N times (rows, 1) -> (rows, N)
     positions = torch.cat([pair.positions for pair in drawn], dim=1)
     side = drawn[0].side
     return Pairs(codes.masked_fill(positions == side**2, NO_CODE), positions, side)

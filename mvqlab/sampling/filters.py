@@ -50,7 +50,7 @@ def top_p(likeliest: Likeliest, p: float) -> Likeliest:
     if p >= 1.0:
         return likeliest
     probabilities = likeliest.logits.softmax(-1, dtype=at_least_single(likeliest.logits))
-    is_left_out = probabilities.cumsum(-1) - probabilities >= p
+    is_left_out = probabilities.cumsum(-1) - probabilities >= p  # (B, k): those before it reach p already
     is_left_out[..., 0] = False
     return Likeliest(likeliest.logits.masked_fill(is_left_out, FORBIDDEN), likeliest.indices)
 

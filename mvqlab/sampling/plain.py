@@ -66,7 +66,8 @@ def allowed_next(
     """
     is_open = open_places(model, drawn, settings)  # (B, L)
     has_room = is_open.any(dim=1, keepdim=True)  # (B, 1)
-    allowed = by_part(part, code=has_room.expand(-1, model.codebook_size), position=is_open)
+    any_code = has_room.expand(-1, model.codebook_size)  # (B, 1) -> (B, K)
+    allowed = by_part(part, code=any_code, position=is_open)  # (B, K) or (B, L)
     if model.says_end(part):
         may_end = torch.full_like(has_room, drawn.n_pairs > 0)  # (B, 1)
         return torch.cat([allowed, may_end], dim=1)  # (B, K + 1) or (B, L + 1)

@@ -5,7 +5,8 @@
 
 What a student reads is `models.transformer`; inside `quick_steps` its stacks and heads are read another way
 for as long as it lasts, and draw the same. On an H100, a pair of one image at the published size takes
-2.27 ms with `cuda_graph` alone, 1.18 ms compiled and 0.80 ms fused (results/gpu).
+2.27 ms with `cuda_graph` alone, 1.18 ms compiled and 0.80 ms fused (results/gpu). `fused_kernels` is imported
+where it is used, since not every torch brings triton along.
 """
 
 from __future__ import annotations

@@ -116,4 +116,4 @@ def grow(stage1: TokenModel, pairs: Pairs, counts: Sequence[int]) -> Float[Tenso
     wrong = [n for n in counts if not 1 <= n <= pairs.n_pairs]
     if wrong:
         raise ValueError(f"there are {pairs.n_pairs} pairs an image: cannot decode the first {wrong}")
-    return torch.stack([stage1.decode(pairs[:, :n]) for n in counts])
+    return torch.stack([stage1.decode(pairs[:, :n]) for n in counts])  # (B, 3, H, W) each

@@ -50,8 +50,8 @@ def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
     """The pairs of `encoding` by rising position, or by falling score (the released code's other order)."""
     if order == "raster":
         return encoding.pairs
-    with_padding = F.pad(encoding.scores, (0, 1), value=-torch.inf)
-    return encoding.pairs.in_order(-with_padding.gather(1, encoding.positions))
+    with_padding = F.pad(encoding.scores, (0, 1), value=-torch.inf)  # (B, L) -> (B, L + 1): L is padding's
+    return encoding.pairs.in_order(-with_padding.gather(1, encoding.positions))  # by (B, N)
 
 
 @torch.no_grad()
