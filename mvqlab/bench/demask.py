@@ -13,6 +13,7 @@ from mvqlab.config import BackboneConfig, DemaskConfig
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
 
 WIDTH, LAYERS = 256, 8
+SIDES = 32, 64  # of the grids, in regions
 BOUND = "its matrix products alone"
 
 
@@ -55,8 +56,9 @@ class TranscribedDemaskModule(DemaskModule):
 
 
 def demask_cases(device: torch.device) -> list[Case]:
-    """Attention layers alone at 1024 and 4096 positions, with their memory; the whole module at 1024."""
-    return [*_attention_cases(device, 32), *_attention_cases(device, 64), *_module_cases(device, 32)]
+    """Attention layers alone on both grids, with their memory; the whole module on the smaller one."""
+    attention = [case for side in SIDES for case in _attention_cases(device, side)]
+    return [*attention, *_module_cases(device, SIDES[0])]
 
 
 def _attention_cases(device: torch.device, side: int) -> list[Case]:
@@ -72,11 +74,11 @@ def _attention_cases(device: torch.device, side: int) -> list[Case]:
         forward = _through(layers, x, trust)
         memory = _bytes(forward)
         cases.append(Case(work, way, "naive", _with_backward(forward), memory=memory))
-    bound = LAYERS * operations(side * side) / product_rate(device)
+    bound = LAYERS * operations(side * side, WIDTH) / product_rate(device)
     return [*cases, Case(work, BOUND, "naive", seconds=bound)]
 
 
-def operations(n_positions: int, width: int = WIDTH) -> int:
+def operations(n_positions: int, width: int) -> int:
     """Floating-point operations of the matrix products of one attention layer, forward and backward.
 
     Both forms of attention need them: Q K^T and A V, four linear maps, and twice as many to go back.

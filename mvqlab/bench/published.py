@@ -25,7 +25,7 @@ def published_cases(device: torch.device) -> list[Case]:
     with torch.device(device):
         layout = quickest_layout(device)
         stage1 = build_stage1(config).train().to(memory_format=layout)  # type: ignore[call-overload]
-        images = torch.rand(n_images, 3, 256, 256) * 2 - 1
+        images = torch.rand(n_images, 3, config.data.resolution, config.data.resolution) * 2 - 1
     step = _step(stage1, lambda: (stage1(images).images - images).abs().mean(), device)
     cases = [Case(work, "ours", "ours", step, memory=lambda: peak_memory(step, device))]
 

@@ -18,6 +18,7 @@ from mvqlab.sampling import sample_pairs, sample_plainly
 
 N_IMAGES, CODEBOOK_SIZE, WIDTH, HEADS, LAYERS = 4, 1024, 256, 8, 4
 PUBLISHED_WIDTH, PUBLISHED_HEADS = 1024, 16
+N_PAIRS, MANY_PAIRS, PUBLISHED_PAIRS = 256, 768, 64
 BOUND = "bandwidth bound"
 
 
@@ -25,21 +26,21 @@ def sampling_cases(device: torch.device) -> list[Case]:
     """4 + 4 layers, 4 images: 256 and 768 pairs at width 256, 64 at the published one; GPT-2's `generate`."""
     bandwidth = read_bandwidth(device)
     return [
-        *_cached_cases(device, 256, bandwidth),
-        *_cached_cases(device, 768, bandwidth),
-        *_published_width_cases(device, 64, bandwidth),
-        *(_filling_cases(device, 64) if device.type == "cuda" else []),
-        *_generate_cases(device, 256),
+        *_cached_cases(device, N_PAIRS, bandwidth),
+        *_cached_cases(device, MANY_PAIRS, bandwidth),
+        *_published_width_cases(device, PUBLISHED_PAIRS, bandwidth),
+        *(_filling_cases(device, PUBLISHED_PAIRS) if device.type == "cuda" else []),
+        *_generate_cases(device, N_PAIRS),
     ]
 
 
 def _cached_cases(device: torch.device, n_pairs: int, bandwidth: float) -> list[Case]:
-    model = _model("stackformer", 32, n_pairs).to(device)
+    model = _model("stackformer", 32, n_pairs, WIDTH, HEADS).to(device)
     work = f"sampling {N_IMAGES} images of {n_pairs} pairs"
     bound = n_pairs * bytes_read_for_a_pair(model) / bandwidth
     uncached = _sampler(sample_plainly, model, device)
     return [
-        Case(work, "uncached", "uncached", uncached, once=n_pairs > 256),
+        Case(work, "uncached", "uncached", uncached, once=n_pairs > N_PAIRS),
         *_ways(work, "uncached", model, N_IMAGES, device),
         Case(work, BOUND, "uncached", seconds=bound),
     ]
@@ -91,7 +92,7 @@ def _generate_cases(device: torch.device, n_codes: int) -> list[Case]:
             "  (transformers is not installed: no comparison with its generate; pip install 'mvqlab[bench]')"
         )
         return []
-    raster = _model("raster", round(n_codes**0.5), n_codes).to(device)
+    raster = _model("raster", round(n_codes**0.5), n_codes, WIDTH, HEADS).to(device)
     work = f"sampling {N_IMAGES} images of {n_codes} codes in raster order"
     return [
         Case(work, "transformers generate", "transformers generate", _generator(n_codes, device)),
@@ -100,7 +101,7 @@ def _generate_cases(device: torch.device, n_codes: int) -> list[Case]:
 
 
 def _model(
-    kind: Literal["stackformer", "raster"], side: int, n_pairs: int, width: int = WIDTH, heads: int = HEADS
+    kind: Literal["stackformer", "raster"], side: int, n_pairs: int, width: int, heads: int
 ) -> PairModel:
     config = TransformerConfig(
         model=kind,

@@ -36,12 +36,13 @@ def train_step_cases(device: torch.device) -> list[Case]:
 def _stage1_cases(device: torch.device) -> list[Case]:
     published = load_config("ffhq256", SMALL)
     plain = load_config("ffhq256", {**SMALL, "mask.kind": "none", "mask.mask_ratio": 0.0})
-    images = torch.rand(N_IMAGES, 3, 128, 128, device=device) * 2 - 1
+    side = published.data.resolution
+    images = torch.rand(N_IMAGES, 3, side, side, device=device) * 2 - 1
     cases = []
     for way, config in (("plain VQ", plain), ("MQ-VAE", published)):
         model = _stage1(config, device)
         whole = _step(partial(_restored, model, images), model)
-        cases.append(Case("stage-1 step, 128 px, L1 loss", way, "plain VQ", whole))
+        cases.append(Case(f"stage-1 step, {side} px, L1 loss", way, "plain VQ", whole))
         cases += [
             Case(f"stage-1 step, of which {part}", way, "plain VQ", run)
             for part, run in _parts(model, images).items()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from tiny_runs import tiny
 
 from mvqlab import bench
-from mvqlab.bench import timing
+from mvqlab.bench import demask, grid, published, sampling, timing, train_step
 from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedDemaskModule
 from mvqlab.bench.sampling import bytes_read_for_a_pair
-from mvqlab.config import BackboneConfig, DemaskConfig, TransformerConfig
+from mvqlab.cli import main as cli
+from mvqlab.config import BackboneConfig, Config, DemaskConfig, TransformerConfig
+from mvqlab.evaluation.speed import timings
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
 from mvqlab.models.transformers import build_stage2
 
@@ -62,6 +66,64 @@ def test_a_table_has_ratios_to_the_reference(tmp_path: Path, monkeypatch: pytest
     cases = [bench.Case("w", "slow", "slow"), bench.Case("w", "fast", "slow"), bound]
     table = bench.measure(cases, repeats=1, device=torch.device("cpu"))
     assert table["times_faster"].tolist() == [1.0, 2.0, 8.0]
+
+
+@pytest.fixture
+def toy_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured, smaller, and called but once."""
+
+    def small(preset: str, changes: Mapping[str, object] | None = None) -> Config:
+        masks = {name: value for name, value in (changes or {}).items() if name.startswith("mask.")}
+        return tiny(*(f"{name}={value}" for name, value in masks.items()))
+
+    def once(run: Callable[[], object], **options: object) -> list[float]:
+        return timings(run, repeats=1, warmup=0)
+
+    sizes = {
+        demask: {"WIDTH": 32, "LAYERS": 2, "SIDES": (3, 4)},
+        sampling: {"WIDTH": 16, "HEADS": 2, "LAYERS": 1, "PUBLISHED_WIDTH": 32, "CODEBOOK_SIZE": 16},
+        train_step: {"load_config": small, "TransformerConfig": lambda **_: tiny().transformer},
+        published: {"load_config": small},
+        grid: {"BUSY": ""},
+        timing: {"timings": once},
+    }
+    sizes[sampling] |= {"N_PAIRS": 4, "MANY_PAIRS": 9, "PUBLISHED_PAIRS": 3}
+    for module, values in sizes.items():
+        for name, value in values.items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(sampling, "read_bandwidth", lambda device: timing.read_bandwidth(device, 2**16))
+
+
+WAYS = {  # what is compared, by suite; a suite that this does not know fails
+    "demask": {"naive", "fused", demask.BOUND, "transcribed", "ours"},
+    "sampling": {"uncached", "cached", sampling.BOUND, "transformers generate", "ours"},
+    "train_step": {"plain VQ", "MQ-VAE", "0% masked", "25% masked", "50% masked", "75% masked"},
+    "published": {"ours"},
+    "explore": {"encoded once", "encoded anew"},
+    "grid": {"run", "one worker", "two workers"},
+}
+
+
+@pytest.mark.parametrize(
+    "suite", [pytest.param(name, marks=[pytest.mark.slow] * (name == "grid")) for name in bench.SUITES]
+)
+@pytest.mark.usefixtures("toy_sizes")
+def test_every_suite_runs_all_that_it_compares(
+    suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if suite == "sampling":
+        pytest.importorskip("transformers")
+    assert cli.main(["bench", suite]) == 0
+    (written,) = tmp_path.glob("results/bench/*.csv")
+    assert written.with_suffix(".png").stat().st_size
+    table = pd.read_csv(written)
+    assert set(table["way"]) == WAYS[suite]
+    assert (table["seconds"] > 0).all() and table["times_faster"].notna().all()
+    assert (table.query("way == reference")["times_faster"] == 1).all()
+    assert set(table.query("way == reference")["work"]) == set(table["work"])
+    if suite in ("demask", "published"):
+        assert (table.query("repeats > 0")["memory_mib"] > 0).all()
 
 
 def test_results_are_written_with_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mvqlab.cli.main import main
 from mvqlab.course.book import BookError, build_book
 from mvqlab.support.files import InTheWayError
 
@@ -33,7 +34,9 @@ def write_lesson(folder: Path, source: str) -> None:
 @pytest.mark.slow
 def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_path):
     (course / "to_play_with.ipynb").write_text((course / "00_lesson.ipynb").read_text())
-    page = build_book(course, tmp_path / "book", scale="full")
+    page = tmp_path / "book" / "html" / "index.html"
+    book = ["course", "book", "--notebooks", str(course), "--out", str(tmp_path / "book")]
+    assert main([*book, "--scale", "full"]) == 0
     assert "A lesson" in page.read_text() and "to_play_with.html" in page.read_text()
     assert "scale full" not in (page.parent / "to_play_with.html").read_text()
     lesson = (page.parent / "00_lesson.html").read_text()
@@ -43,9 +46,9 @@ def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_pa
 
     executed = tmp_path / "book" / "source" / "00_lesson.ipynb"
     before = executed.stat().st_mtime_ns
-    build_book(course, tmp_path / "book", scale="full")
+    assert main([*book, "--scale", "full"]) == 0
     assert executed.stat().st_mtime_ns == before, "what has not changed is not run again"
-    build_book(course, tmp_path / "book", scale="quick")
+    assert main(book) == 0
     assert "scale quick" in (page.parent / "00_lesson.html").read_text()
 
 

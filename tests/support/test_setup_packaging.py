@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 import mvqlab
 from mvqlab.cli import doctor
+from mvqlab.cli.main import build_parser
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -218,6 +220,20 @@ def test_make_lists_its_targets() -> None:
         "clean",
     ):
         assert re.search(rf"^  {target} ", listed, flags=re.MULTILINE), listed
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "target", ["demo", "bench", "book", "gpu-pack", "gpu-check", "gpu-bench", "gpu-train"]
+)
+def test_what_a_target_calls_is_a_command_as_it_is_now(target: str, tmp_path: Path) -> None:
+    """The commands themselves are run, small, in the tests of their rooms."""
+    told = make("-n", target, f"PACK={tmp_path / 'data.pack.zip'}")
+    assert told.returncode == 0, told.stderr
+    called = re.findall(r"^\S+(?:/| -m )mvqlab (.*)$", told.stdout, flags=re.MULTILINE)
+    assert called, told.stdout
+    for words in called:
+        assert callable(build_parser().parse_args(shlex.split(words)).command), words
 
 
 @needs_make
