@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mvqlab.config import Config, load_config
+from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.training import build_transformer
@@ -62,6 +62,11 @@ def tiny_overrides(*changes: str) -> list[str]:
 def tiny(*changes: str, preset: str = "shapes32") -> Config:
     """The settings of `preset` at the sizes of TINY, with `changes`: see `tiny_overrides`."""
     return load_config(preset, tiny_overrides(*changes))
+
+
+def tiny_transformer(**changes: object) -> TransformerConfig:
+    """The transformer of these settings, with `changes`."""
+    return TransformerConfig(**{**tiny().transformer.model_dump(), **changes})
 
 
 def tiny_stage1(*changes: str) -> TokenModel:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import tiny
+from tiny_runs import tiny, tiny_transformer
 
 from mvqlab import bench
 from mvqlab.bench import demask, grid, published, sampling, timing, train_step
 from mvqlab.bench.demask import NaiveDirectionConstrainedAttention, TranscribedDemaskModule
 from mvqlab.bench.sampling import bytes_read_for_a_pair
 from mvqlab.cli import main as cli
-from mvqlab.config import BackboneConfig, Config, DemaskConfig, TransformerConfig
+from mvqlab.config import BackboneConfig, Config, DemaskConfig
 from mvqlab.evaluation.speed import timings
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
 from mvqlab.models.transformers import build_stage2
@@ -44,7 +44,7 @@ def test_memory_of_fused_attention_grows_with_the_positions_not_their_square() -
 
 
 def test_a_pair_reads_all_weights_but_the_tables() -> None:
-    config = TransformerConfig(code_layers=1, position_layers=1, width=8, heads=2)
+    config = tiny_transformer(width=8)
     model = build_stage2(config, codebook_size=5, side=3, n_pairs=4)
     block = 12 * 8 * 8 + 13 * 8  # four linear layers, their biases, two norms
     heads = (6 + 10) * 8 + 2 * 2 * 8

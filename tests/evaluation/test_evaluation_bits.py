@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import t
+from tiny_runs import tiny_transformer
 
-from mvqlab.config import TransformerConfig
 from mvqlab.evaluation.likelihood.bits import (
     BITS,
     bits_by_image,
@@ -30,11 +30,12 @@ K, SIDE, N, B = 13, 4, 5, 7
 
 def model_of(kind: str) -> PairModel:
     torch.manual_seed(0)
-    config = TransformerConfig(
-        model="raster" if kind == "raster" else "stackformer", width=16, heads=2, code_layers=1,
-        position_layers=1, match_parameters=False, condition="class" if kind == "classes" else "none",
+    config = tiny_transformer(
+        model="raster" if kind == "raster" else "stackformer",
+        match_parameters=False,
+        condition="class" if kind == "classes" else "none",
         first="position" if kind == "position_first" else "code",
-    )  # fmt: skip
+    )
     n = SIDE**2 if kind == "raster" else N
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n, n_classes=3).eval()
     for parameter in model.parameters():
@@ -69,7 +70,7 @@ def test_their_means_are_the_losses_in_bits_whatever_the_batches(kind: str) -> N
 
 
 def test_a_model_that_knows_nothing_pays_the_logarithm_of_its_choices() -> None:
-    config = TransformerConfig(width=16, heads=2, code_layers=1, position_layers=1, dropout=0.0)
+    config = tiny_transformer()
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=N).eval()
     for parameter in model.parameters():
         parameter.data.zero_()

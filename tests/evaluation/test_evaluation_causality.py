@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_runs import tiny_transformer
 from torch import Tensor
 
-from mvqlab.config import TransformerConfig
 from mvqlab.evaluation.likelihood.causality import logit_changes
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
@@ -17,7 +17,7 @@ K, SIDE, N = 11, 4, 6
 
 def small(**changes: object) -> PairModel:
     torch.manual_seed(0)
-    config = TransformerConfig(width=16, heads=2, code_layers=2, position_layers=2, **changes)
+    config = tiny_transformer(code_layers=2, position_layers=2, **changes)
     n_pairs = SIDE**2 if config.model == "raster" else N
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n_pairs)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_one_image_is_asked_for() -> None:
 
 
 def test_a_model_of_classes_is_told_the_class_of_the_image() -> None:
-    config = TransformerConfig(width=16, heads=2, code_layers=2, position_layers=2, condition="class")
+    config = tiny_transformer(code_layers=2, position_layers=2, condition="class")
     torch.manual_seed(0)
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=N, n_classes=3).eval()
     with torch.no_grad():

@@ -12,6 +12,7 @@ import tiny_runs
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import tiny_transformer
 from torch import Tensor
 
 from mvqlab.config import (
@@ -84,8 +85,8 @@ def images(n: int, seed: int = 1) -> Tensor:
 
 def transformer(kind: str = "code_first", **changes: object) -> PairModel:
     torch.manual_seed(0)
-    options = {"width": 24, "heads": 3, "code_layers": 1, "position_layers": 2, "dropout": 0.0}
-    config = TransformerConfig(**{**options, **KINDS[kind], **changes})
+    options = {"width": 24, "heads": 3, "position_layers": 2}
+    config = tiny_transformer(**{**options, **KINDS[kind], **changes})
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=L, has_end=True)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -336,7 +337,7 @@ def test_images_end_as_often_as_the_model_says(first: str) -> None:
 
 def test_guidance_and_traces_know_the_end() -> None:
     torch.manual_seed(0)
-    config = TransformerConfig(width=24, heads=3, code_layers=1, position_layers=1, condition="class")
+    config = tiny_transformer(condition="class")
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=L, n_classes=3, has_end=True)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import tiny_transformer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -33,8 +34,8 @@ KINDS = {
 
 def small(kind: str, n_pairs: int = 7, n_classes: int = 0, **changes: object) -> PairModel:
     torch.manual_seed(0)
-    options = {"width": 24, "heads": 3, "code_layers": 2, "position_layers": 3, "dropout": 0.0}
-    config = TransformerConfig(
+    options = {"width": 24, "heads": 3, "code_layers": 2, "position_layers": 3}
+    config = tiny_transformer(
         **{**options, **KINDS[kind], "condition": "class" if n_classes else "none", **changes}
     )
     if kind == "raster":

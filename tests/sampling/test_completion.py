@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import tiny_transformer
 
-from mvqlab.config import SamplingConfig, TransformerConfig
+from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, no_pairs
 from mvqlab.models.transformers import build_stage2
@@ -36,7 +37,7 @@ WITH_END = ("code first", "position first", "score order")
 
 def tiny(kind: str, has_end: bool = False) -> PairModel:
     torch.manual_seed(0)
-    config = TransformerConfig(code_layers=1, position_layers=1, width=8, heads=2, **MODELS[kind])
+    config = tiny_transformer(**MODELS[kind])
     n = L if kind == "raster" or has_end else N
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n, n_classes=3, has_end=has_end)
     with torch.no_grad():

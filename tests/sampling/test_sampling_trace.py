@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_runs import tiny_stage1, tiny_transformer
 
-from mvqlab.config import SamplingConfig, TransformerConfig, load_config
-from mvqlab.models.mqvae import build_stage1
+from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformers import build_stage2
@@ -34,9 +34,7 @@ SETTINGS = {
 
 def small(kind: str) -> PairModel:
     torch.manual_seed(0)
-    config = TransformerConfig(
-        width=24, heads=3, code_layers=1, position_layers=2, dropout=0.5, **KINDS[kind]
-    )
+    config = tiny_transformer(position_layers=2, dropout=0.5, **KINDS[kind])
     n_pairs = SIDE**2 if kind == "raster" else N
     model = build_stage2(config, codebook_size=K, side=SIDE, n_pairs=n_pairs, n_classes=4)
     with torch.no_grad():
@@ -146,17 +144,15 @@ def test_draws_follow_the_law() -> None:
 
 @torch.no_grad()
 def test_growing_images_end_as_the_decoded_ones() -> None:
-    config = load_config("shapes32")
-    torch.manual_seed(0)
-    model = build_stage1(config).eval()
-    positions = torch.stack([torch.randperm(64)[:9].sort().values for _ in range(2)])
-    pairs = Pairs(torch.randint(512, (2, 9)), positions, 8)
+    model = tiny_stage1()
+    positions = torch.stack([torch.randperm(16)[:9].sort().values for _ in range(2)])
+    pairs = Pairs(torch.randint(16, (2, 9)), positions, 4)
     images = grow(model, pairs, [1, 4, 9])
-    assert images.shape == (3, 2, 3, 32, 32)
+    assert images.shape == (3, 2, 3, 16, 16)
     torch.testing.assert_close(images[2], model.decode(pairs))
-    torch.testing.assert_close(images[1], model.decode(Pairs(pairs.codes[:, :4], positions[:, :4], 8)))
+    torch.testing.assert_close(images[1], model.decode(Pairs(pairs.codes[:, :4], positions[:, :4], 4)))
     with pytest.raises(ValueError, match=r"9 pairs.*\[0, 10\]"):
         grow(model, pairs, [0, 4, 10])
-    plain = build_stage1(load_config("shapes32", ["mask.kind=none", "mask.mask_ratio=0"]))
+    plain = tiny_stage1("mask.kind=none", "mask.mask_ratio=0")
     with pytest.raises(ValueError, match="PlainVQ"):
         grow(plain, pairs, [4])

@@ -6,8 +6,9 @@ from copy import deepcopy
 
 import pytest
 import torch
+from tiny_runs import tiny_transformer
 
-from mvqlab.config import ConfigError, Stage2Config, TransformerConfig
+from mvqlab.config import ConfigError, Stage2Config
 from mvqlab.models.stackformer import Stackformer
 from mvqlab.training.optimiser import block_matrices, build_optimiser
 
@@ -21,7 +22,7 @@ def options(optimiser: str) -> Stage2Config:
 
 def with_gradients() -> Stackformer:
     torch.manual_seed(0)
-    config = TransformerConfig(width=12, heads=3, code_layers=1, position_layers=2)
+    config = tiny_transformer(position_layers=2)
     model = Stackformer(config, codebook_size=7, side=3, n_pairs=5)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
