@@ -1,6 +1,7 @@
 """Settings: one typed tree, its YAML presets, and ``key=value`` changes to it."""
 
 from mvqlab.config.errors import ConfigError, Fault
+from mvqlab.config.of_stage1 import stage1_settings
 from mvqlab.config.settings import (
     LEARNED_KINDS,
     MASK_KINDS,
@@ -73,4 +74,5 @@ __all__ = [
     "parse_override",
     "preset_names",
     "save_config",
+    "stage1_settings",
 ]

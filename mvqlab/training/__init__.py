@@ -1,6 +1,7 @@
 """Training loops for both stages, and what they leave on disk."""
 
 from mvqlab.training.checkpoint import CheckpointError, has_state, load_settings
+from mvqlab.training.shared_stage1 import stage1_once
 from mvqlab.training.stage1 import CodebookWarning, load_stage1, train_stage1
 from mvqlab.training.stage1_step import Judged, stage1_step
 from mvqlab.training.stage2 import build_transformer, load_stage2, train_stage2
@@ -17,6 +18,7 @@ __all__ = [
     "load_settings",
     "load_stage1",
     "load_stage2",
+    "stage1_once",
     "stage1_step",
     "stage2_step",
     "tokenise",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mvqlab.config import Config, config_from_dict, load_config, save_config
+from mvqlab.config import Config, config_from_dict, load_config, save_config, stage1_settings
 from mvqlab.models.ranks import from_every_rank
 from mvqlab.support.files import whole_file
 from mvqlab.support.locks import LOCK, held
@@ -159,22 +159,42 @@ def check_same_run(config: Config, folder: Path, stage: str, settings: Config | 
     """
     if settings is None:
         return
-    later = {"stage1": ["stage2", "transformer"], "stage2": ["stage1", "loss", "discriminator"]}[stage]
-    before, now = _flat(settings, skip=later), _flat(config, skip=later)
-    changed = [f"  {key}: was {before[key]}, now {now[key]}" for key in now if before[key] != now[key]]
-    if changed:
+    if stage == "stage1":
+        settings, config, free = stage1_settings(settings), stage1_settings(config), FREE
+    else:
+        free = FREE | {"stage1", "loss", "discriminator"}
+    if changed := _changes(settings, config, free):
         raise CheckpointError(
             f"the run in {folder} was started with other settings; resume it with those, or train in "
-            "another folder:\n" + "\n".join(changed)
+            f"another folder:\n{changed}"
         )
 
 
-def _flat(config: Config, skip: list[str]) -> dict[str, Any]:
-    sections = config.model_dump(mode="json", exclude=FREE | set(skip))
+def check_same_training(config: Config, folder: Path) -> None:
+    """Check that the stage 1 in `folder` was trained as `config` asks for it: see `stage1_settings`.
+
+    Raises CheckpointError, naming each setting that differs and is not for later steps alone.
+    """
+    settings = settings_before(folder)
+    if settings is None:
+        return
+    if changed := _changes(stage1_settings(settings), stage1_settings(config)):
+        raise CheckpointError(f"{folder} holds another training of stage 1; name another folder:\n{changed}")
+
+
+def _changes(before: Config, now: Config, free: Set[str] = frozenset()) -> str:
+    """What differs in two settings, those of the names `free` aside: a line each, or nothing."""
+    was, wanted = _flat(before, free), _flat(now, free)
+    changed = [f"  {key}: was {was[key]}, now {wanted[key]}" for key in wanted if was[key] != wanted[key]]
+    return "\n".join(changed)
+
+
+def _flat(config: Config, free: Set[str]) -> dict[str, Any]:
+    sections = config.model_dump(mode="json", exclude=set(free))
     flat: dict[str, Any] = {}
     for name, section in sections.items():
         inside = section.items() if isinstance(section, dict) else [("", section)]
-        flat |= {f"{name}.{key}".rstrip("."): value for key, value in inside if key not in FREE}
+        flat |= {f"{name}.{key}".rstrip("."): value for key, value in inside if key not in free}
     return flat
 
 
@@ -274,6 +294,13 @@ def has_state(folder: Path | str) -> bool:
     """Whether the run in `folder` was saved, so that `resume` has something to go on from."""
     path = Path(folder) / "state.pt"
     return path.exists() or _previous(path).exists()
+
+
+def remove_state(folder: Path) -> None:
+    """Remove what the run in `folder` would go on from, if there is a run."""
+    path = folder / "state.pt"
+    for state in (path, _previous(path)):
+        state.unlink(missing_ok=True)
 
 
 def load_state(path: Path, stage: int, last_step: int) -> dict[str, Any]:

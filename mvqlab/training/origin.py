@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from mvqlab.config import Config
 from mvqlab.data import Splits, class_names
 from mvqlab.support.files import write_text_whole
+from mvqlab.support.saved_step import step_of
 from mvqlab.training.checkpoint import CheckpointError, load_settings
 
 FILE_NAME = "trained_on.json"
@@ -103,7 +102,7 @@ def check_stage1(folder: Path, stage1: str, *, allow_changes: bool = False) -> N
 def check_is_finished(folder: Path | str, stage: int = 1) -> None:
     """Raise CheckpointError where the weights in `folder` are from before its training's last step."""
     folder = Path(folder)
-    step = _step_of(folder / "weights.safetensors")
+    step = step_of(folder / "weights.safetensors")
     if step is None:  # shipped, imported, or from before weights said so
         return
     wanted = getattr(load_settings(folder), f"stage{stage}").steps
@@ -144,11 +143,3 @@ def _listed(names: list[str] | None, most: int = 6) -> str:
     names = names or []
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "(none)"
-
-
-def _step_of(weights: Path) -> int | None:
-    try:
-        with safe_open(weights, framework="pt") as file:
-            return int(json.loads((file.metadata() or {})["step"]))
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return None

@@ -82,6 +82,7 @@ class Run(ABC, Generic[Model, Item]):
     ) -> None:
         """options: the stage's own settings. model: on its device."""
         self.config, self.options, self.folder, self.fabric = config, options, folder, fabric
+        self.progress_folder = folder  # where others see how far the run is
         self.origin, self.bare = origin, model
         self.step = 0
         self.replaces_earlier = False
@@ -150,7 +151,7 @@ class Run(ABC, Generic[Model, Item]):
             validate=self.validate,
             save=self.save,
             curves=self.curves,
-            folder=self.folder,
+            folder=self.progress_folder,
             on_step=with_model(on_step, on_model, self.average.model, self.bare),
         )
         return self.average.model.eval()

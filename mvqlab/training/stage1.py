@@ -65,7 +65,7 @@ def train_stage1(
     """
     folder = Path(folder)
     check_machine(config)
-    _check_codebook_starts(config)
+    check_codebook_starts(config)
     fabric = make_fabric(config.stage1.precision)
     with hold_run(folder, is_writer=fabric.is_global_zero):
         seed_everything(config.seed)
@@ -111,7 +111,8 @@ class CodebookWarning(UserWarning):
     """Training ends before it quantises anything. The message says what to set."""
 
 
-def _check_codebook_starts(config: Config) -> None:
+def check_codebook_starts(config: Config) -> None:
+    """Warn (CodebookWarning) the caller's caller where quantising would begin after the last step."""
     start, steps = config.quantizer.start_step, config.stage1.steps
     if start >= steps:
         warnings.warn(

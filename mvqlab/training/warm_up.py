@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mvqlab.data import Batch
+from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 
 FEATURES_A_CODE = 2  # at least, of those that the codebook starts from
@@ -27,7 +28,8 @@ def wait_or_start(model: TokenModel, step: int, start: int, draw: Callable[[int]
     """
     wait(model, step < start)
     if step == start:
-        first = draw(images_to_start_from(model, model.n_kept))
+        ratio = sum(model.config.mask.ratio_range) / 2  # of training, whatever is dropped outside it
+        first = draw(images_to_start_from(model, n_kept(ratio, model.n_positions)))
         model.initialise_codebook(first.images, first.importance)
 
 
