@@ -25,7 +25,12 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("file", type=Path, help="the grid file")
     run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
-    run.add_argument("--fresh", action="store_true", help="run done points again, discarding their results")
+    run.add_argument(
+        "--fresh",
+        action="store_true",
+        help="run done points again, discarding their results, and their stage 1, too, unless points that do "
+        "not run again share it: then it is kept, and that is said",
+    )
     run.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
     slurm = run.add_argument_group("on a cluster")
     slurm.add_argument("--slurm", action="store_true", help="submit the points as a SLURM array and return")
@@ -42,12 +47,17 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         "run-one",
         help="run one point in this process (what a scheduler calls)",
         epilog="exit code: 0 it is done, 1 it failed (its status.json says why), 2 the grid is not fit to "
-        "run, 75 another process is running it, 130 stopped",
+        "run, 75 another process is running it, 130 stopped. It waits for the "
+        "stage 1 that it needs where another process is training that",
     )
     one.add_argument("file", type=Path, help="the grid file")
     one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
     one.add_argument("--expect", default="", metavar="ID", help="refuse if the point's identity is not this")
-    one.add_argument("--fresh", action="store_true", help="run it even if it is done")
+    one.add_argument(
+        "--fresh",
+        action="store_true",
+        help="run it even if it is done, and train its stage 1 anew unless other points share it",
+    )
     one.set_defaults(command=_grid_run_one)
 
     status = commands.add_parser(
@@ -99,14 +109,17 @@ def _grid_run(options: argparse.Namespace) -> int:
 
 def _grid_run_one(options: argparse.Namespace) -> int:
     from mvqlab.grid.execute import run_point
-    from mvqlab.grid.points import build_point
+    from mvqlab.grid.points import build_point, build_points
     from mvqlab.grid.process import terminate_like_interrupt
     from mvqlab.grid.runner import BUSY
+    from mvqlab.grid.shared import discard_stage1
     from mvqlab.grid.spec import read_grid
     from mvqlab.grid.status import PointBusyError
 
     grid = read_grid(options.file)
     point = build_point(grid, options.index, options.expect)
+    if options.fresh and not options.expect:  # who expects a point has done so for all that it starts
+        discard_stage1([point], build_points(grid), grid.results, print)
     with terminate_like_interrupt():
         try:
             return 0 if run_point(grid, point, fresh=options.fresh) else 1

@@ -3,6 +3,7 @@
     spec      the grid file: what is asked for
     notebook  the parameters that its notebook takes
     points    its points, each checked and given an identity
+    shared    a stage 1 that several points need, trained once
     status    what a point's folder says about it, and the lock on it
     execute   one point, run in this process by papermill (`mvqlab grid run-one`)
     process   a point's process: its group, its environment, how it is stopped

@@ -22,9 +22,10 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from mvqlab.grid.deadline import Deadline
-from mvqlab.grid.notebook import OUTPUT, RESUME, read_notebook
+from mvqlab.grid.notebook import OUTPUT, RESUME, STAGE1, read_notebook
 from mvqlab.grid.points import Point
 from mvqlab.grid.process import TimeIsUp
+from mvqlab.grid.shared import folder_of_stage1
 from mvqlab.grid.spec import Grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
@@ -131,7 +132,7 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
 def _execute(grid: Grid, point: Point, folder: Path) -> None:
     """Run the notebook into `folder`. Raises PointError unless it ran to its end and wrote its result."""
     ThisPython.was_stopped = False
-    ours = {OUTPUT: str(folder), RESUME: True}
+    ours = {OUTPUT: str(folder), RESUME: True, STAGE1: str(folder_of_stage1(point, grid.results) or "")}
     taken = read_notebook(grid.notebook).parameters
     try:
         papermill.execute_notebook(

@@ -22,6 +22,7 @@ from mvqlab.grid.spec import GridError
 
 OUTPUT = "output"  # receives the point's folder
 RESUME = "resume"  # tells a notebook that takes it to go on with a training that was cut short
+STAGE1 = "stage1_folder"  # receives the folder of the stage 1 that it shares with points that need the same
 OVERRIDES = "overrides"  # receives settings of mvqlab.config as key=value strings
 
 TYPES: dict[str, type] = {

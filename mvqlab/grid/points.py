@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ import yaml
 from mvqlab import __version__
 from mvqlab.config import (
     SHORT_NAMES,
+    Config,
     ConfigError,
     DataConfig,
     annotation_of,
@@ -28,13 +27,14 @@ from mvqlab.config import (
     overrides_of,
 )
 from mvqlab.config.typed_text import is_text
-from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, Notebook, read_notebook
+from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, STAGE1, Notebook, read_notebook
+from mvqlab.grid.shared import name_of_stage1, short_hash, slug
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 from mvqlab.results import TOLD
 from mvqlab.support.pretrained import MissingWeightsError, require_all
 
 LABEL = "label"
-SET_BY_GRID = {OUTPUT, RESUME}
+SET_BY_GRID = {OUTPUT, RESUME, STAGE1}
 MOST_POINTS = 20_000  # of a grid
 
 
@@ -45,7 +45,8 @@ class Point:
     parameters: what the notebook is given, `output` apart. settings: the same for people, with the
     notebook's defaults filled in, and each setting that the grid changes under its dotted name.
     variant: the label without the seed, which points that differ in nothing else have in common.
-    id: hash of all that decides the outcome; its folder is found by it.
+    id: hash of all that decides the outcome; its folder is found by it. stage1: names the training of stage 1
+    that it shares with all points that need the same; empty where its notebook shares none.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Point:
     settings: Parameters
     id: str
     config: Parameters = field(default_factory=dict, repr=False)  # nested; empty where a notebook takes none
+    stage1: str = ""
 
     def folder(self, results: Path) -> Path:
         """The point's folder under `results`: the one it already has, whatever its label was then."""
@@ -65,7 +67,7 @@ def folders_of(points: Sequence[Point], results: Path) -> list[Path]:
     """The folder of each of `points` under `results`, which is listed once, however many they are."""
     names = sorted(os.listdir(results), reverse=True) if results.is_dir() else []
     existing = {name.rpartition("-")[2]: name for name in names}  # the first by name, where there are two
-    return [results / existing.get(point.id, f"{_slug(point.label)}-{point.id}") for point in points]
+    return [results / existing.get(point.id, f"{slug(point.label)}-{point.id}") for point in points]
 
 
 def build_points(grid: Grid) -> list[Point]:
@@ -272,6 +274,7 @@ class _Checked(NamedTuple):
     given: Parameters  # to the notebook
     complete: Parameters  # with the notebook's defaults
     config: Parameters  # nested settings that the notebook starts from; empty where it takes none
+    stage1: str  # as in `Point`
     faults: list[str]
 
 
@@ -309,18 +312,31 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
         faults.append(f"'{dotted[0]}' is a setting, but {notebook.path.name} takes no '{OVERRIDES}'")
     complete = {name: value for name, value in notebook.defaults.items() if name not in SET_BY_GRID} | given
     config: Parameters = {}
+    stage1 = ""
     try:
-        config = _config(complete, notebook) if takes_settings else {}
+        if takes_settings:
+            whole = _config(complete, notebook)
+            config = whole.model_dump(mode="json")
+            stage1 = name_of_stage1(whole) if STAGE1 in notebook.parameters else ""
     except ConfigError as error:
         faults += map(str, error.faults)
-    return _Checked(given, complete, config, faults)
+    return _Checked(given, complete, config, stage1, faults)
 
 
 def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Point:
     shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
     shown |= {name: _look_up(checked.config, name) for name in layout.changed}
     identity = [checked.complete, checked.config, layout.notebook.source_hash, __version__]
-    return Point(index, one.label, one.variant, checked.given, shown, _short_hash(identity), checked.config)
+    return Point(
+        index,
+        one.label,
+        one.variant,
+        checked.given,
+        shown,
+        short_hash(identity),
+        checked.config,
+        checked.stage1,
+    )
 
 
 def _look_up(config: Parameters, name: str) -> Any:
@@ -355,13 +371,12 @@ def _check_plain(value: Any) -> None:
         raise ValueError(f"is {value}, which no JSON file can hold: give a number, null, or words in quotes")
 
 
-def _config(parameters: Parameters, notebook: Notebook) -> Parameters:
+def _config(parameters: Parameters, notebook: Notebook) -> Config:
     """All settings that the notebook starts from, with its preset's own: a changed preset is a new point."""
     preset = parameters.get("preset") or "shapes32"
     if Path(preset).suffix in {".yaml", ".yml"}:
         preset = notebook.path.parent / preset
-    config = load_config(preset, merged(overrides_of(parameters), parameters.get(OVERRIDES) or []))
-    return config.model_dump(mode="json")
+    return load_config(preset, merged(overrides_of(parameters), parameters.get(OVERRIDES) or []))
 
 
 def as_override(name: str, value: Any) -> str:
@@ -371,11 +386,6 @@ def as_override(name: str, value: Any) -> str:
     # YAML, not JSON: load_config reads the value back with YAML, which takes JSON's 1e-05 for a word
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return f"{name}={text.strip().removesuffix('...').strip()}"
-
-
-def _short_hash(identity: Any) -> str:
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _place(indices: Sequence[int], n_points: int) -> str:
@@ -396,7 +406,3 @@ def _faults_between(points: Sequence[Point]) -> list[str]:
         elif namesake is not point:
             faults.append(f"points {namesake.index} and {point.index} are both labelled '{point.label}'")
     return faults
-
-
-def _slug(label: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-.")[:60] or "point"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mvqlab import results
 from mvqlab.grid.points import Point, build_points, folders_of
+from mvqlab.grid.shared import is_trained
 from mvqlab.grid.spec import Comparison, Grid, Plot, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, LOG_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
@@ -51,8 +52,12 @@ def print_plan(path: str | Path, say: Say = print) -> None:
         say(f"{point.index:3d}  {state:<11}  {point.label}")
         say(f"     {_given(point)}")
     done = [status for state, status in found if state == "done" and status]
-    left = len(points) - len(done)
-    say(f"\n{len(points)} points: {len(done)} done, {left} left{_estimate(grid, done, left)}")
+    left = [point for point, (state, _) in zip(points, found, strict=True) if state != "done"]
+    say(f"\n{len(points)} points: {len(done)} done, {len(left)} left{_estimate(grid, done, left)}")
+    shared = {point.stage1: point for point in points if point.stage1}
+    if shared:
+        n_trained = sum(is_trained(point, grid.results) for point in shared.values())
+        say(f"they need {len(shared)} trainings of stage 1: {n_trained} finished")
 
 
 def print_status(path: str | Path, say: Say = print) -> None:
@@ -71,19 +76,28 @@ def print_status(path: str | Path, say: Say = print) -> None:
             say(f"{point.index:3d}  {point.label}  FAILED: {status.why} (at length: {folder / LOG_FILE})")
 
 
-def _estimate(grid: Grid, done: Sequence[Status], n_left: int) -> str:
+def _estimate(grid: Grid, done: Sequence[Status], left: Sequence[Point]) -> str:
     """How long one worker will need for the points that are left, by those that are done."""
     seconds = [status.seconds for status in done if status.seconds]
-    if not n_left:
+    if not left:
         return ""
     if seconds:
-        return f", about {duration(statistics.median(seconds) * n_left)} with one worker, as the points done"
+        total = statistics.median(seconds) * len(left)
+        return f", about {duration(total)} with one worker, as the points done"
     cost = grid.content.cost
     if cost is None:
         return ""
-    cores = duration(60 * cost.minutes_on_two_cores * n_left)
-    gpu = f", {duration(60 * cost.minutes_on_gpu * n_left)} on a GPU" if cost.minutes_on_gpu else ""
+    n_points = len(left) - cost.stage1_share * (len(left) - _n_trainings(left, grid.results))
+    cores = duration(60 * cost.minutes_on_two_cores * n_points)
+    gpu = f", {duration(60 * cost.minutes_on_gpu * n_points)} on a GPU" if cost.minutes_on_gpu else ""
     return f", about {cores} on two cores{gpu} (the file's estimate)"
+
+
+def _n_trainings(points: Sequence[Point], results_folder: Path) -> int:
+    """How many times stage 1 is yet to be trained for `points`: once for all that share it."""
+    shared = {point.stage1: point for point in points if point.stage1}
+    n_alone = sum(not point.stage1 for point in points)
+    return n_alone + sum(not is_trained(point, results_folder) for point in shared.values())
 
 
 def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from mvqlab.grid.process import (
     stop,
     terminate_like_interrupt,
 )
+from mvqlab.grid.shared import discard_stage1, is_in_training, is_trained
 from mvqlab.grid.spec import Grid, GridError, read_grid
 from mvqlab.grid.status import (
     EXECUTED_FILE,
@@ -56,20 +57,24 @@ def run_grid(
     """Run the points of the grid file at `path` that are not done: all, or the indices in `only`.
 
     Points that failed before run again if they are named in `only`, or with `retry_failed`; `fresh` runs
-    done ones again, too, and discards what they left. `workers` points run at a time, sharing threads and
-    GPUs. Returns an exit code: 0 if all those points are done, 1 if one of them failed, 75 if none failed but
-    another process is still running one, 130 if stopped by Ctrl-C or SIGTERM.
+    done ones again, too, and discards what they left, but a stage 1 that others share. `workers` points run
+    at a time, sharing threads and GPUs. Returns an exit code: 0 if all those points are done, 1 if one of
+    them failed, 75 if none failed but another process is still running one, 130 if stopped by Ctrl-C or
+    SIGTERM.
 
     Raises GridError before anything runs.
     """
     if not 1 <= workers <= MOST_WORKERS:
         raise GridError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}")
     grid = read_grid(path)
-    points = choose(build_points(grid), only)
+    everyone, board = build_points(grid), Board(stream or sys.stdout)
+    points = choose(everyone, only)
     again = retry_failed or fresh or bool(only)
-    run = _GridRun(grid, points, Board(stream or sys.stdout), fresh, again, share_out(workers))
+    run = _GridRun(grid, points, board, fresh, again, share_out(workers))
     check_needs(grid, run.queue)
     with terminate_like_interrupt():
+        if fresh:
+            discard_stage1(points, everyone, grid.results, board.say)
         return run.run()
 
 
@@ -139,8 +144,8 @@ class _GridRun:
         self._announce()
         try:
             while self.queue or self.running:
-                while self.queue and self.free:
-                    self._start(self.queue.popleft(), self.free.pop(0))
+                while self.free and (point := self._next()) is not None:
+                    self._start(point, self.free.pop(0))
                 self._look()
         except KeyboardInterrupt:
             return self._stopped()
@@ -163,6 +168,23 @@ class _GridRun:
             elif state == "failed" and not self.again:
                 why = status.why if status else ""
                 self.board.say(f"{self._name(point)}: failed before ({why}); --retry-failed runs it again")
+
+    def _next(self) -> Point | None:
+        """Take a point from the queue: the first that need not wait for a stage 1 that is being trained.
+
+        Where each would wait, none if that is trained here: who waits in a process of its own holds memory.
+        What another grid or machine trains is waited for there nevertheless.
+        """
+        if not self.queue:
+            return None
+        results = self.grid.results
+        here = {one.point.stage1 for one in self.running if not is_trained(one.point, results)} - {""}
+        rest = [point for point in self.queue if point.stage1 not in here]
+        if not rest:
+            return None
+        point = next((point for point in rest if not is_in_training(point, results)), rest[0])
+        self.queue.remove(point)
+        return point
 
     def _start(self, point: Point, slot: Slot) -> None:
         folder = self._folder(point)
@@ -242,6 +264,8 @@ class _GridRun:
         """The grid in one line."""
         n_left = len(self.queue) + len(self.running)
         words = f"{len(self.points) - n_left} of {len(self.points)} points finished, {n_left} to go"
+        if self.free and self.queue:
+            words += f" ({len(self.queue)} wait for a stage 1 that is being trained)"
         if self.seconds:
             spent = sum(min(one.elapsed, self._usual()) for one in self.running)
             words += f", about {duration((n_left * self._usual() - spent) / self.n_workers)}"

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 
 from mvqlab.grid.points import Point, build_points, choose, folders_of
 from mvqlab.grid.process import Slot, point_environment
+from mvqlab.grid.shared import discard_stage1, first_of_each_stage1
 from mvqlab.grid.spec import Grid, GridError, Slurm, read_grid
 from mvqlab.grid.status import state_of
 
@@ -50,16 +52,19 @@ def submit_grid(
     `slurm`. Raises GridError before anything is submitted.
     """
     grid = read_grid(path)
-    points = _to_run(grid, choose(build_points(grid), only), fresh, retry_failed or bool(only))
+    everyone = build_points(grid)
+    points = _to_run(grid, choose(everyone, only), fresh, retry_failed or bool(only))
     slurm = _resources(grid, resources or {})
     _require_slurm()
     out = stream or sys.stdout
     if not points:
         print("nothing to submit: no point is left", file=out)
         return ""
+    if fresh:
+        discard_stage1(points, everyone, grid.results, partial(print, file=out))
     executor = _executor(grid, slurm)
     arrays: list[str] = []
-    for part in _parts(points, largest_array()):
+    for part in _parts(list(first_of_each_stage1(points)), largest_array()):
         if arrays:  # one array after the other, so that `parallel` holds for all of them
             executor.update_parameters(dependency=f"afterany:{arrays[-1]}")
         arrays.append(_submit(executor, grid, part, slurm.cpus, fresh))

@@ -26,11 +26,13 @@ class GridSection(BaseModel):
 
 
 class Cost(GridSection):
-    """What one point takes, estimated; a plan goes by the points that are done as soon as there are some."""
+    """What one point takes that trains its own stage 1, estimated; a plan soon goes by the points done."""
 
     minutes_on_two_cores: Annotated[float, Field(gt=0)]
     # a guess: no grid has run on a GPU yet
     minutes_on_gpu: Annotated[float, Field(gt=0)] | None = None
+    # of these minutes, what stage 1 takes, which points that need the same train once
+    stage1_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Comparison(GridSection):
@@ -93,6 +95,11 @@ class GridFile(GridSection):
 
     A name is a parameter of the notebook; a dotted one (``demask.layers``) is a setting of
     `mvqlab.config`, handed to the notebook in its parameter `overrides`.
+
+    The grid itself sets those of the notebook's parameters `output` (the point's folder), `resume` (true) and
+    `stage1_folder` that it has. The last is the folder of a stage 1, the same for all points whose settings
+    ask for the same training of it: those that differ in `transformer`, `stage2`, `sampling`, most of
+    `evaluation` or, without budgets, in `mask.evaluation_ratio` (`mvqlab.config.stage1_settings`).
     """
 
     purpose: str  # the question that the grid answers

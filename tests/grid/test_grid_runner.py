@@ -294,8 +294,9 @@ def test_a_training_whose_kernel_is_killed_goes_on_from_its_checkpoint(tmp_path,
         member.kill()
     engine.communicate()
     wait_until(lambda: state_of(folder) == "interrupted")
-    saved = torch.load(folder / "stage1" / "state.pt", weights_only=True)["step"]
-    seconds = pd.read_csv(folder / "stage1" / "curves.csv").query("step <= @saved")["seconds"].tolist()
+    (training,) = (folder.parent / "stage1").iterdir()
+    saved = torch.load(training / "state.pt", weights_only=True)["step"]
+    seconds = pd.read_csv(training / "curves.csv").query("step <= @saved")["seconds"].tolist()
 
     code, words = run_grid_process(path)
     assert code == 0, words
