@@ -14,7 +14,17 @@ from types import SimpleNamespace
 import nbformat
 import psutil
 import pytest
-from grid_files import NOTEBOOKS, PATIENCE, attempts, read_points, start_grid, tell, wait_until, write_grid
+from grid_files import (
+    NOTEBOOKS,
+    PATIENCE,
+    attempts,
+    read_points,
+    start_grid,
+    tell,
+    tiny_base,
+    wait_until,
+    write_grid,
+)
 
 from mvqlab.cli import main as cli
 from mvqlab.grid import report
@@ -210,19 +220,12 @@ def test_points_that_a_scheduler_starts_wait_for_one_another(tmp_path):
 @pytest.mark.slow
 def test_a_point_that_shares_has_the_same_numbers_as_one_that_trains_its_own(tmp_path):
     """Two points of one real training, and the second once more over a notebook that shares nothing."""
-    sizes = {
-        "data.train_size": 16,
-        "data.validation_size": 4,
-        "evaluation.images": 4,
-        "evaluation.samples": 4,
-    }
-    sizes |= {"evaluation.extractor_steps": 1, "stage1_steps": 3, "stage2_steps": 2, "stage1.batch_size": 4}
-    sizes |= {"quantizer.start_step": 1, "mask_ratio": [0.0, 0.9], "transformer.width": 16}
+    base = tiny_base() | {"transformer": "stackformer", "mask_ratio": [0.0, 0.9]}
     points = [
         {"mask.evaluation_ratio": 0.25},
         {"mask.evaluation_ratio": 0.75, "transformer.first": "position"},
     ]
-    entries = {"base": sizes, "points": points, "seeds": [0]}
+    entries = {"base": base, "points": points, "seeds": [0]}
     (tmp_path / "alone").mkdir()
     content = nbformat.read(ABLATION_POINT, as_version=4)
     (cell,) = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
