@@ -126,6 +126,28 @@ COLUMNS: dict[str, Column] = {
     "folder": Column("", "where its notebook, log and result are"),
 }
 
+CHOICES = {  # of the regions that a trained model is given, whatever it would choose itself
+    "adaptive": "that score highest",
+    "upside_down": "that score lowest",
+    "random": "drawn at random",
+    "variance": "whose pixels vary most",
+    "gradient": "with the strongest edges",
+    "transform": "that a codec would spend most on",
+    "neighbours": "that those around tell least of",
+    "entropy": "with the most different tones",
+    "truth": "that lie on objects",
+    "background": "that lie on no object",
+}
+COLUMNS |= {
+    f"psnr_by_{name}": Column("dB", f"psnr of the same model from as many regions {which}", 4)
+    for name, which in CHOICES.items()
+    if name != "adaptive"
+}
+COLUMNS |= {
+    f"regret_of_{name}": Column("dB", f"PSNR that regions {which} fall short of a greedy choice by", 3)
+    for name, which in CHOICES.items()
+}
+
 JUDGES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
 COLUMNS |= {
     f"{judge}_{extractor}_{end}": Column("", f"{side} end of the 95 % interval of {judge}_{extractor}", 3)

@@ -7,7 +7,7 @@ import torch
 from tiny_runs import tiny_stage1
 
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
-from mvqlab.models.masking import MaskContext
+from mvqlab.models.mask_context import MaskContext
 from mvqlab.models.mqvae import MQVAE
 
 

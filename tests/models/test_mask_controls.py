@@ -10,8 +10,9 @@ from tiny_runs import tiny
 from mvqlab.config import BackboneConfig, ConfigError, MaskConfig, load_config
 from mvqlab.models.demasking import DemaskModule, NoDemask
 from mvqlab.models.mask_context import MaskContext
-from mvqlab.models.masking import AdaptiveMask, MaskModule, MLPScorer, ProductMask, build_mask
+from mvqlab.models.masking import AdaptiveMask, MaskModule, ProductMask, build_mask
 from mvqlab.models.mqvae import MQVAE, PlainVQ, build_stage1
+from mvqlab.models.scorers import MLPScorer
 
 B, D, SIDE, CODE_DIM = 3, 6, 4, 5
 BACKBONE = BackboneConfig(feature_dim=D)

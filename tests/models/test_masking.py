@@ -9,23 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mvqlab.config import LEARNED_KINDS, MASK_KINDS, BackboneConfig, MaskConfig, load_config
-from mvqlab.models import masking
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import (
-    LEARNED_MASKS,
-    SCORERS,
-    AdaptiveMask,
-    ConvScorer,
-    MaskModule,
-    MLPScorer,
-    RandomScorer,
-    TruthScorer,
-    build_mask,
-    keep_best,
-    n_kept,
-    region_coverage,
-)
+from mvqlab.models.masking import LEARNED_MASKS, AdaptiveMask, MaskModule, build_mask, keep_best, n_kept
 from mvqlab.models.mqvae import build_stage1
+from mvqlab.models.scorers import SCORERS, ConvScorer, MLPScorer, RandomScorer, TruthScorer, region_coverage
 
 B, D, H, W, CODE_DIM = 2, 5, 3, 7, 11
 L = H * W
@@ -200,7 +187,7 @@ class DarkestFirst(torch.nn.Module):
 
 def test_a_scorer_that_looks_at_the_image_is_one_class_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the images through the whole model, and nothing else has to know of it."""
-    monkeypatch.setitem(masking.SCORERS, "darkest", DarkestFirst)
+    monkeypatch.setitem(SCORERS, "darkest", DarkestFirst)
     config = load_config("shapes32", ["mask.mask_ratio=0.75"])
     config = config.model_copy(update={"mask": config.mask.model_copy(update={"kind": "darkest"})})
     model = build_stage1(config).eval()

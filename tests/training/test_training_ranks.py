@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import build_splits
-from mvqlab.models.masking import MaskContext, RandomScorer
+from mvqlab.models.mask_context import MaskContext
+from mvqlab.models.scorers import RandomScorer
 from mvqlab.models.start import Start
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.checkpoint import random_state, set_random_state

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvqlab.data.pixels import to_uint8
-from mvqlab.models.masking import region_coverage
 from mvqlab.models.pairs import Pairs
+from mvqlab.models.scorers import region_coverage
 
 
 def code_patches(images: Tensor, pairs: Pairs, code: int, n: int = 6, context: int = 1) -> NDArray[np.uint8]:

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import SCORERS, KeptRegions, MaskModule, keep_best
+from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
 from mvqlab.models.mqvae import MQVAE
+from mvqlab.models.scorers import SCORERS
 
 # what regions are kept by (B, L), high for what is kept first, from scores (B, L) and what else one may see
 Rank = Callable[[Tensor, MaskContext], Tensor]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvqlab.models.masking import region_coverage
+from mvqlab.models.scorers import region_coverage
 from mvqlab.support.finite import check_finite
 
 OBJECT_SHARE = 0.5  # share of a region's pixels on an object from which it is important

@@ -17,14 +17,15 @@ from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.images.choice import by_kind, choosing
 from mvqlab.evaluation.images.greedy import greedy_positions, restored_from
 from mvqlab.evaluation.images.reconstruction import collect, image_scores
-from mvqlab.models.masking import SCORERS
 from mvqlab.models.mqvae import MQVAE
+from mvqlab.models.scorers import SCORERS
 
 OWN = "adaptive"
 OTHERS = ("upside_down", *SCORERS)
 GREEDY = "greedy"
 TRIALS = 32  # between all regions kept and none: the greedy choice lets go a 32nd of them at a time
-ORACLE_IMAGES = 32  # that the greedy choice is made for, which takes some seconds an image
+N_CHOSEN = 128  # held-out images that a results row judges choices on
+ORACLE_IMAGES = 16  # that the greedy choice is made for, which takes some seconds an image
 
 
 def choices_in_decibels(
