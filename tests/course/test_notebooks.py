@@ -139,7 +139,7 @@ def test_parameters_are_checked_before_anything_else(path: Path, monkeypatch: py
         ("08_conditional_generation", "model = 'simple_mqvae'", "model must be one of"),
         ("10_your_own_ablation", "root = 'absent'", "there is no absent from"),
         ("05_mask_ratio", "table = 'absent.csv'", "there is no absent.csv from"),
-        ("ablation_point", "mask = 'Random'", "mask must be one of adaptive, random"),
+        ("ablation_point", "mask = 'Random'", "mask must be one of adaptive, "),
         ("ablation_point", "mask_ration = 0.5", "did you mean 'mask_ratio'"),
     ],
 )
