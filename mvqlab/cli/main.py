@@ -19,6 +19,7 @@ from mvqlab.cli.grid import add_grid
 from mvqlab.cli.power import add_power
 from mvqlab.cli.results import add_results
 from mvqlab.cli.sample import add_sample
+from mvqlab.cli.verdicts import add_verdicts
 from mvqlab.results.columns import printable
 from mvqlab.support.faults import explained
 from mvqlab.support.locks import LOCK, held
@@ -97,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_data(commands.add_parser("data", help="fetch and list the data sets"))
     add_results(commands.add_parser("results", help="make the kept pictures anew"))
     add_power(commands.add_parser("power", help="how many seeds a comparison needs, by a kept table"))
+    add_verdicts(commands.add_parser("verdicts", help="what the runs say of a protocol's hypotheses"))
     _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
 

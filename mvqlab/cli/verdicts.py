@@ -1,0 +1,51 @@
+"""The command ``mvqlab verdicts``: what the runs say of each hypothesis of a protocol."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = ("part_of", "claim", "metric", "n", "effect", "mean", "low", "high", "p_holm", "p_none", "verdict")
+
+
+def add_verdicts(parser: argparse.ArgumentParser) -> None:
+    """Add the command to `parser`; it stores the function that runs it as `command`."""
+    parser.add_argument("protocol", type=Path, nargs="?", default=Path("ablations/protocol.yaml"))
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        default=Path("results/reference"),
+        help="where the tables lie, as NAME.csv, or the folders of grids, NAME/; default: results/reference",
+    )
+    parser.add_argument("--out", type=Path, help="write all columns to this CSV file, too")
+    parser.set_defaults(command=_verdicts)
+
+
+def _verdicts(options: argparse.Namespace) -> int:
+    from mvqlab.results.protocol import read_protocol, verdicts
+    from mvqlab.results.table_files import as_markdown
+    from mvqlab.support.files import write_text_whole
+
+    found = verdicts(read_protocol(options.protocol), lambda name: _table(options.tables, name))
+    print(as_markdown(found[list(SHOWN)]))
+    print(
+        "mean: first arm minus second, over n seeds, with its 95 % interval. p_holm: that there is no "
+        "difference, corrected for all hypotheses. p_none: that it is as large as the effect that matters."
+    )
+    if options.out:
+        write_text_whole(options.out, found.to_csv(index=False))
+    return 0
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    from mvqlab import results
+
+    if (folder / name).is_dir():
+        return results.load(folder / name)
+    return pd.read_csv(folder / f"{name}.csv")

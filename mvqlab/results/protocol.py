@@ -1,0 +1,162 @@
+"""A protocol: what is claimed, what is compared, how large an effect matters; and what runs say of it.
+
+    protocol = read_protocol("ablations/protocol.yaml")  # written before the runs
+    verdicts(protocol, lambda name: pandas.read_csv(f"results/reference/{name}.csv"))  # after them
+
+Each hypothesis compares two arms, paired by seed. It *holds* where the difference has the sign that is
+claimed, is clear after Holm's correction for all hypotheses of the protocol, and is as large as what matters.
+It *does not hold* where the difference is clear with the other sign, or shown to be smaller than what matters
+(two one-sided tests). All else is *not decided*, whatever the means look like.
+
+Sources: Student's paired t; Holm 1979; Schuirmann 1987.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from mvqlab.config.yaml_files import YamlFileError, read_yaml
+from mvqlab.results.power import SIGNIFICANCE, holm
+from mvqlab.results.summary import SummaryError, differences, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARM = "variant"  # the column that names an arm: a point's label without its seed
+HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
+
+
+class Hypothesis(NamedTuple):
+    """One comparison of two arms.
+
+    claim: in words, what it is part of. metric: a column of the table. first, second: the arms. direction:
+    of first against second, as is claimed. effect: the smallest difference that matters, in the metric's
+    unit, above 0. part_of: its number among the claims.
+    """
+
+    part_of: int
+    claim: str
+    table: str
+    first: str
+    second: str
+    metric: str
+    direction: Literal["higher", "lower"]
+    effect: float
+
+
+class ProtocolError(ValueError):
+    """A protocol cannot be read; the message says where, and what to do."""
+
+
+class Found(NamedTuple):
+    """What n paired differences say: their mean, its 95 % interval, and two p values.
+
+    p: that the mean is zero (two-sided). p_none: that it is as far from zero as what matters, or further.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_none: float
+
+
+def read_protocol(path: str | Path) -> list[Hypothesis]:
+    """The hypotheses of the YAML file at `path`, a list of mappings. Raises ProtocolError."""
+    try:
+        content = read_yaml(Path(path), "protocol")
+    except YamlFileError as error:
+        raise ProtocolError(str(error)) from None
+    if not isinstance(content.get("hypotheses"), list):
+        raise ProtocolError(f"{path} has no list `hypotheses`")
+    return [_hypothesis(f"{path}, hypothesis {n}", one) for n, one in enumerate(content["hypotheses"], 1)]
+
+
+def _hypothesis(where: str, given: object) -> Hypothesis:
+    if not isinstance(given, dict):
+        raise ProtocolError(f"{where}: is no mapping of names to values")
+    fields, names = Hypothesis._fields, set(given)
+    wrong = [f"lacks {name}" for name in fields if name not in names]
+    wrong += [f"has an unknown {name}" for name in sorted(map(str, names - set(fields)))]
+    if wrong:
+        raise ProtocolError(f"{where}: {', '.join(wrong)}")
+    if given["direction"] not in ("higher", "lower"):
+        raise ProtocolError(f"{where}: direction must be higher or lower, not {given['direction']!r}")
+    effect = given["effect"]
+    if isinstance(effect, bool) or not isinstance(effect, int | float) or not 0.0 < effect < math.inf:
+        raise ProtocolError(f"{where}: effect must be a number above 0, not {effect!r}")
+    if not isinstance(given["part_of"], int):
+        raise ProtocolError(f"{where}: part_of must be the number of a claim, not {given['part_of']!r}")
+    words = {name: str(given[name]) for name in ("claim", "table", "first", "second", "metric")}
+    return Hypothesis(part_of=given["part_of"], direction=given["direction"], effect=float(effect), **words)
+
+
+def judge_differences(values: list[float], effect: float) -> Found:
+    """What paired differences say of an effect as large as `effect` or larger, and of there being none.
+
+    One pair decides nothing: its p values are 1. Pairs that all differ alike have p values of 0 and 1.
+    """
+    from scipy.stats import t
+
+    found = interval(values)
+    n, mean = int(found["n"]), found["mean"]
+    if n < 2:
+        return Found(n, mean, math.nan, math.nan, 1.0, 1.0)
+    error = (found["high"] - mean) / float(t.ppf(0.975, n - 1))
+    if error == 0.0:
+        return Found(n, mean, mean, mean, float(mean == 0.0), float(abs(mean) >= effect))
+    p = 2.0 * float(t.sf(abs(mean) / error, n - 1))
+    p_none = float(t.sf((effect - abs(mean)) / error, n - 1))  # the larger of the two one-sided ones
+    return Found(n, mean, found["low"], found["high"], p, p_none)
+
+
+def verdict_of(hypothesis: Hypothesis, found: Found, p_corrected: float) -> str:
+    """`HOLDS`, `FAILS` or `OPEN`: see the module."""
+    gain = found.mean if hypothesis.direction == "higher" else -found.mean
+    is_clear = p_corrected < SIGNIFICANCE
+    if is_clear and gain < 0.0:
+        return FAILS
+    if found.p_none < SIGNIFICANCE:
+        return FAILS
+    return HOLDS if is_clear and gain >= hypothesis.effect else OPEN
+
+
+def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
+    """A row a hypothesis: its words, n (seeds), effect, mean, low, high, p, p_holm, p_none, verdict.
+
+    table_of: gives the table of a name; one that raises FileNotFoundError has not been run, and its
+    hypotheses have no seeds and are not decided. Those count in Holm's correction all the same. Raises
+    SummaryError for a table that lacks a column or an arm.
+    """
+    import pandas as pd
+
+    found = [_found(one, table_of) for one in protocol]
+    corrected = holm([one.p for one in found])
+    rows = [
+        {
+            **hypothesis._asdict(),
+            **one._asdict(),
+            "p_holm": p,
+            "verdict": verdict_of(hypothesis, one, p) if one.n else OPEN,
+        }
+        for hypothesis, one, p in zip(protocol, found, corrected, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> Found:
+    nothing = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
+    try:
+        table = table_of(hypothesis.table)
+    except FileNotFoundError:
+        return nothing
+    arms = hypothesis.first, hypothesis.second
+    if ARM in table and (missing := [arm for arm in arms if arm not in set(table[ARM])]):
+        known = ", ".join(map(str, dict.fromkeys(table[ARM])))
+        raise SummaryError(f"{hypothesis.table} has no arm '{missing[0]}'; it has {known}")
+    values = [values for _, _, values in differences(table, ARM, *arms, [], [hypothesis.metric])]
+    return judge_differences(values[0], hypothesis.effect) if values else nothing

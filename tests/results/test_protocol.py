@@ -1,0 +1,133 @@
+"""Verdicts: against scipy's own tests, and the three answers there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp, ttest_rel
+
+from mvqlab.cli.main import main
+from mvqlab.results.protocol import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Hypothesis,
+    ProtocolError,
+    judge_differences,
+    read_protocol,
+    verdicts,
+)
+from mvqlab.results.summary import SummaryError
+
+DECIDED = Hypothesis(1, "masks help", "runs", "masked", "plain", "psnr", "higher", 0.5)
+
+
+def runs(shift: float, spread: float, n: int = 8) -> pd.DataFrame:
+    noise = np.random.default_rng(0).normal(0, 1, n)
+    noise = spread * (noise - noise.mean()) / noise.std(ddof=1)
+    rows = [("plain", seed, 20.0) for seed in range(n)]
+    rows += [("masked", seed, 20.0 + shift + noise[seed]) for seed in range(n)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "psnr"]).assign(status="done")
+
+
+def verdict(shift: float, spread: float, hypothesis: Hypothesis = DECIDED) -> str:
+    return verdicts([hypothesis], lambda name: runs(shift, spread))["verdict"].item()
+
+
+def test_the_p_values_are_those_of_scipy() -> None:
+    first, second = np.random.default_rng(1).normal(0.3, 1, (2, 9))
+    found = judge_differences(list(first - second), effect=2.0)
+    assert found.p == pytest.approx(ttest_rel(first, second).pvalue)
+    above = ttest_1samp(first - second, -2.0, alternative="greater").pvalue
+    below = ttest_1samp(first - second, 2.0, alternative="less").pvalue
+    assert found.p_none == pytest.approx(max(above, below))
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "expected"),
+    [
+        (1.0, 0.3, HOLDS),
+        (-1.0, 0.3, FAILS),  # clear, the other way round
+        (0.1, 0.2, FAILS),  # shown to be smaller than what matters
+        (0.4, 0.2, OPEN),  # clear, and too small to matter, which is not shown
+        (1.0, 3.0, OPEN),
+        (0.0, 3.0, OPEN),
+    ],
+)
+def test_an_effect_holds_does_not_hold_or_is_not_decided(shift: float, spread: float, expected: str) -> None:
+    assert verdict(shift, spread) == expected
+
+
+def test_lower_is_the_mirror_of_higher() -> None:
+    lower = DECIDED._replace(direction="lower")
+    assert verdict(-1.0, 0.3, lower) == HOLDS and verdict(1.0, 0.3, lower) == FAILS
+
+
+def test_several_hypotheses_ask_more_of_each() -> None:
+    """p is some 0.02: enough for one hypothesis, and not for one of ten."""
+    table = runs(1.0, 0.95)
+    alone = verdicts([DECIDED], lambda name: table)
+    assert 0.005 < alone["p"].item() < 0.05 and alone["verdict"].item() == HOLDS
+    among = verdicts([DECIDED] * 10, lambda name: table)
+    assert set(among["verdict"]) == {OPEN} and among["p_holm"].tolist() == [alone["p"].item() * 10] * 10
+
+
+def test_what_has_not_run_is_not_decided_and_counts_all_the_same() -> None:
+    def table_of(name: str) -> pd.DataFrame:
+        if name == "later":
+            raise FileNotFoundError(name)
+        return runs(1.0, 0.3)
+
+    found = verdicts([DECIDED, DECIDED._replace(table="later")], table_of)
+    assert found["verdict"].tolist() == [HOLDS, OPEN] and found["n"].tolist() == [8, 0]
+    assert found["p_holm"][0] == pytest.approx(2 * found["p"][0])
+
+
+def test_one_seed_decides_nothing() -> None:
+    one = runs(5.0, 0.1).query("seed == 0")
+    assert verdicts([DECIDED], lambda name: one)["verdict"].item() == OPEN
+    found = judge_differences([3.0], 1.0)
+    assert found.n == 1 and found.p == found.p_none == 1.0
+
+
+def test_an_arm_that_the_table_lacks_is_named() -> None:
+    with pytest.raises(SummaryError, match="no arm 'unmasked'; it has plain, masked"):
+        verdicts([DECIDED._replace(second="unmasked")], lambda name: runs(1.0, 0.3))
+
+
+GOOD = "{part_of: 1, claim: c, table: t, first: a, second: b, metric: psnr, direction: higher, effect: 1}"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (GOOD.replace("effect: 1", "effect: 0"), "above 0"),
+        (GOOD.replace("effect: 1", "effect: yes"), "above 0"),
+        (GOOD.replace("higher", "up"), "higher or lower"),
+        (GOOD.replace("metric: psnr, ", ""), "lacks metric"),
+        (GOOD.replace("metric", "metrik"), "unknown metrik"),
+        ("some words", "no mapping"),
+    ],
+)
+def test_a_protocol_that_is_not_right_says_where(entry: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "protocol.yaml"
+    path.write_text(f"hypotheses:\n  - {GOOD}\n  - {entry}\n")
+    with pytest.raises(ProtocolError, match=f"hypothesis 2.*{words}"):
+        read_protocol(path)
+
+
+def test_the_command_reads_tables_and_keeps_the_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs(1.5, 0.3).to_csv(tmp_path / "t.csv", index=False)
+    entry = GOOD.replace("first: a", "first: masked").replace("second: b", "second: plain")
+    (tmp_path / "protocol.yaml").write_text(f"hypotheses: [{entry}]")
+    out = tmp_path / "verdicts.csv"
+    asked = ["verdicts", str(tmp_path / "protocol.yaml"), "--tables", str(tmp_path), "--out", str(out)]
+    assert main(asked) == 0
+    assert HOLDS in capsys.readouterr().out
+    assert pd.read_csv(out)["verdict"].tolist() == [HOLDS]
