@@ -31,7 +31,7 @@ def _power(options: argparse.Namespace) -> int:
 
     from mvqlab import results
     from mvqlab.results.power import power_table
-    from mvqlab.results.tables import as_markdown
+    from mvqlab.results.table_files import as_markdown
 
     of_file = options.table.suffix == ".csv"
     table = pd.read_csv(options.table) if of_file else results.load(options.table)
