@@ -18,6 +18,7 @@ from mvqlab.evaluation.run_report import (
     evaluate_generation,
     evaluate_held_out,
     evaluate_stage1,
+    operation_columns,
     stage2_columns,
     training_speed,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "judge",
     "logit_changes",
     "memorisation",
+    "operation_columns",
     "precision_recall",
     "reconstruction_quality",
     "seconds_per_step",

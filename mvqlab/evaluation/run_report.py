@@ -9,7 +9,12 @@ from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import Splits, batches_in_order
-from mvqlab.evaluation.codebook.usage import code_counts, codebook_redundancy, codebook_usage
+from mvqlab.evaluation.codebook.usage import (
+    code_counts,
+    codebook_redundancy,
+    codebook_usage,
+    perplexity_of_few,
+)
 from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.images.reconstruction import (
     HeldOut,
@@ -17,13 +22,16 @@ from mvqlab.evaluation.images.reconstruction import (
     perceptual_network,
     reconstruction_quality,
 )
+from mvqlab.evaluation.operations import drawing_operations, stage1_operations, stage2_operations
 from mvqlab.evaluation.samples.distances import features_of, spread_column
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.judge import judge_rows
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.models.mqvae import TokenModel
+from mvqlab.models.pair_model import PairModel
 from mvqlab.sampling import Samples
 
+COUNTED_IMAGES = 4  # whose operations are counted
 LAST_BATCHES = 15  # logged ones, that a training loss is averaged over where nothing better was measured
 
 
@@ -140,6 +148,25 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     }
 
 
+def operation_columns(
+    stage1: TokenModel, splits: Splits, config: Config, stage2: PairModel | None = None
+) -> dict[str, float]:
+    """What a training step of each stage and drawing an image cost, counted: see `evaluation.operations`."""
+    batch = next(iter(batches_in_order(splits.validation, COUNTED_IMAGES)))
+    batch = batch.to(next(stage1.parameters()).device)
+    columns = {"stage1_gflop_per_image": stage1_operations(stage1, batch)}
+    if stage2 is None:
+        return columns
+    pairs = stage1.encode(batch.images, batch.importance).pairs
+    conditions = None
+    if config.transformer.condition == "class":
+        conditions = batch.labels
+    return columns | {
+        "stage2_gflop_per_image": stage2_operations(stage2, pairs, conditions),
+        "drawing_gflop_per_image": drawing_operations(stage2, stage1, pairs, conditions, config),
+    }
+
+
 def _train_code_loss(curves: pd.DataFrame) -> float:
     """Nats of a training image's code, dropout off; over batches where the curves hold nothing better."""
     if "seen_code_loss" in curves:
@@ -152,5 +179,6 @@ def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:
     codes = held_out.pairs.all_codes
     usage = codebook_usage(codes, len(codebook))
     redundancy = codebook_redundancy(codebook, code_counts(codes, len(codebook)))
-    columns = {**usage._asdict(), **redundancy._asdict()}
+    few = {"perplexity_of_few": perplexity_of_few(codes, len(codebook))}
+    columns = {**usage._asdict(), **few, **redundancy._asdict()}
     return {f"codebook_{name}": value for name, value in columns.items()}

@@ -52,6 +52,7 @@ COLUMNS: dict[str, Column] = {
     "skipped_images": Column("images", "bad files that data.skip_bad left out; trained_on.json names them"),
     "codebook_used_share": Column("of K", "share of the codes that occur", 3),
     "codebook_perplexity": Column("codes", "exp of the entropy of the codes' frequencies, 1 to K", 3, True),
+    "codebook_perplexity_of_few": Column("codes", "the same over 2,048 features, as many for every model", 4),
     "codebook_n_features": Column("regions", "how many the codebook's usage is computed over"),
     "codebook_effective_rank": Column("", "directions that the used codes span, 0 to n_z", 3),
     "codebook_nearest_distance": Column("of the mean", "distance to the nearest other code, mean", 3),
@@ -108,6 +109,13 @@ COLUMNS: dict[str, Column] = {
     "samples_per_second": Column("images/s", "sampling speed, decoding included", 3, True),
     "stage1_seconds_per_step": Column("s", "a training step of stage 1, median", 3),
     "stage2_seconds_per_step": Column("s", "a training step of stage 2, median", 3),
+    "stage1_gflop_per_image": Column(
+        "GFLOP", "counted operations of a training step of stage 1, an image", 4
+    ),
+    "stage2_gflop_per_image": Column("GFLOP", "the same of stage 2", 4),
+    "drawing_gflop_per_image": Column(
+        "GFLOP", "counted operations of drawing an image, decoding included", 4
+    ),
     "stage1_parameters": Column("", "weights of the stage-1 model, the codebook aside"),
     "stage2_parameters": Column("", "weights of the transformer"),
     "lpips_network": Column("", "network behind the LPIPS column"),

@@ -15,6 +15,7 @@ from mvqlab.evaluation.codebook.usage import (
     codebook_redundancy,
     codebook_usage,
     effective_rank,
+    perplexity_of_few,
 )
 
 
@@ -116,3 +117,12 @@ def test_one_code_has_no_neighbour() -> None:
     alone = codebook_redundancy(torch.randn(4, 3), torch.tensor([0, 8, 0, 0]))
     assert (alone.n_codes, alone.effective_rank) == (1, 0.0)
     assert math.isnan(alone.nearest_distance) and math.isnan(alone.near_duplicate_share)
+
+
+def test_perplexity_over_equally_many_features_does_not_grow_with_their_number() -> None:
+    codes = torch.randint(0, 500, (20_000,), generator=torch.Generator().manual_seed(0))
+    few, many = codes[:2500], codes
+    assert codebook_usage(many, 500).perplexity > codebook_usage(few, 500).perplexity + 20
+    assert perplexity_of_few(few, 500) == pytest.approx(perplexity_of_few(many, 500), rel=0.03)
+    assert perplexity_of_few(codes[:2048], 500) == pytest.approx(codebook_usage(codes[:2048], 500).perplexity)
+    assert math.isnan(perplexity_of_few(codes[:2047], 500))

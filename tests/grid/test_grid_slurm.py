@@ -100,8 +100,11 @@ class TestOnARealNode:
     def test_a_job_whose_time_is_up_says_so(self, node, tmp_path):
         """SLURM looks at its clock twice a minute, and warns at once where a job asked for one minute."""
         path, (folder,) = points_of(tmp_path, points=[{"how": "slowly at first"}])
-        submitted(path, resources={"minutes": 1})
-        wait_until(lambda: queue() == "")
+        for _ in range(3):  # on a busy machine Python is not up before the first warning comes
+            submitted(path, resources={"minutes": 1})
+            wait_until(lambda: queue() == "")
+            if read_status(folder) is not None:
+                break
         assert read_status(folder).why == "time limit: the scheduler's time was up"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mvqlab.support.finite import check_finite
 
+FEW = 2048  # features that every model has, whatever it drops
 NEAR_SHARE = 0.1  # of the mean distance between codes; a code nearer than that to another is a near-duplicate
 
 
@@ -60,6 +61,19 @@ def codebook_usage(codes: Tensor, codebook_size: int) -> CodebookUsage:
         perplexity=float(torch.special.entr(shares).sum().exp()),
         n_features=codes.numel(),
     )
+
+
+def perplexity_of_few(codes: Tensor, codebook_size: int, n: int = FEW, seed: int = 0) -> float:
+    """Perplexity over `n` of the `codes` (any shape), drawn from `seed`; nan where there are fewer.
+
+    It grows with the number of features, of which masked models have fewer an image: over equally many it
+    compares (METHOD weak point 14).
+    """
+    codes = codes.flatten().cpu()
+    if len(codes) < n:
+        return torch.nan
+    drawn = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))[:n]
+    return codebook_usage(codes[drawn], codebook_size).perplexity
 
 
 def codebook_redundancy(
