@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = ("part_of", "claim", "metric", "n", "effect", "mean", "low", "high", "p_holm", "p_none", "verdict")
+SHOWN = ("part_of", "says", "metric", "n", "effect", "mean", "low", "high", "p_holm", "p_none", "verdict")
 
 
 def add_verdicts(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def _verdicts(options: argparse.Namespace) -> int:
     print(as_markdown(found[list(SHOWN)]))
     print(
         "mean: first arm minus second, over n seeds, with its 95 % interval. p_holm: that there is no "
-        "difference, corrected for all hypotheses. p_none: that it is as large as the effect that matters."
+        "difference, corrected for all of its claim. p_none: that it is as large as the effect that matters."
     )
     if options.out:
         write_text_whole(options.out, found.to_csv(index=False))

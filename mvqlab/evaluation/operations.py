@@ -2,7 +2,8 @@
 
 Counted are matrix products, convolutions and attention, each multiplication and each addition as one
 (torch.utils.flop_counter); what acts on each number by itself is left out. Whether a machine does them in
-equal time is another question: small ones are waited for. For that, time both side by side on a quiet machine.
+equal time is another question: small ones are waited for. For that, time both side by side on a quiet
+machine.
 """
 
 from __future__ import annotations

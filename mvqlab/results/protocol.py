@@ -4,7 +4,7 @@
     verdicts(protocol, lambda name: pandas.read_csv(f"results/reference/{name}.csv"))  # after them
 
 Each hypothesis compares two arms, paired by seed. It *holds* where the difference has the sign that is
-claimed, is clear after Holm's correction for all hypotheses of the protocol, and is as large as what matters.
+claimed, is clear after Holm's correction for all hypotheses of its claim, and is as large as what matters.
 It *does not hold* where the difference is clear with the other sign, or shown to be smaller than what matters
 (two one-sided tests). All else is *not decided*, whatever the means look like.
 
@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 from mvqlab.results.power import SIGNIFICANCE, holm
-from mvqlab.results.summary import SummaryError, differences, interval
+from mvqlab.results.summary import differences, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +33,14 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 class Hypothesis(NamedTuple):
     """One comparison of two arms.
 
-    claim: in words, what it is part of. metric: a column of the table. first, second: the arms. direction:
-    of first against second, as is claimed. effect: the smallest difference that matters, in the metric's
-    unit, above 0. part_of: its number among the claims.
+    part_of: the number of the claim. says: in words. tables: that hold its arms. metric: a column of these.
+    first, second: the arms. direction: of first against second, as is claimed. effect: the smallest
+    difference that matters, in the metric's unit, above 0.
     """
 
     part_of: int
-    claim: str
-    table: str
+    says: str
+    tables: tuple[str, ...]
     first: str
     second: str
     metric: str
@@ -63,6 +64,9 @@ class Found(NamedTuple):
     high: float
     p: float
     p_none: float
+
+
+NOTHING = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
 
 
 def read_protocol(path: str | Path) -> list[Hypothesis]:
@@ -91,8 +95,17 @@ def _hypothesis(where: str, given: object) -> Hypothesis:
         raise ProtocolError(f"{where}: effect must be a number above 0, not {effect!r}")
     if not isinstance(given["part_of"], int):
         raise ProtocolError(f"{where}: part_of must be the number of a claim, not {given['part_of']!r}")
-    words = {name: str(given[name]) for name in ("claim", "table", "first", "second", "metric")}
-    return Hypothesis(part_of=given["part_of"], direction=given["direction"], effect=float(effect), **words)
+    tables = given["tables"] if isinstance(given["tables"], list) else [given["tables"]]
+    return Hypothesis(
+        part_of=given["part_of"],
+        says=str(given["says"]),
+        tables=tuple(map(str, tables)),
+        first=str(given["first"]),
+        second=str(given["second"]),
+        metric=str(given["metric"]),
+        direction=given["direction"],
+        effect=float(effect),
+    )
 
 
 def judge_differences(values: list[float], effect: float) -> Found:
@@ -128,14 +141,18 @@ def verdict_of(hypothesis: Hypothesis, found: Found, p_corrected: float) -> str:
 def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
     """A row a hypothesis: its words, n (seeds), effect, mean, low, high, p, p_holm, p_none, verdict.
 
-    table_of: gives the table of a name; one that raises FileNotFoundError has not been run, and its
-    hypotheses have no seeds and are not decided. Those count in Holm's correction all the same. Raises
-    SummaryError for a table that lacks a column or an arm.
+    table_of: gives the table of a name; one that raises FileNotFoundError has not been run. A hypothesis
+    whose tables, arms or column have no finished pair has no seeds and is not decided, and counts in Holm's
+    correction of its claim all the same. Raises SummaryError for points that cannot be paired.
     """
     import pandas as pd
 
     found = [_found(one, table_of) for one in protocol]
-    corrected = holm([one.p for one in found])
+    corrected = [math.nan] * len(protocol)
+    for claim in {one.part_of for one in protocol}:
+        places = [place for place, one in enumerate(protocol) if one.part_of == claim]
+        for place, p in zip(places, holm([found[place].p for place in places]), strict=True):
+            corrected[place] = p
     rows = [
         {
             **hypothesis._asdict(),
@@ -149,14 +166,14 @@ def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]
 
 
 def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> Found:
-    nothing = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
-    try:
-        table = table_of(hypothesis.table)
-    except FileNotFoundError:
-        return nothing
-    arms = hypothesis.first, hypothesis.second
-    if ARM in table and (missing := [arm for arm in arms if arm not in set(table[ARM])]):
-        known = ", ".join(map(str, dict.fromkeys(table[ARM])))
-        raise SummaryError(f"{hypothesis.table} has no arm '{missing[0]}'; it has {known}")
-    values = [values for _, _, values in differences(table, ARM, *arms, [], [hypothesis.metric])]
-    return judge_differences(values[0], hypothesis.effect) if values else nothing
+    import pandas as pd
+
+    tables = []
+    for name in hypothesis.tables:
+        with suppress(FileNotFoundError):
+            tables.append(table_of(name))
+    arms, metric = (hypothesis.first, hypothesis.second), hypothesis.metric
+    together = pd.concat(tables) if tables else pd.DataFrame(columns=[ARM, "seed"])
+    together = together[together[ARM].isin(arms)].reindex(columns=[ARM, "seed", "status", metric])
+    values = [values for _, _, values in differences(together, ARM, *arms, [], [metric])]
+    return judge_differences(values[0], hypothesis.effect) if values else NOTHING

@@ -20,9 +20,8 @@ from mvqlab.results.protocol import (
     read_protocol,
     verdicts,
 )
-from mvqlab.results.summary import SummaryError
 
-DECIDED = Hypothesis(1, "masks help", "runs", "masked", "plain", "psnr", "higher", 0.5)
+DECIDED = Hypothesis(1, "masks help", ("runs",), "masked", "plain", "psnr", "higher", 0.5)
 
 
 def runs(shift: float, spread: float, n: int = 8) -> pd.DataFrame:
@@ -82,7 +81,7 @@ def test_what_has_not_run_is_not_decided_and_counts_all_the_same() -> None:
             raise FileNotFoundError(name)
         return runs(1.0, 0.3)
 
-    found = verdicts([DECIDED, DECIDED._replace(table="later")], table_of)
+    found = verdicts([DECIDED, DECIDED._replace(tables=("later",))], table_of)
     assert found["verdict"].tolist() == [HOLDS, OPEN] and found["n"].tolist() == [8, 0]
     assert found["p_holm"][0] == pytest.approx(2 * found["p"][0])
 
@@ -94,12 +93,28 @@ def test_one_seed_decides_nothing() -> None:
     assert found.n == 1 and found.p == found.p_none == 1.0
 
 
-def test_an_arm_that_the_table_lacks_is_named() -> None:
-    with pytest.raises(SummaryError, match="no arm 'unmasked'; it has plain, masked"):
-        verdicts([DECIDED._replace(second="unmasked")], lambda name: runs(1.0, 0.3))
+def test_arms_may_lie_in_several_tables() -> None:
+    table = runs(1.0, 0.3)
+    parts = {"masked": table[table["variant"] == "masked"], "plain": table[table["variant"] == "plain"]}
+    apart = verdicts([DECIDED._replace(tables=("masked", "plain"))], parts.__getitem__)
+    whole = verdicts([DECIDED], lambda name: table)
+    pd.testing.assert_frame_equal(apart.drop(columns="tables"), whole.drop(columns="tables"))
 
 
-GOOD = "{part_of: 1, claim: c, table: t, first: a, second: b, metric: psnr, direction: higher, effect: 1}"
+@pytest.mark.parametrize("change", [{"second": "unmasked"}, {"metric": "fid"}])
+def test_an_arm_or_a_column_that_is_not_there_yet_is_not_decided(change: dict[str, str]) -> None:
+    found = verdicts([DECIDED._replace(**change)], lambda name: runs(1.0, 0.3))
+    assert found["n"].item() == 0 and found["verdict"].item() == OPEN
+
+
+def test_claims_are_corrected_apart() -> None:
+    table = runs(1.0, 0.95)
+    protocol = [DECIDED, *[DECIDED._replace(part_of=2)] * 3]
+    found = verdicts(protocol, lambda name: table)
+    assert found["p_holm"].tolist() == pytest.approx([found["p"][0], *[3 * found["p"][0]] * 3])
+
+
+GOOD = "{part_of: 1, says: c, tables: t, first: a, second: b, metric: psnr, direction: higher, effect: 1}"
 
 
 @pytest.mark.parametrize(
