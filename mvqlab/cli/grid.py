@@ -119,7 +119,7 @@ def _grid_run_one(options: argparse.Namespace) -> int:
     grid = read_grid(options.file)
     point = build_point(grid, options.index, options.expect)
     if options.fresh and not options.expect:  # who expects a point has done so for all that it starts
-        discard_stage1([point], build_points(grid), grid.results, print)
+        discard_stage1([point], build_points(grid), grid, print)
     with terminate_like_interrupt():
         try:
             return 0 if run_point(grid, point, fresh=options.fresh) else 1

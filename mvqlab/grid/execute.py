@@ -132,7 +132,7 @@ def _run_held(grid: Grid, point: Point, folder: Path) -> bool:
 def _execute(grid: Grid, point: Point, folder: Path) -> None:
     """Run the notebook into `folder`. Raises PointError unless it ran to its end and wrote its result."""
     ThisPython.was_stopped = False
-    ours = {OUTPUT: str(folder), RESUME: True, STAGE1: str(folder_of_stage1(point, grid.results) or "")}
+    ours = {OUTPUT: str(folder), RESUME: True, STAGE1: str(folder_of_stage1(point, grid.stage1_store) or "")}
     taken = read_notebook(grid.notebook).parameters
     try:
         papermill.execute_notebook(

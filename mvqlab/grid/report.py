@@ -56,7 +56,7 @@ def print_plan(path: str | Path, say: Say = print) -> None:
     say(f"\n{len(points)} points: {len(done)} done, {len(left)} left{_estimate(grid, done, left)}")
     shared = {point.stage1: point for point in points if point.stage1}
     if shared:
-        n_trained = sum(is_trained(point, grid.results) for point in shared.values())
+        n_trained = sum(is_trained(point, grid.stage1_store) for point in shared.values())
         say(f"they need {len(shared)} trainings of stage 1: {n_trained} finished")
 
 
@@ -87,17 +87,17 @@ def _estimate(grid: Grid, done: Sequence[Status], left: Sequence[Point]) -> str:
     cost = grid.content.cost
     if cost is None:
         return ""
-    n_points = len(left) - cost.stage1_share * (len(left) - _n_trainings(left, grid.results))
+    n_points = len(left) - cost.stage1_share * (len(left) - _n_trainings(left, grid.stage1_store))
     cores = duration(60 * cost.minutes_on_two_cores * n_points)
     gpu = f", {duration(60 * cost.minutes_on_gpu * n_points)} on a GPU" if cost.minutes_on_gpu else ""
     return f", about {cores} on two cores{gpu} (the file's estimate)"
 
 
-def _n_trainings(points: Sequence[Point], results_folder: Path) -> int:
+def _n_trainings(points: Sequence[Point], store: Path) -> int:
     """How many times stage 1 is yet to be trained for `points`: once for all that share it."""
     shared = {point.stage1: point for point in points if point.stage1}
     n_alone = sum(not point.stage1 for point in points)
-    return n_alone + sum(not is_trained(point, results_folder) for point in shared.values())
+    return n_alone + sum(not is_trained(point, store) for point in shared.values())
 
 
 def print_table(path: str | Path, say: Say = print) -> pd.DataFrame:

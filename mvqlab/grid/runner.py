@@ -74,7 +74,7 @@ def run_grid(
     check_needs(grid, run.queue)
     with terminate_like_interrupt():
         if fresh:
-            discard_stage1(points, everyone, grid.results, board.say)
+            discard_stage1(points, everyone, grid, board.say)
         return run.run()
 
 
@@ -177,12 +177,12 @@ class _GridRun:
         """
         if not self.queue:
             return None
-        results = self.grid.results
-        here = {one.point.stage1 for one in self.running if not is_trained(one.point, results)} - {""}
+        store = self.grid.stage1_store
+        here = {one.point.stage1 for one in self.running if not is_trained(one.point, store)} - {""}
         rest = [point for point in self.queue if point.stage1 not in here]
         if not rest:
             return None
-        point = next((point for point in rest if not is_in_training(point, results)), rest[0])
+        point = next((point for point in rest if not is_in_training(point, store)), rest[0])
         self.queue.remove(point)
         return point
 

@@ -4,7 +4,8 @@
 
 A training is known by the settings that it goes by and by mvqlab's version. Points that need the same name
 the same folder; the first of them trains there (`mvqlab.training.stage1_once`), and each keeps a copy of the
-weights in a folder of its own. So a finished point needs the shared folder no more.
+weights in a folder of its own. So a finished point needs the shared folder no more. Grids share, too, where
+one's file names the other in `shares_with`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from mvqlab.support.saved_step import step_of
 
 if TYPE_CHECKING:
     from mvqlab.grid.points import Point
+    from mvqlab.grid.spec import Grid
 
-FOLDER = "stage1"  # under the results of a grid
 WEIGHTS = "weights.safetensors"
 
 
@@ -37,22 +38,22 @@ def name_of_stage1(config: Config) -> str:
     return f"{slug(' '.join(words))}-{short_hash(identity)}"
 
 
-def folder_of_stage1(point: Point, results: Path) -> Path | None:
-    """The folder of the stage 1 that `point` shares; None where it trains its own."""
-    return results / FOLDER / point.stage1 if point.stage1 else None
+def folder_of_stage1(point: Point, store: Path) -> Path | None:
+    """Where in `store` (`Grid.stage1_store`) the stage 1 lies that `point` shares, if it does."""
+    return store / point.stage1 if point.stage1 else None
 
 
-def is_trained(point: Point, results: Path) -> bool:
+def is_trained(point: Point, store: Path) -> bool:
     """Whether the stage 1 that `point` shares has been trained to its last step."""
-    folder = folder_of_stage1(point, results)
+    folder = folder_of_stage1(point, store)
     step = None if folder is None else step_of(folder / WEIGHTS)
     return step is not None and step >= point.config["stage1"]["steps"]
 
 
-def is_in_training(point: Point, results: Path) -> bool:
+def is_in_training(point: Point, store: Path) -> bool:
     """Whether any process is at work on the stage 1 that `point` shares, which is not finished."""
-    folder = folder_of_stage1(point, results)
-    return folder is not None and not is_trained(point, results) and is_held(folder / LOCK)
+    folder = folder_of_stage1(point, store)
+    return folder is not None and not is_trained(point, store) and is_held(folder / LOCK)
 
 
 def first_of_each_stage1(points: Sequence[Point]) -> Iterator[Point]:
@@ -69,19 +70,23 @@ def first_of_each_stage1(points: Sequence[Point]) -> Iterator[Point]:
 
 
 def discard_stage1(
-    chosen: Sequence[Point], everyone: Sequence[Point], results: Path, say: Callable[[str], object]
+    chosen: Sequence[Point], everyone: Sequence[Point], grid: Grid, say: Callable[[str], object]
 ) -> None:
     """Remove the stage 1 of the points that are `chosen` to run afresh, so that they are trained anew, too.
 
-    One that others of `everyone` name stays, and so does one that is being trained: `say` is told of both.
+    One that others of `everyone` name stays, and so does one that is being trained, and all that belong to
+    another grid, `shares_with`: `say` is told of each.
     """
+    if (owner := grid.content.shares_with) is not None:
+        say(f"each stage 1 is kept: they belong to {owner}, whose own --fresh trains them anew")
+        return
     is_chosen = {point.id for point in chosen}
     others: dict[str, list[str]] = {}
     for point in everyone:
         if point.id not in is_chosen:
             others.setdefault(point.stage1, []).append(str(point.index))
     for point in {point.stage1: point for point in chosen}.values():
-        folder = folder_of_stage1(point, results)
+        folder = folder_of_stage1(point, grid.stage1_store)
         if folder is None or not folder.is_dir():
             continue
         if point.stage1 in others:

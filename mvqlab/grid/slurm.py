@@ -61,7 +61,7 @@ def submit_grid(
         print("nothing to submit: no point is left", file=out)
         return ""
     if fresh:
-        discard_stage1(points, everyone, grid.results, partial(print, file=out))
+        discard_stage1(points, everyone, grid, partial(print, file=out))
     executor = _executor(grid, slurm)
     arrays: list[str] = []
     for part in _parts(list(first_of_each_stage1(points)), largest_array()):

@@ -50,7 +50,7 @@ def sharing(folder: Path, **entries: object) -> tuple[Grid, list[Point]]:
 
 def finish(point: Point, grid: Grid, step: int = 500) -> Path:
     """Leave the weights of the stage 1 that `point` shares, of step number `step`."""
-    folder = folder_of_stage1(point, grid.results)
+    folder = folder_of_stage1(point, grid.stage1_store)
     folder.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"__metadata__": {"step": str(step)}}).encode()
     (folder / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
@@ -93,7 +93,7 @@ def test_one_model_for_all_ratios_is_trained_once_unless_its_budgets_go_by_the_r
 
 def test_a_notebook_that_takes_no_shared_folder_trains_its_own(tmp_path):
     grid, (point,) = read_points(tmp_path, seeds=[0])
-    assert point.stage1 == "" and folder_of_stage1(point, grid.results) is None
+    assert point.stage1 == "" and folder_of_stage1(point, grid.stage1_store) is None
     with pytest.raises(GridError, match="'stage1_folder' is set by the grid itself"):
         sharing(tmp_path, base={"stage1_folder": "here"})
     _, points = sharing(tmp_path)
@@ -102,13 +102,13 @@ def test_a_notebook_that_takes_no_shared_folder_trains_its_own(tmp_path):
 
 def test_finished_is_what_has_gone_all_its_steps(tmp_path):
     grid, points = sharing(tmp_path)
-    assert not is_trained(points[0], grid.results)
+    assert not is_trained(points[0], grid.stage1_store)
     finish(points[0], grid, step=499)
-    assert not is_trained(points[0], grid.results)
+    assert not is_trained(points[0], grid.stage1_store)
     folder = finish(points[0], grid)
-    assert is_trained(points[0], grid.results) and is_trained(points[2], grid.results)
+    assert is_trained(points[0], grid.stage1_store) and is_trained(points[2], grid.stage1_store)
     (folder / "weights.safetensors").write_bytes(b"\x00\x01")
-    assert not is_trained(points[0], grid.results)
+    assert not is_trained(points[0], grid.stage1_store)
 
 
 def test_others_go_before_a_point_whose_stage1_is_being_trained(tmp_path):
@@ -126,7 +126,7 @@ def test_others_go_before_a_point_whose_stage1_is_being_trained(tmp_path):
 def test_what_another_grid_trains_is_left_for_last_and_then_waited_for(tmp_path):
     grid, points = sharing(tmp_path)
     run = engine(grid, points)
-    folder = folder_of_stage1(points[0], grid.results)
+    folder = folder_of_stage1(points[0], grid.stage1_store)
     folder.mkdir(parents=True)
     with held(folder / LOCK, "here"):
         assert [run._next().index for _ in points] == [1, 3, 0, 2]
@@ -143,15 +143,15 @@ def test_a_stage1_is_thrown_away_only_if_nobody_else_needs_it(tmp_path):
     grid, points = sharing(tmp_path)
     folders = [finish(point, grid) for point in points[:2]]
     said = []
-    discard_stage1([points[0], points[1], points[2]], points, grid.results, said.append)
-    assert [is_trained(point, grid.results) for point in points] == [False, True, False, True]
+    discard_stage1([points[0], points[1], points[2]], points, grid, said.append)
+    assert [is_trained(point, grid.stage1_store) for point in points] == [False, True, False, True]
     assert len(said) == 1 and str(folders[1]) in said[0] and "point 3 uses it, too" in said[0]
 
     with held(folders[1] / LOCK, "here"):
-        discard_stage1(points, points, grid.results, said.append)
-    assert is_trained(points[1], grid.results) and "another process is training" in said[1]
-    discard_stage1(points, points, grid.results, said.append)
-    assert not is_trained(points[1], grid.results) and len(said) == 2
+        discard_stage1(points, points, grid, said.append)
+    assert is_trained(points[1], grid.stage1_store) and "another process is training" in said[1]
+    discard_stage1(points, points, grid, said.append)
+    assert not is_trained(points[1], grid.stage1_store) and len(said) == 2
 
 
 def test_a_plan_counts_a_training_once(tmp_path):
@@ -173,7 +173,7 @@ def test_two_workers_train_each_stage1_once(tmp_path):
     grid, points = sharing(tmp_path)
     stream = io.StringIO()
     assert run_grid(grid.path, workers=2, stream=stream) == 0, stream.getvalue()
-    folders = [point.folder(grid.results) for point in points]
+    folders = [point.folder(grid.stage1_store) for point in points]
     assert trainings(grid) == sorted(folder.name for folder in folders[:2])
     assert [len(attempts(folder)) for folder in folders] == [1] * 4
     assert not any((folder / "waited").exists() for folder in folders)
@@ -190,17 +190,17 @@ def test_the_next_takes_over_the_stage1_of_a_point_that_was_killed(tmp_path):
     process = start_grid(grid.path, "--workers", "2")
     wait_until(lambda: len(trainings(grid)) == 1)
     (of_point,) = psutil.Process(process.pid).children()
-    assert not attempts(points[1].folder(grid.results)), "the second worker is idle rather than waiting"
+    assert not attempts(points[1].folder(grid.stage1_store)), "the second worker is idle rather than waiting"
     of_point.kill()
     words, _ = process.communicate(timeout=PATIENCE)
-    assert [state_of(point.folder(grid.results)) for point in points] == ["failed", "done"], words
-    assert trainings(grid) == [point.folder(grid.results).name for point in points]
+    assert [state_of(point.folder(grid.stage1_store)) for point in points] == ["failed", "done"], words
+    assert trainings(grid) == [point.folder(grid.stage1_store).name for point in points]
 
 
 @pytest.mark.slow
 def test_points_that_a_scheduler_starts_wait_for_one_another(tmp_path):
     grid, points = sharing(tmp_path, seeds=[0], base={"how": "until told"})
-    first, second = [point.folder(grid.results) for point in points]
+    first, second = [point.folder(grid.stage1_store) for point in points]
     command = [sys.executable, "-m", "mvqlab", "grid", "run-one", str(grid.path), "--index"]
     processes = []
     try:
@@ -248,3 +248,17 @@ def test_a_point_that_shares_has_the_same_numbers_as_one_that_trains_its_own(tmp
     assert len(expected) > 20 and shared.keys() == expected.keys()
     differing = {name for name, value in expected.items() if shared[name] != value}
     assert differing <= {"stage1_seconds_per_step", "stage2_seconds_per_step", "samples_per_second"}
+
+
+def test_grids_share_where_one_names_the_other(tmp_path):
+    """The one that names it trains nothing that the other has, and throws away nothing of it."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    owner, points = sharing(tmp_path, results="results/masks")
+    finish(points[0], owner)
+    borrower, borrowing = sharing(tmp_path / "other", results="results/samples", shares_with="masks")
+    assert borrower.results != owner.results and borrower.stage1_store == owner.stage1_store
+    assert [is_trained(point, borrower.stage1_store) for point in borrowing] == [True, False, True, False]
+    said = []
+    discard_stage1(borrowing, borrowing, borrower, said.append)
+    assert is_trained(borrowing[0], borrower.stage1_store) and "belong to masks" in said[0]
