@@ -14,7 +14,7 @@ SHOWN = ("part_of", "says", "metric", "n", "effect", "mean", "low", "high", "p_h
 
 def add_verdicts(parser: argparse.ArgumentParser) -> None:
     """Add the command to `parser`; it stores the function that runs it as `command`."""
-    parser.add_argument("protocol", type=Path, nargs="?", default=Path("ablations/protocol.yaml"))
+    parser.add_argument("protocol", type=Path, nargs="?", default=Path("ablations/protocol/hypotheses.yaml"))
     parser.add_argument(
         "--tables",
         type=Path,

@@ -1,6 +1,6 @@
 """A protocol: what is claimed, what is compared, how large an effect matters; and what runs say of it.
 
-    protocol = read_protocol("ablations/protocol.yaml")  # written before the runs
+    protocol = read_protocol("ablations/protocol/hypotheses.yaml")  # written before the runs
     verdicts(protocol, lambda name: pandas.read_csv(f"results/reference/{name}.csv"))  # after them
 
 Each hypothesis compares two arms, paired by seed. It *holds* where the difference has the sign that is

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy.stats import ttest_1samp, ttest_rel
 
 from mvqlab.cli.main import main
+from mvqlab.results.columns import COLUMNS
 from mvqlab.results.protocol import (
     FAILS,
     HOLDS,
@@ -146,3 +148,12 @@ def test_the_command_reads_tables_and_keeps_the_verdicts(
     assert main(asked) == 0
     assert HOLDS in capsys.readouterr().out
     assert pd.read_csv(out)["verdict"].tolist() == [HOLDS]
+
+
+def test_the_labs_own_protocol_names_arms_and_columns_that_there_are() -> None:
+    folder = Path(__file__).parents[2] / "ablations"
+    grids = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("protocol_*.yaml")}
+    for one in read_protocol(folder / "protocol" / "hypotheses.yaml"):
+        labels = {point["label"] for name in one.tables for point in grids[name]["points"]}
+        assert {one.first, one.second} <= labels, one.says
+        assert one.metric in COLUMNS, one.metric
