@@ -245,22 +245,25 @@ class Summaries(NamedTuple):
 
     means: pd.DataFrame
     comparison: pd.DataFrame | None
+    seeds: pd.DataFrame  # the finished points that the means are over
 
     def draw(self, plot: Plot, path: Path) -> Path:
         """Write the figure of the means to `path`."""
         from mvqlab.plots import save_figure, summary_lines
 
-        return save_figure(summary_lines(self.means, plot.x, plot.hues), path)
+        return save_figure(summary_lines(self.means, plot.x, plot.hues, self.seeds), path)
 
 
 def summaries(table: pd.DataFrame, plot: Plot) -> Summaries:
     """Means over the seeds of a grid's `table`, and differences paired by seed, of the metrics it has."""
     metrics = [name for name in plot.metrics if name in table]
     means, asked = results.summarise(table, plot.by, metrics), plot.compare
+    done = table[table["status"] == "done"] if "status" in table else table
     if asked is None or means.empty:
-        return Summaries(means, None)
+        return Summaries(means, None, done)
     at = [name for name in plot.by if name != asked.name]
-    return Summaries(means, results.compare(table, asked.name, asked.first, asked.second, at, metrics))
+    comparison = results.compare(table, asked.name, asked.first, asked.second, at, metrics)
+    return Summaries(means, comparison, done)
 
 
 def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[Path]:

@@ -82,11 +82,14 @@ def metric_bars(table: pd.DataFrame, columns: Mapping[str, str], title: str = ""
     return figure
 
 
-def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
+def summary_lines(
+    summary: pd.DataFrame, x: str, hues: Sequence[str], seeds: pd.DataFrame | None = None
+) -> Figure:
     """What `results.summarise` gives: a panel a metric, its mean and 95 % interval over `x`.
 
-    Numbers `x` run to the right; names, truth, null and what is mixed stand below each other. More than
-    MANY lines are one of medians, with the range of nine tenths of them.
+    seeds: the points that the means are over, each of which is a small hollow mark. Numbers `x` run to the
+    right; names, truth, null and what is mixed stand below each other. More than MANY lines are one of
+    medians, with the range of nine tenths of them.
     """
     n_seeds, n_lines = (
         int(summary["n"].max()),
@@ -94,7 +97,7 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     )
     what = f"Means over {n_seeds} seeds, with 95 % intervals" if n_seeds > 1 else "One seed"
     if n_lines > MANY:
-        summary, hues = _nine_tenths(summary, x), []
+        summary, hues, seeds = _nine_tenths(summary, x), [], None
         what = f"Medians of {n_lines} lines, with the range of nine tenths of them"
     metrics = list(dict.fromkeys(summary["metric"]))
     is_number = {key[0] for key in _keys(summary, x)} == {key_of(1)[0]}
@@ -105,7 +108,7 @@ def summary_lines(summary: pd.DataFrame, x: str, hues: Sequence[str]) -> Figure:
     size = 3.8 * n_columns + 0.6 + bool(hues), height * n_rows
     figure, panels = panels_of(len(metrics), n_columns, size, sharey=not is_number)
     for axis, metric in zip(panels, metrics, strict=True):
-        _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number)
+        _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number, seeds)
         value, across = as_written(heading(metric)), as_written(heading(x))
         axis.set(xlabel=across if is_number else value, ylabel=value if is_number else "")
         finish(axis)
@@ -130,8 +133,16 @@ def _nine_tenths(summary: pd.DataFrame, x: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_number: bool) -> None:
+def _intervals(
+    axis: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    hues: Sequence[str],
+    is_number: bool,
+    seeds: pd.DataFrame | None = None,
+) -> None:
     """Means and intervals of one metric; groups stand a little beside each other, so that none hides one."""
+    of_seeds = {} if seeds is None else _by_group(seeds, rows["metric"].iloc[0], x, hues)
     groups = list(groups_of(rows, hues))
     values = list(dict(zip(_keys(rows, x), rows[x].tolist(), strict=True)).values())
     places = {key_of(value): value if is_number else place for place, value in enumerate(values)}
@@ -149,10 +160,31 @@ def _intervals(axis: Axes, rows: pd.DataFrame, x: str, hues: Sequence[str], is_n
             linestyle="-" if is_number else "",
             capsize=3,
         )
+        own = of_seeds.get(tuple(map(key_of, name)), [])
+        dots = [places[place] + aside for place, _ in own], [value for _, value in own]
+        axis.scatter(
+            *(dots if is_number else dots[::-1]),
+            s=14,
+            facecolors="none",
+            edgecolors=arm_colour(number),
+            linewidths=0.8,
+            alpha=0.8,
+        )
     if not is_number:
         step = -(-len(values) // MANY)  # where names would lie on each other, each second or third is written
         written = range(0, len(values), step)
         axis.set_yticks(list(written), [as_written(value_as_text(x, values[place])) for place in written])
+
+
+def _by_group(
+    seeds: pd.DataFrame, metric: str, x: str, hues: Sequence[str]
+) -> dict[tuple[Any, ...], list[tuple[Any, float]]]:
+    """The values of `metric` and the keys of their `x`, by the keys of `hues`."""
+    found: dict[tuple[Any, ...], list[tuple[Any, float]]] = {}
+    for values, group in groups_of(seeds.dropna(subset=[metric]), hues):
+        key = tuple(map(key_of, values))
+        found[key] = list(zip(_keys(group, x), group[metric].astype(float), strict=True))
+    return found
 
 
 def metric_spread(table: pd.DataFrame, columns: Mapping[str, str], title: str = "") -> Figure:

@@ -165,9 +165,17 @@ COLUMNS |= {
 }
 
 
+BELOW_ZERO = ("kid", "regret")  # names of figures that may lie there
+
+
 def is_share(name: str) -> bool:
     """Whether a figure of that name lies between 0 and 1: score_auc, precision_lab, my_share."""
     return not SHARES.isdisjoint(name.split("_"))
+
+
+def is_never_negative(name: str) -> bool:
+    """Whether a known figure of that name cannot lie below 0: seconds, bits, distances, counts."""
+    return name in COLUMNS and not name.startswith(BELOW_ZERO)
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,8 @@
 
 An interval is Student's: it assumes that results over seeds are roughly normal, and says nothing about
 other data, sizes or training lengths. That of a share (`columns.is_share`) ends at 0 and at 1, and there is
-none where all seeds lie at the same end: how near the others come is not known.
+none where all seeds lie at the same end: how near the others come is not known. That of seconds, bits and
+whatever else cannot be negative ends at 0.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from mvqlab.results.columns import as_text, heading, is_share
+from mvqlab.results.columns import as_text, heading, is_never_negative, is_share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,14 +168,23 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> dict[st
 
 
 def _within(metric: str, values: Sequence[float], found: dict[str, float], least: float) -> dict[str, float]:
-    """`found` with ends between `least` and 1 if `metric` is a share, as all its `values` say, too."""
-    if not (is_share(metric) and all(least <= value <= 1.0 for value in values)):
+    """`found` with an interval that does not go past the ends of the measure, as all its `values` keep them.
+
+    least: of a share, 0, or -1 of a difference of two. What cannot be negative ends at 0, where it is no
+    difference.
+    """
+    most = 1.0
+    if not is_share(metric):
+        if least < 0.0 or not is_never_negative(metric):
+            return found
+        most = math.inf
+    if not all(least <= value <= most for value in values):
         return found
-    if len(set(values)) == 1 and least == 0.0 and values[0] in (0.0, 1.0):
+    if is_share(metric) and len(set(values)) == 1 and least == 0.0 and values[0] in (0.0, 1.0):
         return found | {"low": math.nan, "high": math.nan}
     # a comparison with NaN is false, so that no interval stays none
     low, high = found["low"], found["high"]
-    return found | {"low": least if low < least else low, "high": 1.0 if high > 1.0 else high}
+    return found | {"low": least if low < least else low, "high": most if high > most else high}
 
 
 def as_paper(summary: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

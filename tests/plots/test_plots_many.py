@@ -105,3 +105,18 @@ def test_many_points_are_summarised_and_few_of_their_pictures_are_read(tmp_path:
     assert axis.get_lines()[0].get_ydata().tolist() == [50.5, 51.5]
     for figure in saved.values():
         assert max(figure.get_size_inches()) < 25, "140 pixels an inch"
+
+
+def test_every_seed_is_a_mark_at_its_own_value() -> None:
+    rows = [(hue, x, seed, 10 * x + seed) for hue in "ab" for x in (1, 2) for seed in range(3)]
+    table = pd.DataFrame(rows, columns=["hue", "x", "seed", "psnr"])
+    figure = summary_lines(summarise(table, ["hue", "x"], ["psnr"]), "x", ["hue"], table)
+    marks = [
+        collection.get_offsets()
+        for collection in figure.axes[0].collections
+        if len(collection.get_offsets()) == 6
+    ]
+    assert len(marks) == 2
+    for of_hue in marks:
+        assert sorted(of_hue[:, 1].tolist()) == [10, 11, 12, 20, 21, 22]
+        assert of_hue[:3, 0] == pytest.approx(1, abs=0.05) and of_hue[3:, 0] == pytest.approx(2, abs=0.05)

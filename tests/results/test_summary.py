@@ -171,3 +171,23 @@ def test_a_null_among_numbers_is_not_a_number() -> None:
     table = pd.DataFrame({"ratio": [None, None, 0.5], "seed": [0, 1, 0], "psnr": [20.0, 22.0, 30.0]})
     summary = summarise(table, ["ratio"], ["psnr"])
     assert summary[["n", "mean"]].to_numpy().tolist() == [[2, 21.0], [1, 30.0]]
+
+
+def test_an_interval_of_what_cannot_be_negative_ends_at_0() -> None:
+    """Of 5, 100 and 20 images a second Student's interval reaches below 0, where no speed is."""
+    table = pd.DataFrame({"arm": "a", "samples_per_second": [5.0, 100.0, 20.0], "kid_lab": [-0.1, 0.3, 0.0]})
+    found = summarise(table, ["arm"], ["samples_per_second", "kid_lab"]).set_index("metric")
+    assert found.loc["samples_per_second", "low"] == 0.0
+    assert found.loc["kid_lab", "low"] < -0.3, "an unbiased distance may be below 0"
+    below = table.assign(samples_per_second=[-5.0, 100.0, 20.0])
+    assert summarise(below, ["arm"], ["samples_per_second"])["low"].item() < 0.0, "the values say otherwise"
+
+
+def test_a_difference_of_speeds_may_be_negative() -> None:
+    rows = [
+        (arm, seed, speed)
+        for arm, speeds in {"a": (5, 9, 1), "b": (8, 9, 7)}.items()
+        for seed, speed in enumerate(speeds)
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "seed", "samples_per_second"])
+    assert compare(table, "arm", "a", "b", [], ["samples_per_second"])["low"].item() < -5
