@@ -99,6 +99,8 @@ def summary_lines(
     if n_lines > MANY:
         summary, hues, seeds = _nine_tenths(summary, x), [], None
         what = f"Medians of {n_lines} lines, with the range of nine tenths of them"
+    if seeds is not None and n_seeds > 1:
+        what += " (hollow: each seed)"
     metrics = list(dict.fromkeys(summary["metric"]))
     is_number = {key[0] for key in _keys(summary, x)} == {key_of(1)[0]}
     n_places = len(set(_keys(summary, x)))
@@ -164,11 +166,11 @@ def _intervals(
         dots = [places[place] + aside for place, _ in own], [value for _, value in own]
         axis.scatter(
             *(dots if is_number else dots[::-1]),
-            s=14,
+            s=18,
+            zorder=3,
             facecolors="none",
             edgecolors=arm_colour(number),
             linewidths=0.8,
-            alpha=0.8,
         )
     if not is_number:
         step = -(-len(values) // MANY)  # where names would lie on each other, each second or third is written

@@ -184,10 +184,7 @@ def test_an_interval_of_what_cannot_be_negative_ends_at_0() -> None:
 
 
 def test_a_difference_of_speeds_may_be_negative() -> None:
-    rows = [
-        (arm, seed, speed)
-        for arm, speeds in {"a": (5, 9, 1), "b": (8, 9, 7)}.items()
-        for seed, speed in enumerate(speeds)
-    ]
+    speeds = {"a": (5, 9, 1), "b": (8, 9, 7)}
+    rows = [(arm, seed, speed) for arm in speeds for seed, speed in enumerate(speeds[arm])]
     table = pd.DataFrame(rows, columns=["arm", "seed", "samples_per_second"])
     assert compare(table, "arm", "a", "b", [], ["samples_per_second"])["low"].item() < -5
