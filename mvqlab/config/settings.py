@@ -259,6 +259,7 @@ class MaskConfig(Section):
     scorer_rate: Positive = 1.0  # the scorer's learning rate, as a multiple of the model's (published: 1)
     product: MaskProduct | None = None  # kept features times learned scores; none given: where these choose
     exploration: Weight = 0.0  # Gumbel noise on the scores' logits in training (published: 0)
+    exploration_steps: NonNegative = 0  # steps of training over which that noise fades; 0: it stays
     norm: bool = True  # LayerNorm of kept features (published: on)
 
     @model_validator(mode="after")
@@ -276,6 +277,11 @@ class MaskConfig(Section):
             raise MisfitError(
                 f"mask.exploration puts noise on learned scores, and mask.kind '{self.kind}' chooses by none",
                 "set mask.kind=adaptive, or mask.exploration=0",
+            )
+        if self.exploration_steps and not self.exploration:
+            raise MisfitError(
+                "mask.exploration_steps is given, but mask.exploration is 0, so there is nothing to fade",
+                "set mask.exploration, or mask.exploration_steps=0",
             )
         if self.scorer_rate != 1.0 and self.product_in_use == "none":
             raise MisfitError(

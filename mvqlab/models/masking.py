@@ -180,6 +180,8 @@ class AdaptiveMask(MaskModule):
     dropped once gets another chance; 0, as published, for none.
     """
 
+    fading = 1.0  # how much of the exploration is left, see training/warm_up.py
+
     def __init__(
         self,
         feature_dim: int,
@@ -196,7 +198,8 @@ class AdaptiveMask(MaskModule):
 
     def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """What regions are chosen by, high for what is kept: their `scores`, with some noise in training."""
-        return explored(scores, self.exploration) if self.training and self.exploration else scores
+        noise = self.exploration * self.fading
+        return explored(scores, noise) if self.training and noise else scores
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""

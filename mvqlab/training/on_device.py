@@ -232,10 +232,10 @@ class _Stage1(_Run):
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         mask = self.config.mask
-        if mask.scorer_rate != 1.0 or mask.ramp_steps:
+        if mask.scorer_rate != 1.0 or mask.ramp_steps or mask.exploration_steps:
             raise ConfigError(
-                "steps on the device know no rate of the scorer's own and no ratio that rises: set "
-                "mask.scorer_rate=1 and mask.ramp_steps=0"
+                "steps on the device know no rate of the scorer's own, no ratio that rises and no noise that "
+                "fades: set mask.scorer_rate=1, mask.ramp_steps=0 and mask.exploration_steps=0"
             )
         is_gpu = self.device.type == "cuda"
         return torch.optim.Adam(

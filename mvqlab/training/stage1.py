@@ -29,7 +29,7 @@ from mvqlab.training.origin import origin_of
 from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.schedule import RATE_SCALE
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
-from mvqlab.training.warm_up import set_ramp, wait_or_start
+from mvqlab.training.warm_up import set_mask, wait_or_start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -177,7 +177,7 @@ class Stage1Run(Run[TokenModel, Batch]):
             stream, n_batches = self.stream(step), -(-n_images // self.options.batch_size)
             return joined([next(stream) for _ in range(n_batches)]).to(self.fabric.device)
 
-        set_ramp(self.bare, step, self.config.mask.ramp_steps)
+        set_mask(self.bare, step, self.config.mask)
         wait_or_start(self.bare, step, self.config.quantizer.start_step, draw)
 
     def batches_of_a_step(self, stream: Iterator[Batch]) -> Iterator[CountedBatch[Batch]]:

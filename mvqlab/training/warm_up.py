@@ -2,14 +2,16 @@
 
 Before `quantizer.start_step` features pass the quantiser as they are; at that step the codebook starts from
 features of training images. Over the first `mask.ramp_steps` the share of regions that is dropped rises from
-none to what is asked for.
+none to what is asked for; over the first `mask.exploration_steps` noise on the scores fades.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from mvqlab.config import MaskConfig
 from mvqlab.data import Batch
+from mvqlab.models.masking import AdaptiveMask
 from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 
@@ -33,10 +35,21 @@ def wait_or_start(model: TokenModel, step: int, start: int, draw: Callable[[int]
         model.initialise_codebook(first.images, first.importance)
 
 
-def set_ramp(model: TokenModel, step: int, ramp_steps: int) -> None:
-    """Before training step number `step`: how much of what is to be dropped is dropped by now, 0 to 1."""
+def set_mask(model: TokenModel, step: int, settings: MaskConfig) -> None:
+    """Before training step number `step`: how much is dropped by now, and how much noise is left.
+
+    The share that is dropped rises over `ramp_steps`, the noise on learned scores fades over
+    `exploration_steps`.
+    """
     if isinstance(model, MQVAE):
-        model.mask.ramp = min(1.0, step / ramp_steps) if ramp_steps else 1.0
+        model.mask.ramp = share_of(step, settings.ramp_steps)
+    if isinstance(model, MQVAE) and isinstance(model.mask, AdaptiveMask) and settings.exploration_steps:
+        model.mask.fading = 1.0 - share_of(step, settings.exploration_steps)
+
+
+def share_of(step: int, steps: int) -> float:
+    """How much of `steps` is behind at number `step`, 0 to 1; 1 where there are none."""
+    return min(1.0, step / steps) if steps else 1.0
 
 
 def images_to_start_from(model: TokenModel, n_kept: int) -> int:

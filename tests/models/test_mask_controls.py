@@ -133,6 +133,7 @@ def test_the_papers_model_has_its_demasker() -> None:
     [
         (["mask.kind=random", "mask.exploration=1"], "mask.exploration"),
         (["mask.kind=random", "mask.scorer_rate=2"], "mask.scorer_rate"),
+        (["mask.exploration_steps=9"], "mask.exploration_steps"),
         (["mask.kind=none", "mask.mask_ratio=0", "mask.norm=false"], "mask.norm"),
         (["mask.kind=background", "data.name=photos"], "background"),
     ],

@@ -15,12 +15,14 @@ from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import train_stage1
 from mvqlab.training.schedule import set_learning_rate
 from mvqlab.training.stage1 import adam
+from mvqlab.training.warm_up import set_mask
 
 SHORT = ["stage1.steps=6", "stage1.checkpoint_every=3", "stage1.log_every=1"]
 RECIPES = {
     "rate": ["mask.scorer_rate=0.1"],
     "rising ratio": ["mask.ramp_steps=4", "mask.mask_ratio=0.75"],
     "noise": ["mask.exploration=1.0"],
+    "fading noise": ["mask.exploration=1.0", "mask.exploration_steps=4"],
     "gain": ["mask.kind=variance", "mask.product=straight_through", "mask.scorer_rate=3"],
     "no de-masker": ["demask.kind=none", "mask.norm=false", "mask.product=none"],
 }
@@ -60,6 +62,21 @@ def test_the_ratio_rises_step_by_step_to_what_is_asked_for(
     monkeypatch.setattr(MaskModule, "n_of_batch", noted)
     train_stage1(short(*RECIPES["rising ratio"]), tmp_path, splits=splits)
     assert kept[0] == 16 and kept[-2:] == [4, 4] and sorted(kept, reverse=True) == kept
+
+
+def test_noise_fades_to_none_and_stays_where_it_is_not_told_to() -> None:
+    for steps, expected in ((4, [1.0, 0.75, 0.25, 0.0, 0.0]), (0, [1.0] * 5)):
+        settings = short("mask.exploration=2.0", f"mask.exploration_steps={steps}")
+        model = build_stage1(settings)
+        found = []
+        for step in (0, 1, 3, 4, 5):
+            set_mask(model, step, settings.mask)
+            found.append(model.mask.fading)
+        assert found == expected
+    scores = torch.rand(2, 16)
+    assert model.mask.train().ranked_by(scores) is not scores
+    model.mask.fading = 0.0
+    assert model.mask.ranked_by(scores) is scores
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
