@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from mvqlab.config import MaskConfig
 from mvqlab.data import Batch
-from mvqlab.models.masking import AdaptiveMask
-from mvqlab.models.masking import n_kept
+from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 
 FEATURES_A_CODE = 2  # at least, of those that the codebook starts from
