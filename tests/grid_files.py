@@ -33,7 +33,7 @@ def tiny_base(*changes: str) -> dict[str, Any]:
     return {
         "preset": "shapes32",
         "transformer": "none",
-        "overrides": tiny_overrides("evaluation.extractor_steps=1", *changes),
+        "overrides": tiny_overrides(*changes),
     }
 
 

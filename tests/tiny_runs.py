@@ -39,6 +39,8 @@ TINY = [
     "stage2.steps=3",
     "stage2.batch_size=4",
     "evaluation.samples=10",
+    "evaluation.judge_seeds=2",
+    "evaluation.judge_steps=1",
 ]
 KINDS = {
     "code_first": [],

@@ -111,6 +111,25 @@ def _none_or_two(n_images: int) -> int:
 
 NoneOrTwo = Annotated[Measured, AfterValidator(_none_or_two)]
 
+ExtractorName = Literal["judge", "lab", "inception", "efficientnet"]
+
+
+def _extractors(value: Any) -> str | tuple[str, ...]:
+    """One name, or several in a list, which stand for columns of their own."""
+    if isinstance(value, str):
+        value = value.strip().removeprefix("[").removesuffix("]").split(",")
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("must be the name of an extractor, or a list of names such as [judge, efficientnet]")
+    names, known = list(dict.fromkeys(str(name).strip() for name in value)), get_args(ExtractorName)
+    for name in names:
+        if name not in known:
+            nearest = Fault("", f"knows no '{name}'", _advice_for(name, known))
+            raise ValueError(f"{nearest}; known: {', '.join(known)}")
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+Extractors = Annotated[ExtractorName | tuple[ExtractorName, ...], BeforeValidator(_extractors)]
+
 DataName = Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"]
 SceneKind = Literal["full", "simple"]
 MaskKind = Literal[
@@ -485,9 +504,16 @@ class EvaluationConfig(Section):
     samples: NoneOrTwo = 256  # generated images for FID and KID; 0 leaves generation out
     batch_size: Batch = 64
     bootstrap: Redrawn = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals
-    extractor: Literal["lab", "inception"] = "lab"  # features of FID and KID; never mixed in a column
-    extractor_steps: Count = 300  # training of the `lab` extractor
+    extractor: Extractors = "judge"  # features of FID and KID: a name or several, a column each
+    judge_seeds: Annotated[int, Field(ge=1, le=100)] = 3  # judges whose distances are averaged
+    judge_steps: NonNegative = 0  # training of each; 0: as many as the data need, some 50 seconds of one core
+    extractor_steps: Count = 300  # training of the older `lab` extractor
     lpips: Perceptual = "random"  # network of the LPIPS column, named in its header
+
+    @property
+    def extractors(self) -> tuple[ExtractorName, ...]:
+        """The names in `extractor`, be it one or several."""
+        return self.extractor if isinstance(self.extractor, tuple) else (self.extractor,)
 
 
 class Config(Section):

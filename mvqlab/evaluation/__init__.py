@@ -22,7 +22,7 @@ from mvqlab.evaluation.run_report import (
     stage2_columns,
     training_speed,
 )
-from mvqlab.evaluation.samples.extractors import FeatureExtractor, build_extractor
+from mvqlab.evaluation.samples.extractors import FeatureExtractor, build_extractor, build_extractors
 from mvqlab.evaluation.samples.judge import judge
 from mvqlab.evaluation.samples.memorisation import memorisation
 from mvqlab.evaluation.samples.precision_recall import precision_recall
@@ -32,6 +32,7 @@ __all__ = [
     "FeatureExtractor",
     "HeldOut",
     "build_extractor",
+    "build_extractors",
     "codebook_redundancy",
     "codebook_table",
     "codebook_usage",

@@ -24,8 +24,8 @@ from mvqlab.evaluation.images.reconstruction import (
 )
 from mvqlab.evaluation.operations import drawing_operations, stage1_operations, stage2_operations
 from mvqlab.evaluation.samples.distances import features_of, spread_column
-from mvqlab.evaluation.samples.extractors import FeatureExtractor
-from mvqlab.evaluation.samples.judge import judge_rows
+from mvqlab.evaluation.samples.feature_extractor import Extractors, FeatureExtractor, each_of
+from mvqlab.evaluation.samples.judge import judge_rows, spreads
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
@@ -42,14 +42,14 @@ def collect_held_out(model: TokenModel, splits: Splits, config: Config) -> HeldO
 
 
 def evaluate_held_out(
-    held_out: HeldOut, model: TokenModel, config: Config, extractor: FeatureExtractor | None = None
+    held_out: HeldOut, model: TokenModel, config: Config, extractor: Extractors = None
 ) -> dict[str, float | str]:
     """Reconstruction, codebook and importance columns of what `model` made of the held-out images.
 
     Units and ranges: see `reconstruction_quality`, `CodebookUsage`, `CodebookRedundancy` (both columns
-    prefixed `codebook_`) and `ImportanceAgreement`. n_pairs, n_pairs_std: mean and spread, over images, of
-    the pairs that one has. The networks that judged are named in `lpips_network` and `extractor`. Raises
-    MissingWeightsError.
+    prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has columns of its
+    own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has. The networks that
+    judged are named in `lpips_network` and `extractor`. Raises MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
     return {
@@ -59,12 +59,12 @@ def evaluate_held_out(
         **codebook_columns(held_out, model.codebook.cpu()),
         **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
         "lpips_network": perceptual.label if perceptual else "none",
-        "extractor": extractor.name if extractor else "none",
+        "extractor": "; ".join(one.name for one in each_of(extractor)) or "none",
     }
 
 
 def evaluate_stage1(
-    model: TokenModel, splits: Splits, config: Config, extractor: FeatureExtractor | None = None
+    model: TokenModel, splits: Splits, config: Config, extractor: Extractors = None
 ) -> dict[str, float | str]:
     """`collect_held_out`, then `evaluate_held_out`."""
     return evaluate_held_out(collect_held_out(model, splits, config), model, config, extractor)
@@ -82,16 +82,25 @@ def training_speed(curves: pd.DataFrame) -> float:
 
 
 def evaluate_generation(
-    generated_images: Tensor, splits: Splits, config: Config, extractor: FeatureExtractor
+    generated_images: Tensor, splits: Splits, config: Config, extractor: Extractors
 ) -> dict[str, float]:
     """Columns of `generated_images` (n, 3, H, W), uint8 or in [-1, 1]: see `judge`.
 
     The real ones are the first `config.evaluation.images` held-out images. Each column ends in the
-    extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals.
+    extractor's name; with `config.evaluation.bootstrap` further ones, in _low and _high, hold 95 % intervals,
+    and of several judges in one extractor there is their standard deviation, in _spread.
     There is no column where nothing was generated.
     """
-    if len(generated_images) == 0:
-        return {}
+    columns: dict[str, float] = {}
+    if len(generated_images) > 0:
+        for one in each_of(extractor):
+            columns |= _generation_columns(generated_images, splits, config, one)
+    return columns
+
+
+def _generation_columns(
+    generated_images: Tensor, splits: Splits, config: Config, extractor: FeatureExtractor
+) -> dict[str, float]:
     evaluation = config.evaluation
     real = reference_features(
         splits.validation,
@@ -108,6 +117,8 @@ def evaluate_generation(
         columns[column] = interval.value
         if evaluation.bootstrap:
             columns |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
+    over_judges = spreads(real, generated, extractor)
+    columns |= {f"{name}_{extractor.column}_spread": spread for name, spread in over_judges.items()}
     columns |= spread_column(real, generated, extractor, config.seed)
     return columns | {"real_images": len(real), "generated_images": len(generated)}
 

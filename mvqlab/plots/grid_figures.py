@@ -34,6 +34,7 @@ METRICS = {
     "psnr": "PSNR, dB (higher is better)",
     "codebook_perplexity": "codebook perplexity",
     "score_auc": "AUC, score against true mask",
+    "fid_judge": "FID, judges' features (lower is better)",
     "fid_lab": "FID, lab features (lower is better)",
 }
 

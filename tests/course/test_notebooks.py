@@ -56,7 +56,7 @@ LESS = {
     "10_your_own_ablation": {
         '"quick": 100,': '"quick": 16,',
         '"data.train_size=160", "data.validation_size=40"': '"data.train_size=48", "data.validation_size=12"',
-        '"evaluation.extractor_steps": 20, "evaluation.images": 40': '"evaluation.extractor_steps": 2',
+        '"evaluation.judge_steps": 20, "evaluation.images": 40': '"evaluation.judge_steps": 2',
     },
 }
 
@@ -271,7 +271,7 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     """The road from images to a table of ablations, at toy size: the plain model and MQ-VAE, both judged."""
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
     grid = tmp_path / "toy.yaml"
-    base = {"preset": "shapes32", "overrides": tiny_overrides("evaluation.extractor_steps=5")}
+    base = {"preset": "shapes32", "overrides": tiny_overrides()}
     points = [
         {"label": "plain", "mask": "none", "mask_ratio": 0.0, "transformer": "raster"},
         {"label": "masked", "mask": "adaptive", "mask_ratio": 0.5, "transformer": "stackformer"},
@@ -285,7 +285,7 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     printed = capsys.readouterr().out
     table = load(tmp_path / "out").set_index("label")
     assert table["status"].tolist() == ["done", "done"]
-    columns = ["psnr", "ssim", "lpips_random", "rfid_lab", "codebook_perplexity", "fid_lab", "kid_lab"]
+    columns = ["psnr", "ssim", "lpips_random", "rfid_judge", "codebook_perplexity", "fid_judge"]
     assert table[[*columns, "samples_per_second", "stage1_seconds_per_step"]].notna().all(axis=None)
     assert table.loc["plain", "n_pairs"] == 16 and table.loc["masked", "n_pairs"] == 8
     assert "masks_masked.png" in printed and "executed.ipynb" in printed

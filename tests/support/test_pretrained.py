@@ -110,10 +110,11 @@ def test_unknown_backbones_are_refused() -> None:
         ("none", "random", "lab", []),
         ("vgg", "vgg", "lab", ["LPIPS vgg"]),
         ("vgg", "alex", "inception", ["LPIPS vgg", "LPIPS alex", "Inception v3"]),
+        ("none", "none", ["judge", "inception"], ["Inception v3"]),
     ],
 )
 def test_a_config_names_the_files_that_it_needs(
-    loss: str, column: str, extractor: str, expected: list[str]
+    loss: str, column: str, extractor: str | list[str], expected: list[str]
 ) -> None:
     config = config_from_dict(
         {"loss": {"perceptual": loss}, "evaluation": {"lpips": column, "extractor": extractor}}

@@ -155,7 +155,8 @@ def test_a_transformer_of_a_small_set_is_asked_whether_it_copies(
 ) -> None:
     trained = load_trained(*map(str, reversed(write_run(tmp_path, "classes"))))
     splits = build_splits(trained.config.data)
-    for name in ("build_extractor", "evaluate_generation", "stage2_columns"):
+    monkeypatch.setattr(shipping, "build_extractors", lambda *_: ["judge"])
+    for name in ("evaluate_generation", "stage2_columns"):
         monkeypatch.setattr(shipping, name, lambda *_: {})
     monkeypatch.setattr(shipping, "N_SAMPLES", 7)
     looked_at = []

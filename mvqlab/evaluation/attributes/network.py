@@ -30,6 +30,8 @@ RESOLUTION = 32  # pixels: what it sees of any image
 SIDE = 8  # cells
 BATCH_SIZE = 16
 LEARNING_RATE = 1e-2  # at its highest
+N_VALUES = [len(values) for values in ATTRIBUTES.values()]
+CELL_LOGITS = 2 + sum(N_VALUES)  # of a cell: a centre, the largest object's, each value
 
 
 class Cells(NamedTuple):
@@ -55,21 +57,25 @@ class AttributeNetwork(nn.Module):
             _convolution(64, 96, stride=2),
             _convolution(96, 128),
         )
-        self.n_values = [len(values) for values in ATTRIBUTES.values()]
-        self.head = nn.Conv2d(128, 2 + sum(self.n_values), 1)
+        self.head = nn.Conv2d(128, CELL_LOGITS, 1)
 
     def forward(self, images: Tensor) -> Cells:
         """Logits of every cell of images (B, 3, H, W) in [-1, 1]."""
         small = F.adaptive_avg_pool2d(images, RESOLUTION)
-        by_cell = self.head(self.body(small)).flatten(2).mT
-        is_centre, is_largest, *values = by_cell.split([1, 1, *self.n_values], dim=2)
-        return Cells(is_centre[..., 0], is_largest[..., 0], dict(zip(ATTRIBUTES, values, strict=True)))
+        return cells_of(self.head(self.body(small)))
+
+
+def cells_of(logits: Tensor) -> Cells:
+    """What a head's `logits` (B, CELL_LOGITS, 8, 8) say of each cell."""
+    by_cell = logits.flatten(2).mT  # (B, L, CELL_LOGITS)
+    is_centre, is_largest, *values = by_cell.split([1, 1, *N_VALUES], dim=2)
+    return Cells(is_centre[..., 0], is_largest[..., 0], dict(zip(ATTRIBUTES, values, strict=True)))
 
 
 class DrawnScenes(NamedTuple):
     """Scenes as pictures and as what they show.
 
-    images (B, 3, 32, 32) in [-1, 1]. shares (B, MAX_OBJECTS, L): of each object's centre among the cells,
+    images (B, 3, H, W) in [-1, 1]. shares (B, MAX_OBJECTS, L): of each object's centre among the cells,
     largest object first, all 0 where there is none. values: (B, MAX_OBJECTS) for each of `ATTRIBUTES`.
     """
 
@@ -78,9 +84,9 @@ class DrawnScenes(NamedTuple):
     values: dict[str, Tensor]
 
 
-def drawn(scenes: Sequence[Scene]) -> DrawnScenes:
-    """Draw `scenes` at 32 pixels, and write down what they show."""
-    pixels = np.stack([draw(scene.objects, scene.background, RESOLUTION).pixels for scene in scenes])
+def drawn(scenes: Sequence[Scene], resolution: int = RESOLUTION) -> DrawnScenes:
+    """Draw `scenes` at `resolution` pixels, and write down what they show."""
+    pixels = np.stack([draw(scene.objects, scene.background, resolution).pixels for scene in scenes])
     shares = torch.zeros(len(scenes), MAX_OBJECTS, SIDE**2)
     values = {name: torch.zeros(len(scenes), MAX_OBJECTS, dtype=torch.long) for name in ATTRIBUTES}
     for row, scene in enumerate(scenes):

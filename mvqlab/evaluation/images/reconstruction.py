@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mvqlab.data import Batch
 from mvqlab.data.pixels import to_display, to_uint8
-from mvqlab.evaluation.samples.distances import features_of, frechet_distance
-from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.distances import features_of, frechet_columns
+from mvqlab.evaluation.samples.feature_extractor import Extractors, each_of
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.results.pictures import Pictures
@@ -71,7 +71,7 @@ def collect(model: TokenModel, batches: Iterable[Batch], seed: int = 0) -> HeldO
 def reconstruction_quality(
     held_out: HeldOut,
     perceptual: PerceptualLoss | None = None,
-    extractor: FeatureExtractor | None = None,
+    extractor: Extractors = None,
     batch_size: int = 64,
 ) -> dict[str, float]:
     """Means over all held-out images, of which there are `held_out_images`.
@@ -80,7 +80,8 @@ def reconstruction_quality(
     averaged; an exact image counts 100 dB. pooled_psnr: dB, of the squared error over all images, in which
     bad ones weigh more. ssim: images in [0, 1], Gaussian window of 11 pixels; nan for
     images smaller than that. lpips_<net>: no unit, only with a `perceptual` network. rfid_<column>:
-    Frechet distance of reconstructions to originals, only with an `extractor`.
+    Frechet distance of reconstructions to originals, of each `extractor`; where it holds several judges their
+    mean, and rfid_<column>_spread their standard deviation.
     """
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(held_out), batch_size):
@@ -91,10 +92,10 @@ def reconstruction_quality(
     by_image = {name: torch.cat(values) for name, values in parts.items()}
     quality = {name: float(values.mean()) for name, values in by_image.items()}
     quality["pooled_psnr"] = pooled_psnr(by_image["psnr"])
-    if extractor is not None:
-        real = features_of(extractor, held_out.images, batch_size, "held-out images")
-        restored = features_of(extractor, held_out.reconstructions, batch_size, "reconstructions")
-        quality[f"rfid_{extractor.column}"] = frechet_distance(real, restored)
+    for one in each_of(extractor):
+        real = features_of(one, held_out.images, batch_size, "held-out images")
+        restored = features_of(one, held_out.reconstructions, batch_size, "reconstructions")
+        quality |= frechet_columns(real, restored, one, "rfid")
     return {**quality, "held_out_images": len(held_out)}
 
 

@@ -9,13 +9,14 @@ unbiased, so it may fall slightly below 0.
 from __future__ import annotations
 
 import math
+import statistics
 import warnings
 
 import torch
 from torch import Tensor, nn
 
 from mvqlab.data.pixels import to_uint8
-from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
 from mvqlab.support.finite import check_finite
 from mvqlab.support.torchvision_guard import import_torchvision
 
@@ -27,9 +28,24 @@ KERNEL_BLOCK = 4096  # rows whose kernel is in memory at once
 def spread_column(
     real: Tensor, generated: Tensor, extractor: FeatureExtractor, seed: int = 0
 ) -> dict[str, float]:
-    """The column kid_<column>_std; nothing where a set has fewer than four images."""
-    spread = kernel_spread(real, generated, seed)
+    """The column kid_<column>_std, the mean over the judges; nothing if a set has fewer than four images."""
+    both = zip(extractor.by_member(real), extractor.by_member(generated), strict=True)
+    spread = statistics.fmean(kernel_spread(*of_member, seed) for of_member in both)
     return {} if math.isnan(spread) else {f"kid_{extractor.column}_std": spread}
+
+
+def frechet_columns(
+    real: Tensor, generated: Tensor, extractor: FeatureExtractor, name: str
+) -> dict[str, float]:
+    """The column `name`_<column>, the mean over the judges, and with _spread their standard deviation.
+
+    The latter only where there are two or more.
+    """
+    both = zip(extractor.by_member(real), extractor.by_member(generated), strict=True)
+    distances = [quick_frechet_distance(*of_member) for of_member in both]
+    column = f"{name}_{extractor.column}"
+    columns = {column: statistics.fmean(distances)}
+    return columns | ({f"{column}_spread": statistics.stdev(distances)} if len(distances) > 1 else {})
 
 
 @torch.no_grad()
@@ -60,6 +76,12 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     metric.update(real, real=True)
     metric.update(generated, real=False)
     return max(0.0, float(metric.compute()))
+
+
+def quick_frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """`frechet_distance`, in the way that is quicker for as many images and features as there are."""
+    has_many_features = real.shape[1] > min(len(real), len(generated))
+    return (frechet_distance_of_few if has_many_features else frechet_distance)(real, generated)
 
 
 def frechet_distance_of_few(real: Tensor, generated: Tensor) -> float:

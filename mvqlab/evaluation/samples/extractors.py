@@ -2,9 +2,14 @@
 
 Figures of two extractors do not compare (METHOD weak point 15), so each names its own column:
 
-inception   what published FIDs use; needs a file of weights.
-lab         a small network trained for some seconds on the data itself; needs no file. Its figures
-            compare runs on the same data, and nothing else.
+judge         small networks of several seeds, trained for some minutes on the data itself to see what its
+              images show and what they look like; needs no file. The default.
+efficientnet  knows photographs; its weights come with an extra.
+inception     what published FIDs use; needs a file of weights.
+lab           the older judge, trained for some seconds to name classes: blind to hue. Kept for the tables
+              that were made with it.
+
+The figures of `judge` and `lab` compare runs on the same data, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,9 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mvqlab.config import Config
+from mvqlab.config import Config, ExtractorName
 from mvqlab.data import Splits
-from mvqlab.evaluation.judging_networks import AlwaysEvaluating, JudgingNetwork, trained_once
+from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
+from mvqlab.evaluation.samples.efficientnet import EfficientNetExtractor
+from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
+from mvqlab.evaluation.samples.jury import jury_of
 from mvqlab.evaluation.samples.lab_network import (
     RECIPE_VERSION,
     LabAccuracy,
@@ -32,35 +40,29 @@ from mvqlab.support.torchvision_guard import import_torchvision
 LAB_SEED = 0  # not the run's own: runs with different seeds are to be measured alike
 
 
-class FeatureExtractor(AlwaysEvaluating):
-    """A frozen network: uint8 images (B, 3, H, W) -> features (B, num_features).
-
-    name: in words. column: what its FID and KID columns end in.
-    """
-
-    def __init__(self, name: str, column: str, num_features: int) -> None:
-        super().__init__()
-        self.name, self.column, self.num_features = name, column, num_features
-
-    @property
-    def device(self) -> torch.device:
-        """Where images must be."""
-        return next(self.parameters(), torch.empty(0)).device
-
-    def forward(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def answers(self, features: Tensor) -> Tensor | None:
-        """The network's logits over its classes (B, C) from features (B, num_features); None without any."""
-        return None
-
-
 def build_extractor(config: Config, splits: Splits, device: torch.device | str = "cpu") -> FeatureExtractor:
-    """The extractor that `config.evaluation.extractor` names; trains the `lab` one if it is not cached.
+    """The extractor that `config.evaluation.extractor` names, the first of several: `build_extractors`."""
+    return _build(config.evaluation.extractors[0], config, splits, device)
 
-    Raises MissingWeightsError if Inception's file is not there.
+
+def build_extractors(
+    config: Config, splits: Splits, device: torch.device | str = "cpu"
+) -> list[FeatureExtractor]:
+    """All extractors that `config.evaluation.extractor` names; those trained on the data only if not cached.
+
+    Raises MissingWeightsError if a file of weights is not there.
     """
-    if config.evaluation.extractor == "inception":
+    return [_build(name, config, splits, device) for name in config.evaluation.extractors]
+
+
+def _build(
+    name: ExtractorName, config: Config, splits: Splits, device: torch.device | str
+) -> FeatureExtractor:
+    if name == "judge":
+        return jury_of(config, splits, device)
+    if name == "efficientnet":
+        return EfficientNetExtractor().to(device)
+    if name == "inception":
         return InceptionExtractor().to(device)
     return lab_extractor(splits, config.data.resolution, config.evaluation.extractor_steps, device=device)
 

@@ -80,9 +80,9 @@ def train_lab_network(
 ) -> LabNetwork:
     """Train a `LabNetwork` on the training images for `steps` batches of 64; in evaluation mode after."""
     turns = torch.Generator().manual_seed(seed)
-    questions = (_question(batch, task, turns) for batch in batches(splits.train, BATCH_SIZE, seed=seed))
+    questions = (question_of(batch, task, turns) for batch in batches(splits.train, BATCH_SIZE, seed=seed))
 
-    def loss_of(network: LabNetwork, some: _Question) -> Tensor:
+    def loss_of(network: LabNetwork, some: Question) -> Tensor:
         return F.cross_entropy(network(some.images.to(device)), some.answers.to(device))
 
     how: dict[str, Any] = {
@@ -96,18 +96,20 @@ def train_lab_network(
 
 
 @torch.no_grad()
-def measure_accuracy(network: LabNetwork, splits: Splits, task: LabTask, seed: int) -> LabAccuracy:
-    """Accuracy on up to 512 held-out images.
+def measure_accuracy(
+    network: nn.Module, splits: Splits, task: LabTask, seed: int, tested_images: int = TESTED_IMAGES
+) -> LabAccuracy:
+    """Accuracy of a `network` that gives logits (B, n_answers), on up to `tested_images` held-out images.
 
     Where labels are source photographs, on training images: held-out crops come from photographs of
     their own, which the network cannot know.
     """
     is_photographs = task.kind == "labels" and splits.label_meaning == "source photograph"
     dataset, measured_on = (splits.train, "training") if is_photographs else (splits.validation, "held-out")
-    device = network.head.weight.device
+    device = next(network.parameters()).device
     turns = torch.Generator().manual_seed(seed)
-    tested = batches_in_order(dataset, BATCH_SIZE, TESTED_IMAGES)
-    questions = (_question(batch, task, turns) for batch in tested)
+    tested = batches_in_order(dataset, BATCH_SIZE, tested_images)
+    questions = (question_of(batch, task, turns) for batch in tested)
     n_right, n_answers = count_right(
         (network(images.to(device)).argmax(dim=1), answers) for images, answers in questions
     )
@@ -120,14 +122,17 @@ def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.
     return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
-class _Question(NamedTuple):
-    images: Tensor  # (B, 3, H, W)
-    answers: Tensor  # (B,)
+class Question(NamedTuple):
+    """Images (B, 3, H, W), turned where that is the question, and the true answers (B,)."""
+
+    images: Tensor
+    answers: Tensor
 
 
-def _question(batch: Batch, task: LabTask, generator: torch.Generator) -> _Question:
+def question_of(batch: Batch, task: LabTask, generator: torch.Generator) -> Question:
+    """What `task` asks of a batch; `generator` draws by how many quarters each image is turned."""
     if task.kind == "labels":
-        return _Question(batch.images, batch.labels)
+        return Question(batch.images, batch.labels)
     turns = torch.randint(4, (len(batch.images),), generator=generator)
     turned = [image.rot90(turn, (1, 2)) for image, turn in zip(batch.images, turns.tolist(), strict=True)]
-    return _Question(torch.stack(turned), turns)
+    return Question(torch.stack(turned), turns)

@@ -18,7 +18,7 @@ class SetDistances(NamedTuple):
     generated: Tensor
     across: Tensor
 
-    def of_rows(self, real_rows: Tensor, generated_rows: Tensor) -> SetDistances:
+    def of_rows(self, real_rows: Tensor | slice, generated_rows: Tensor | slice) -> SetDistances:
         """The distances of some rows only."""
         return SetDistances(
             self.real[real_rows][:, real_rows],
