@@ -25,7 +25,7 @@ from mvqlab.evaluation.images.reconstruction import (
 from mvqlab.evaluation.operations import drawing_operations, stage1_operations, stage2_operations
 from mvqlab.evaluation.samples.distances import features_of, spread_column
 from mvqlab.evaluation.samples.feature_extractor import Extractors, FeatureExtractor, each_of
-from mvqlab.evaluation.samples.judge import judge_rows, spreads
+from mvqlab.evaluation.samples.judge import judge_columns
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
@@ -111,14 +111,7 @@ def _generation_columns(
         batch_size=evaluation.batch_size,
     )
     generated = features_of(extractor, generated_images, evaluation.batch_size, "generated images")
-    columns: dict[str, float] = {}
-    for name, interval in judge_rows(real, generated, extractor, evaluation.bootstrap, config.seed).items():
-        column = f"{name}_{extractor.column}"
-        columns[column] = interval.value
-        if evaluation.bootstrap:
-            columns |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
-    over_judges = spreads(real, generated, extractor)
-    columns |= {f"{name}_{extractor.column}_spread": spread for name, spread in over_judges.items()}
+    columns = judge_columns(real, generated, extractor, evaluation.bootstrap, config.seed)
     columns |= spread_column(real, generated, extractor, config.seed)
     return columns | {"real_images": len(real), "generated_images": len(generated)}
 

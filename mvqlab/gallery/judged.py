@@ -8,24 +8,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mvqlab.config import Config, SamplingConfig
+from mvqlab.config import Config, EvaluationConfig, SamplingConfig
 from mvqlab.data import Splits, build_splits
 from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.attributes.class_asked_for import drawing_with
+from mvqlab.evaluation.samples.class_judge import whole_splits
 from mvqlab.evaluation.samples.distances import features_of
-from mvqlab.evaluation.samples.extractors import build_extractor
+from mvqlab.evaluation.samples.extractors import build_extractor, build_extractors
 from mvqlab.evaluation.samples.judge import judge
 from mvqlab.evaluation.samples.memorisation import Memorisation
 from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, columns_of, nearest_in, training_images
 from mvqlab.evaluation.samples.reference_features import reference_features
+from mvqlab.evaluation.samples.yardsticks import judged_images, yardstick_images, yardsticks
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
 from mvqlab.plots import nearest_training, save_figure
 from mvqlab.results.table_files import write_csv
 from mvqlab.sampling import sample_images
-from mvqlab.zoo.shipped import shipped_told
+from mvqlab.training import load_stage1
+from mvqlab.zoo.shipped import load_shipped_stage1, shipped_names, shipped_told
 from mvqlab.zoo.trained import Trained, load_trained
 
 N_JUDGED, N_REAL = 256, 512
+YARDSTICKS_OF = ("fashion_mqvae", "simple_mqvae")
 N_SHOWN = 8  # samples beside their nearest training images
 
 
@@ -41,9 +45,39 @@ def make_judges(asked: Asked) -> list[Path]:
     return [path]
 
 
+def make_yardsticks(asked: Asked) -> list[Path]:
+    """Write yardsticks.csv: what the judges say of real images, as they are, after stage 1 and made worse."""
+    path, _ = measured_by_model(
+        asked, "yardsticks", YARDSTICKS_OF, lambda name: yardsticks_of(name, asked), ["model"]
+    )
+    return [path]
+
+
+def yardsticks_of(name: str, asked: Asked) -> pd.DataFrame:
+    """`yardsticks` of the data of the stage 1 called `name`, or in that folder, by the default judges."""
+    model = load_shipped_stage1(name) if name in shipped_names() else load_stage1(Path(name))
+    config = judged_now(model.config)
+    extractors = build_extractors(config, build_splits(config.data))
+    held_out = yardstick_images(
+        whole_splits(config.data).validation, asked.at_most(N_REAL), asked.at_most(N_JUDGED)
+    )
+    table = yardsticks(held_out, extractors, model)
+    return table.assign(extractor="; ".join(one.name for one in extractors))
+
+
+def judged_now(config: Config) -> Config:
+    """`config` with the judges that are default now: shipped models name those that their cards go by."""
+    judges = {"extractor": EvaluationConfig().extractor}
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=judges)})
+
+
 def judged(trained: Trained, n_samples: int) -> pd.DataFrame:
-    """`judge` of `n_samples` samples of seed 1 without filters and with the published ones, by `filters`."""
-    config = trained.config
+    """`judge` of `n_samples` samples of seed 1 without filters and with the published ones, by `filters`.
+
+    Real images that are not among those judged against come after them, as they are, after stage 1 and made
+    worse: see `yardsticks`, whose names stand in `filters`, too.
+    """
+    config = judged_now(trained.config)
     splits = build_splits(config.data)
     extractor = build_extractor(config, splits)
     real = reference_features(splits.validation, splits.data_hash, "validation", extractor, N_REAL)
@@ -54,6 +88,11 @@ def judged(trained: Trained, n_samples: int) -> pd.DataFrame:
         generated = features_of(extractor, drawn, what="generated images")
         found = judge(real, generated, extractor, training=training)
         tables.append(found.assign(filters=filters))
+    held_out = yardstick_images(whole_splits(config.data).validation, N_REAL, n_samples)
+    against = features_of(extractor, held_out.real, what="real images")
+    for name, images in judged_images(held_out, trained.stage1).items():
+        found = judge(against, features_of(extractor, images, what=name), extractor, resamples=0)
+        tables.append(found.assign(filters=name))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from mvqlab.gallery.asked import ALL, Asked, KeptError
 from mvqlab.gallery.conditional import make_attributes_over_guidance, make_class_asked_for
 from mvqlab.gallery.costs import make_bits, make_budgets_one_model
-from mvqlab.gallery.judged import make_judges, make_possible_copies
+from mvqlab.gallery.judged import make_judges, make_possible_copies, make_yardsticks
 from mvqlab.gallery.of_grids import NAMES, files_of, make_grid
 from mvqlab.gallery.pictures import (
     mask_ratio_moving,
@@ -122,6 +122,12 @@ MADE: dict[str, Made] = {
         ALL,
         ["judges.csv"],
         make_judges,
+    ),
+    "yardsticks": Made(
+        "table: the judges' figures of real images, as they are, after stage 1 and made worse",
+        ALL,
+        ["yardsticks.csv"],
+        make_yardsticks,
     ),
     "bits": Made(
         "table: bits an image of codes and of positions, training and held-out images",

@@ -91,6 +91,7 @@ COLUMNS: dict[str, Column] = {
     **_of_each("recall", "share of real images among samples", 3),
     **_of_each("density", "how densely samples lie among real images", 3),
     **_of_each("coverage", "share of real images with a sample near", 3),
+    "yardstick": Column("", "real images in the samples' place: as they are, or made worse in one way"),
     "real_images": Column("images", "held-out images behind FID and KID"),
     "generated_images": Column("images", "samples behind FID and KID"),
     "code_loss": Column("nats", "held-out cross-entropy of a code", 4, True),

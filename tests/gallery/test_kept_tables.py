@@ -97,9 +97,30 @@ def test_a_few_samples_of_a_run_go_before_all_judges_with_filters_and_without(
     stage1, stage2 = write_run(tmp_path, "classes")
     (path,) = make("judges", tmp_path, str(stage2), str(stage1), n_images=8)
     table = pd.read_csv(path)
-    assert table.groupby("filters").size().to_dict() == {"off": len(table) // 2, "published": len(table) // 2}
+    n_rows = table.groupby("filters").size()
+    assert n_rows["off"] == n_rows["published"] and {"real", "after stage 1", "greyed"} <= set(n_rows.index)
     assert {"fid", "kid", "suspected"} <= set(table["metric"])
     assert (table["generated_images"] == 8).all()
+
+
+def test_yardsticks_of_a_run_are_those_of_its_data_and_its_stage_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "build_extractors", lambda *_: [Colours("colours", "colours", 3)])
+    stage1, _ = write_run(tmp_path, "classes")
+    (path,) = make("yardsticks", tmp_path, str(stage1), n_images=20)
+    table = pd.read_csv(path).set_index("yardstick")
+    names = ["real", "greyed", "hue turned", "blurred", "shuffled", "after stage 1"]
+    assert table.index.tolist() == names and set(table["extractor"]) == {"colours"}
+    assert table.loc["real", "fid_colours"] < table.loc["greyed", "fid_colours"]
+    # a mean colour is the same wherever the patches lie
+    assert table.loc["shuffled", "fid_colours"] == pytest.approx(table.loc["real", "fid_colours"], rel=1e-3)
+
+
+def test_the_default_judges_look_at_shipped_models() -> None:
+    """Their own settings name the extractor that their cards go by."""
+    config = judged.judged_now(load_config("simple32", ["evaluation.extractor=lab", "evaluation.images=77"]))
+    assert (config.evaluation.extractor, config.evaluation.images) == ("judge", 77)
 
 
 def test_a_run_that_listens_is_asked_for_its_classes_over_guidance(

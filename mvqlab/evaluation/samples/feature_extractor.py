@@ -39,7 +39,10 @@ class FeatureExtractor(AlwaysEvaluating):
 
     def by_member(self, features: Tensor) -> list[Tensor]:
         """`features` (B, num_features) apart, those of each member (B, its num_features)."""
-        return list(features.split([member.num_features for member in self.members], dim=1))
+        members = self.members
+        if len(members) == 1:
+            return [features]
+        return list(features.split([member.num_features for member in members], dim=1))
 
 
 Extractors = FeatureExtractor | Sequence[FeatureExtractor] | None  # one, several or none

@@ -90,6 +90,23 @@ def judge_rows(
     }
 
 
+def judge_columns(
+    real: Tensor, generated: Tensor, extractor: FeatureExtractor, resamples: int, seed: int = 0
+) -> dict[str, float]:
+    """The same as columns of a results table, fid_judge and so on; with `resamples` also _low and _high.
+
+    Of an extractor of several judges there is their standard deviation, too, in _spread.
+    """
+    columns: dict[str, float] = {}
+    for name, interval in judge_rows(real, generated, extractor, resamples, seed).items():
+        column = f"{name}_{extractor.column}"
+        columns[column] = interval.value
+        if resamples:
+            columns |= {f"{column}_low": interval.low, f"{column}_high": interval.high}
+    over_judges = spreads(real, generated, extractor)
+    return columns | {f"{name}_{extractor.column}_spread": spread for name, spread in over_judges.items()}
+
+
 def spreads(real: Tensor, generated: Tensor, extractor: FeatureExtractor, k: int = 3) -> dict[str, float]:
     """Standard deviation of each figure over the extractor's judges, by name; nothing of a single one."""
     if len(extractor.members) < 2:
