@@ -12,6 +12,7 @@ from mvqlab.evaluation.images.reconstruction import (
     reconstruction_quality,
 )
 from mvqlab.evaluation.images.region_drop import drop_costs
+from mvqlab.evaluation.likelihood.by_region import object_and_ground_bits
 from mvqlab.evaluation.likelihood.causality import logit_changes
 from mvqlab.evaluation.run_report import (
     collect_held_out,
@@ -46,6 +47,7 @@ __all__ = [
     "judge",
     "logit_changes",
     "memorisation",
+    "object_and_ground_bits",
     "operation_columns",
     "precision_recall",
     "reconstruction_quality",

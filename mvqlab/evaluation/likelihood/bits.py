@@ -11,7 +11,7 @@ well each one's stage 1 restores images.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -49,7 +49,25 @@ def pair_bits(
     Each part is told what the model tells it: the one that comes second in a pair knows the first. The model
     should be in evaluation mode. Raises NonFiniteError where a pair is given no probability, or NaN.
     """
-    parts = []
+    each = _each(model, pairs, conditions, batch_size)
+    parts = [(codes.sum(dim=1), positions.sum(dim=1)) for codes, positions in each]
+    return PairBits(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def bits_of_each(
+    model: PairModel, pairs: Pairs, conditions: Tensor | None = None, batch_size: int = 256
+) -> Tensor:
+    """The same (B, N) of each single pair, code and position together; 0 at padding. An end has no place."""
+    each = _each(model, pairs, conditions, batch_size)
+    bits = torch.cat([(codes + positions)[:, : pairs.n_pairs] for codes, positions in each])
+    return bits.masked_fill(pairs.is_padding, 0.0)
+
+
+def _each(
+    model: PairModel, pairs: Pairs, conditions: Tensor | None, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Bits (b, N) of codes and of positions, some images after others; N with a place for an end."""
     for first in range(0, len(pairs), batch_size):
         rows = slice(first, first + batch_size)
         some = model.with_end(pairs[rows])
@@ -59,8 +77,7 @@ def pair_bits(
         if logits.position_logits is not None:
             positions = _nats(logits.position_logits, targets.positions)
         check_finite(f"bits of images {first} and following", codes + positions)
-        parts.append(PairBits(codes / math.log(2), positions / math.log(2)))
-    return PairBits(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        yield codes / math.log(2), positions / math.log(2)
 
 
 def image_bits(
@@ -122,5 +139,5 @@ def generalisation_gap(
 
 
 def _nats(logits: Tensor, truth: Tensor) -> Tensor:
-    """Nats (B,) of `truth` (B, N), where it is not IGNORED, under `logits` (B, N, n)."""
-    return F.cross_entropy(logits.mT, truth, reduction="none", ignore_index=IGNORED).sum(dim=1)
+    """Nats (B, N) of `truth` (B, N) under `logits` (B, N, n); 0 where it is IGNORED."""
+    return F.cross_entropy(logits.mT, truth, reduction="none", ignore_index=IGNORED)
