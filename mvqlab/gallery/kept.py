@@ -25,6 +25,7 @@ from mvqlab.gallery.pictures import (
     sample_sheet,
     widget,
 )
+from mvqlab.gallery.rates import make_rates
 from mvqlab.gallery.trained_anew import QUALITY, make_quality
 
 
@@ -134,6 +135,12 @@ MADE: dict[str, Made] = {
         ALL,
         ["bits.csv"],
         make_bits,
+    ),
+    "rates": Made(
+        "table and figure: PSNR over bits, positions counted, beside JPEG and WebP",
+        ALL,
+        ["rates.csv", "rates.png"],
+        make_rates,
     ),
     "possible_copies": Made(
         "table and figure: how many samples may be copies, and those nearest to training images",

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from mvqlab.plots.grid_panels import reach
 from mvqlab.plots.style import (
@@ -116,6 +118,36 @@ def rate_distortion(
         axis.margins(x=0.1, y=0.12)
     panels[0].legend(title=heading(hue), **LEGEND, loc="lower right")
     headline(figure, "Rate against distortion; beside each point the share dropped")
+    return figure
+
+
+def bits_and_quality(table: pd.DataFrame, ways: Sequence[str], named: str) -> Figure:
+    """PSNR over bits an image, a panel each of `data`, a line each of `ways`; columns bits and psnr besides.
+
+    named: the way beside whose points their `setting` stands, the share of regions that is dropped.
+    """
+    sets = list(dict.fromkeys(table["data"]))
+    figure = Figure(figsize=(4.2 * len(sets) + 0.4, 4.3), layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
+    lines: dict[str, Line2D] = {}
+    for axis, data in zip(panels, sets, strict=True):
+        for number, way in enumerate(ways):
+            rows = table[(table["data"] == data) & (table["way"] == way)].sort_values("bits")
+            rows = rows.drop_duplicates(["bits", "psnr"])  # a codec on the same images stands with each model
+            look = {"color": arm_colour(number), "marker": arm_marker(number), "linestyle": arm_line(number)}
+            (lines[way],) = axis.plot(rows["bits"], rows["psnr"], **look)
+            if way == named:
+                for ratio, bits, psnr in zip(rows["setting"], rows["bits"], rows["psnr"], strict=True):
+                    where = {"xytext": (-5, 4), "textcoords": "offset points", "ha": "right", "fontsize": 7}
+                    axis.annotate(f"{ratio:.0%}".replace("%", " %"), (bits, psnr), **where)
+        axis.set(xscale="log", xlabel="bits an image", title=as_written(data))
+        axis.set_ylabel(heading("psnr") if axis is panels[0] else "")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter("{x:.0f}")
+        axis.xaxis.set_minor_formatter("")
+        finish(axis)
+    words = [as_written(way) for way in lines]
+    figure.legend(list(lines.values()), words, loc="outside lower center", ncols=len(ways), **LEGEND)
     return figure
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from mvqlab.plots import grid_figures as grid_figures
 from mvqlab.plots import metric_spread, paired_differences, rate_distortion, summary_lines
+from mvqlab.plots.ratios import bits_and_quality
 from mvqlab.results.pictures import Pictures
 from mvqlab.results.summary import summarise
 
@@ -105,6 +106,18 @@ def test_many_points_are_summarised_and_few_of_their_pictures_are_read(tmp_path:
     assert axis.get_lines()[0].get_ydata().tolist() == [50.5, 51.5]
     for figure in saved.values():
         assert max(figure.get_size_inches()) < 25, "140 pixels an inch"
+
+
+def test_ways_stand_where_their_bits_are() -> None:
+    rows = [("scenes", "ours", 0.5, 300.0, 25.0), ("scenes", "ours", 0.0, 600.0, 27.0)]
+    rows += [("scenes", "JPEG", 10.0, 400.0, 20.0), ("garments", "JPEG", 10.0, 300.0, 22.0)]
+    table = pd.DataFrame(rows, columns=["data", "way", "setting", "bits", "psnr"])
+    figure = bits_and_quality(pd.concat([table, table]), ["ours", "JPEG"], named="ours")
+    scenes, garments = figure.axes
+    assert scenes.get_title() == "scenes" and garments.get_title() == "garments"
+    ours, jpeg = (line.get_xydata().tolist() for line in scenes.lines)
+    assert ours == [[300.0, 25.0], [600.0, 27.0]] and jpeg == [[400.0, 20.0]]
+    assert [text.get_text() for text in scenes.texts] == ["50 %", "0 %"] and not garments.texts
 
 
 def test_every_seed_is_a_mark_at_its_own_value() -> None:

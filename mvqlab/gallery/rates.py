@@ -1,0 +1,70 @@
+"""How good an image is for its bits: shipped models, positions counted, beside JPEG and WebP."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+
+from mvqlab.data import batches_in_order, build_splits
+from mvqlab.evaluation.images.choice import choosing
+from mvqlab.evaluation.images.codecs import NAMES, codec_rows
+from mvqlab.evaluation.images.rate import code_bits, position_bits
+from mvqlab.evaluation.images.reconstruction import collect, image_scores
+from mvqlab.gallery.asked import Asked, measured_by_model
+from mvqlab.models.masking import n_kept
+from mvqlab.models.mqvae import MQVAE, TokenModel
+from mvqlab.plots import save_figure
+from mvqlab.plots.ratios import bits_and_quality
+from mvqlab.training import load_stage1
+from mvqlab.zoo.shipped import load_shipped_stage1
+
+MODELS = ("simple_plain_vq", "simple_mqvae", "fashion_plain_vq", "fashion_mqvae", "emoji_mqvae")
+N_IMAGES = 256
+RATIOS = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95)  # of models that were trained for all
+MASKED, PLAIN = "MQ-VAE", "plain VQ"
+
+
+def make_rates(asked: Asked) -> list[Path]:
+    """Write rates.csv and rates.png: PSNR over bits an image."""
+    path, table = measured_by_model(
+        asked, "rates", MODELS, lambda name: rates(name, asked.at_most(N_IMAGES)), ["data", "model", "way"]
+    )
+    return [
+        path,
+        save_figure(
+            bits_and_quality(table, [MASKED, PLAIN, *NAMES.values()], named=MASKED),
+            asked.folder / "rates.png",
+        ),
+    ]
+
+
+def rates(name: str, n_images: int) -> pd.DataFrame:
+    """A row a way and setting: data, way, setting (share dropped, or quality), bits, psnr, images."""
+    model = load_stage1(name) if Path(name).is_dir() else load_shipped_stage1(name)
+    splits = build_splits(model.config.data)
+    batches = list(batches_in_order(splits.validation, 64, n_images))
+    rows = []
+    for ratio in ratios_of(model):
+        n = n_kept(ratio, model.n_positions)
+        bits = code_bits(n, model.codebook_size) + position_bits(model.n_positions, n)
+        with choosing(model, n) if isinstance(model, MQVAE) else nullcontext():
+            held_out = collect(model, batches)
+        scores = image_scores(held_out.images, held_out.reconstructions, None, with_ssim=False)
+        way = MASKED if isinstance(model, MQVAE) else PLAIN
+        rows.append({"way": way, "setting": ratio, "bits": bits, "psnr": float(scores["psnr"].mean())})
+    table = pd.DataFrame([*rows, *codec_rows(held_out.images)])
+    return table.assign(data=data_of(model), images=len(held_out))
+
+
+def ratios_of(model: TokenModel) -> tuple[float, ...]:
+    """The mask ratios that `model` was trained for."""
+    low, high = model.config.mask.ratio_range
+    return RATIOS if low < high else (model.config.mask.ratio_in_use,)
+
+
+def data_of(model: TokenModel) -> str:
+    """The data set in words."""
+    data = model.config.data
+    return "simple scenes" if data.scene == "simple" else data.name
