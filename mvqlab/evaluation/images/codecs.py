@@ -2,8 +2,8 @@
 
 A file's header is left out, of which a small image would consist for the most part: of JPEG what comes before
 the scan (tables and sizes, which receiver and sender could agree on), of WebP the container. Colours are
-stored at half the resolution, as both do by default. The model, in turn, is a decoder of about a million weights
-that has seen such images before, and a codec has seen none.
+stored at half the resolution, as both do by default. The model, in turn, is a decoder of about a million
+weights that has seen such images before, and a codec has seen none.
 """
 
 from __future__ import annotations
