@@ -111,6 +111,8 @@ COLUMNS: dict[str, Column] = {
     "accuracy": Column("", "found, of what was asked for", 3),
     "accuracy_low": Column("", "lower end of the accuracy's 95 % interval", 3),
     "accuracy_high": Column("", "upper end of the accuracy's 95 % interval", 3),
+    "seen": Column("values", "values of the attribute that pictures show, asked for or not"),
+    "precision": Column("", "found, of what pictures show", 3),
     "chance": Column("", "accuracy if each image had been asked for what the others were", 3),
     "real_accuracy": Column("", "accuracy in real pictures of what was asked for", 3),
     "restored_accuracy": Column("", "accuracy in these after stage 1: what a transformer can reach", 3),

@@ -117,6 +117,7 @@ def test_each_part_is_guided_by_itself_and_nothing_is_drawn_twice(
     # the pictures "drawn" are the real ones, asked for by their own labels: as good as real
     assert table["accuracy"].tolist() == table["real_accuracy"].tolist()
     assert (table["judge_accuracy"] == 0.9).all() and set(table["judge"]) == {detector.name}
+    assert (table["precision"] * table["seen"]).tolist() == pytest.approx(table["found"].tolist())
     assert (table["accuracy_low"] <= table["accuracy"]).all()
     assert (table["accuracy"] <= table["accuracy_high"]).all()
 

@@ -116,6 +116,7 @@ def test_agreement_counts_values_and_its_chance_is_that_of_other_images() -> Non
     found = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 1, 1]]).bool()
     result = agreement(asked, found)
     assert (result.asked, result.found, result.accuracy) == (4, 2, 0.5)
+    assert (result.seen, result.precision) == (4, 0.5)
     # of a, b (asked in 1) b is in 3; c (asked in 2) is in 3; a (asked in 3) is in 1
     assert result.chance == pytest.approx(3 / (4 * 2))
     # Clopper and Pearson: at the lower end, two or more of four are found once in 40 times
@@ -129,6 +130,8 @@ def test_images_that_ignore_what_was_asked_for_score_chance() -> None:
     asked = asked_of(SCENES)["colour"]
     everything = torch.ones_like(asked)
     assert agreement(asked, everything).accuracy == agreement(asked, everything).chance == 1.0
+    assert agreement(asked, everything).precision == pytest.approx(float(asked.double().mean()))
+    assert math.isnan(agreement(asked, torch.zeros_like(asked)).precision)
     others = agreement(asked, asked.roll(1, dims=0))
     assert others.low < others.chance < others.high
     assert math.isnan(agreement(asked[:1], asked[:1]).chance)

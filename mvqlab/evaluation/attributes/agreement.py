@@ -8,7 +8,9 @@
 
 Each is a table of values, a row a picture, True where the value is asked for or found. Accuracy is the share
 of the values asked for that are found in their own picture. Chance is the same share in the pictures that
-were made for the others: what pictures like these find that were drawn without listening.
+were made for the others: what pictures like these find that were drawn without listening. Accuracy is blind
+to what is there besides: a picture that shows every colour shows the one asked for, too. Precision is not: it
+is the share of the values found that were asked for of their picture.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class Agreement(NamedTuple):
 
     asked, found: numbers of values. accuracy: found of asked, with its exact 95 % interval, to which the
     values of one picture count as independent of each other. chance: see above; NaN for one picture.
+    seen: values that pictures show, asked for or not. precision: found of seen, NaN where none is.
     """
 
     asked: int
@@ -43,6 +46,8 @@ class Agreement(NamedTuple):
     low: float
     high: float
     chance: float
+    seen: int
+    precision: float
 
 
 def asked_of(scenes: Sequence[Scene]) -> Values:
@@ -93,7 +98,7 @@ def agreement(asked: Tensor, found: Tensor) -> Agreement:
         raise ValueError("nothing was asked for, so nothing can be found")
     crossed = asked.double() @ found.double().T  # (B, B): values asked for in one that are found in another
     own = crossed.diagonal().sum()
-    others = len(asked) - 1
+    others, seen = len(asked) - 1, int(found.sum())
     interval = exact_share(int(own), n_asked)
     return Agreement(
         asked=n_asked,
@@ -102,4 +107,6 @@ def agreement(asked: Tensor, found: Tensor) -> Agreement:
         low=interval.low,
         high=interval.high,
         chance=float(crossed.sum() - own) / (n_asked * others) if others else float("nan"),
+        seen=seen,
+        precision=int(own) / seen if seen else float("nan"),
     )

@@ -44,8 +44,8 @@ def accuracy_over_guidance(
     captions, for which `tokenizer` is needed. Every row draws from `config.seed`, otherwise as
     `config.sampling` says; where only codes or only positions are guided, the other part has weight 1.
 
-    Columns: guided, guidance, attribute; asked, found, accuracy, accuracy_low, accuracy_high and chance as
-    in `Agreement`; real_accuracy, the same of the scenes' own pictures; restored_accuracy, of these after
+    Columns: guided, guidance, attribute; asked, found, accuracy, accuracy_low, accuracy_high, chance, seen
+    and precision as in `Agreement`; real_accuracy, the same of the scenes' own pictures; restored_accuracy, of these after
     stage 1, which a perfect transformer would reach; judge_accuracy and judge: the detector's own.
 
     Raises DataError where scenes are not known or are of a kind that `detector` did not learn, ValueError if
@@ -90,6 +90,8 @@ def accuracy_over_guidance(
                     "accuracy_low": one.low,
                     "accuracy_high": one.high,
                     "chance": one.chance,
+                    "seen": one.seen,
+                    "precision": one.precision,
                     "real_accuracy": agreement(asked[name], real[name]).accuracy,
                     "restored_accuracy": agreement(asked[name], restored[name]).accuracy,
                     "judge_accuracy": detector.accuracies[name],
