@@ -45,8 +45,9 @@ def accuracy_over_guidance(
     `config.sampling` says; where only codes or only positions are guided, the other part has weight 1.
 
     Columns: guided, guidance, attribute; asked, found, accuracy, accuracy_low, accuracy_high, chance, seen
-    and precision as in `Agreement`; real_accuracy, the same of the scenes' own pictures; restored_accuracy, of these after
-    stage 1, which a perfect transformer would reach; judge_accuracy and judge: the detector's own.
+    and precision as in `Agreement`; real_accuracy, the same of the scenes' own pictures; restored_accuracy,
+    of these after stage 1, which a perfect transformer would reach; judge_accuracy and judge: the
+    detector's own.
 
     Raises DataError where scenes are not known or are of a kind that `detector` did not learn, ValueError if
     the model takes no condition or the guidance asks for what it never learned.
