@@ -17,7 +17,14 @@ from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.extractors import build_extractor, build_extractors
 from mvqlab.evaluation.samples.judge import judge
 from mvqlab.evaluation.samples.memorisation import Memorisation
-from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, columns_of, nearest_in, training_images
+from mvqlab.evaluation.samples.possible_copies import (
+    N_SAMPLES,
+    BlurredPixels,
+    columns_of,
+    nearest_in,
+    possible_copies,
+    training_images,
+)
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.evaluation.samples.yardsticks import judged_images, yardstick_images, yardsticks
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
@@ -111,6 +118,7 @@ def make_possible_copies(asked: Asked) -> list[Path]:
     drawn = sample_images(trained.model, trained.stage1, drawing).images
     found = nearest_in(drawn, splits, extractor)
     columns = columns_of(found, extractor, trained.config.seed)
+    columns |= possible_copies(drawn, splits, BlurredPixels(), trained.config.seed)
     table = pd.DataFrame([{"model": Path(asked.model).name, **columns, "extractor": extractor.name}])
     path = write_csv(table.round(DIGITS), asked.folder / "possible_copies.csv")
     return [path, save_figure(nearest_samples(drawn, splits, found), path.with_suffix(".png"))]

@@ -26,7 +26,7 @@ from mvqlab.evaluation import build_extractors, evaluate_generation, evaluate_st
 from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing
 from mvqlab.evaluation.images.reconstruction import collect, image_scores
-from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, possible_copies
+from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, BlurredPixels, possible_copies
 from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
@@ -140,7 +140,7 @@ def _judged(
     metrics = evaluate_generation(samples.images, splits, config, extractors)
     if len(splits.train) < FEW:
         drawn = sample_images(model, of_stage1, drawing_with(config, 1.0, N_SAMPLES))
-        for extractor in extractors:
+        for extractor in [*extractors, BlurredPixels()]:
             metrics |= possible_copies(drawn.images, splits, extractor, config.seed)
     return metrics | stage2_columns(curves, samples)
 

@@ -25,7 +25,7 @@ from mvqlab.evaluation.samples.class_judge import (
     share_of,
 )
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
-from mvqlab.evaluation.samples.possible_copies import possible_copies
+from mvqlab.evaluation.samples.possible_copies import BlurredPixels, possible_copies
 from mvqlab.gallery import conditional, kept
 from mvqlab.plots import asked_for_over_guidance
 from mvqlab.zoo.trained import load_trained
@@ -210,3 +210,16 @@ def test_copies_are_found_also_where_they_are_mirrored() -> None:
     fresh = build_splits(DataConfig(resolution=16, train_size=2, validation_size=60, seed=5)).validation
     others = torch.stack([torch.from_numpy(fresh.remembered(n).pixels) for n in range(60)])
     assert possible_copies(others, splits, Pixels())["suspected_test"] < 0.3
+
+
+def test_a_copy_with_noise_on_it_is_found_by_its_blurred_pixels() -> None:
+    splits = build_splits(DataConfig(resolution=32, train_size=12, validation_size=40))
+    copies = torch.stack([torch.from_numpy(splits.train.remembered(n).pixels) for n in range(12)]).float()
+    noise = 12.0 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(0))
+    noisy = (copies + noise).clamp(0.0, 255.0).byte()
+    columns = possible_copies(noisy, splits, BlurredPixels())
+    assert columns["suspected_pixels"] == 1.0
+    assert BlurredPixels()(noisy).shape == (12, BlurredPixels().num_features)
+    fresh = build_splits(DataConfig(resolution=32, train_size=2, validation_size=40, seed=5)).validation
+    others = torch.stack([torch.from_numpy(fresh.remembered(n).pixels) for n in range(40)])
+    assert possible_copies(others, splits, BlurredPixels())["suspected_pixels"] < 0.3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.data import Splits
 from mvqlab.data.dataset import PictureDataset
+from mvqlab.evaluation.samples.alterations import blurred
 from mvqlab.evaluation.samples.distances import features_of
-from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
 from mvqlab.evaluation.samples.memorisation import Memorisation, memorisation, suspected_interval
 
 N_SAMPLES = 500
 RESAMPLES = 200
+PIXELS = 16  # a side, that blurred images are compared at
 
 
 def possible_copies(
@@ -46,6 +49,20 @@ def columns_of(found: Memorisation, extractor: FeatureExtractor, seed: int = 0) 
         f"{name}_high": interval.high,
         "suspected_images": len(found.nearness),
     }
+
+
+class BlurredPixels(FeatureExtractor):
+    """The pixels of blurred images themselves, 16 a side, in [-1, 1]: what a copy shares with its original.
+
+    It owes nothing to what a network holds alike; but an image that was moved by a few pixels is another one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(f"pixels (blurred, {PIXELS} x {PIXELS})", "pixels", 3 * PIXELS**2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        soft = blurred(images.float() / 127.5 - 1.0)
+        return F.adaptive_avg_pool2d(soft, PIXELS).flatten(1)
 
 
 def training_images(splits: Splits) -> Tensor:
