@@ -41,7 +41,7 @@ from mvqlab.plots.regions import (
     score_histogram,
 )
 from mvqlab.plots.style import save_figure
-from mvqlab.plots.trade_off import precision_recall_plane, rounds, trade_off
+from mvqlab.plots.trade_off import precision_recall_curves, precision_recall_plane, rounds, trade_off
 
 __all__ = [
     "Cloud",
@@ -77,6 +77,7 @@ __all__ = [
     "pair_strip",
     "paired_differences",
     "patch_pairs",
+    "precision_recall_curves",
     "precision_recall_plane",
     "principal_maps",
     "rate_distortion",

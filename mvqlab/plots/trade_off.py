@@ -88,6 +88,26 @@ def precision_recall_plane(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
+def precision_recall_curves(table: pd.DataFrame, title: str = "") -> Figure:
+    """What `judged_over_temperature` gives of each `model`: a curve each, from cold to warm.
+
+    Columns `recall`, `precision`, `model` and `temperature`, which stands beside each point. A row without
+    one, such as of other real images, is a point of its own.
+    """
+    figure, axis = one_panel(6.6, 4.0)
+    for place, (model, rows) in enumerate(table.groupby("model", sort=False)):
+        along = rows.sort_values("temperature")
+        style = {"color": arm_colour(place), "marker": arm_marker(place), "linestyle": arm_line(place)}
+        axis.plot(along["recall"], along["precision"], label=as_written(str(model)), **style)
+        for row in along.dropna(subset="temperature").itertuples():
+            axis.annotate(f"{row.temperature:g}", (row.recall, row.precision), (4, 4),
+                          textcoords="offset points", fontsize=SMALL)  # fmt: skip
+    axis.set(xlabel="recall: share of real images covered", ylabel="precision: share of samples plausible")
+    finish(axis, title)
+    legend_beside(axis)
+    return figure
+
+
 def rounds(seconds: Mapping[str, Sequence[float]], xlabel: str, title: str = "") -> Figure:
     """What `side_by_side` gives: a row a name, a bar to the median, a dot a round."""
     figure, axis = one_panel(6.8, 0.55 * len(seconds) + 1.1)

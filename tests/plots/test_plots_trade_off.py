@@ -66,6 +66,23 @@ def test_precision_recall_plane_holds_the_points() -> None:
     assert axis.get_xlim() == pytest.approx((0.44, 1.02)) and axis.get_ylim() == pytest.approx((0.74, 1.02))
 
 
+def test_precision_recall_curves_go_from_cold_to_warm() -> None:
+    """Whatever the order of the rows; real images, which have no temperature, are a point without a word."""
+    table = pd.DataFrame(
+        {
+            "model": ["a", "a", "real", "a"],
+            "temperature": [1.0, 0.5, float("nan"), 1.3],
+            "recall": [0.6, 0.4, 0.9, 0.7],
+            "precision": [0.8, 0.9, 0.95, 0.5],
+        }
+    )
+    axis = plots.precision_recall_curves(table).axes[0]
+    curve, point = axis.lines[:2]
+    assert np.asarray(curve.get_xydata()).tolist() == [[0.4, 0.9], [0.6, 0.8], [0.7, 0.5]]
+    assert np.asarray(point.get_xydata()).tolist() == [[0.9, 0.95]]
+    assert [text.get_text() for text in axis.texts] == ["0.5", "1", "1.3"]
+
+
 def test_rounds_have_a_dot_each_and_the_median_written() -> None:
     axis = plots.rounds({"fast": [1.0, 3.0, 1.2], "slow": [4.0, 5.0, 6.0]}, "seconds").axes[0]
     assert [text.get_text() for text in axis.texts] == ["1.2", "5"]
