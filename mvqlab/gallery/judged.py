@@ -61,12 +61,17 @@ def make_yardsticks(asked: Asked) -> list[Path]:
 
 
 def yardsticks_of(name: str, asked: Asked) -> pd.DataFrame:
-    """`yardsticks` of the data of the stage 1 called `name`, or in that folder, by the default judges."""
-    model = load_shipped_stage1(name) if name in shipped_names() else load_stage1(Path(name))
-    config = judged_now(model.config)
+    """`yardsticks` of a stage 1's data: of a shipped one by the default judges, of a run's by its own.
+
+    As many images as the settings judge: what a run's row in a results table was judged on.
+    """
+    is_shipped = name in shipped_names()
+    model = load_shipped_stage1(name) if is_shipped else load_stage1(Path(name))
+    config = judged_now(model.config) if is_shipped else model.config
     extractors = build_extractors(config, build_splits(config.data))
+    n_real, n_judged = config.evaluation.images, config.evaluation.samples or N_JUDGED
     held_out = yardstick_images(
-        whole_splits(config.data).validation, asked.at_most(N_REAL), asked.at_most(N_JUDGED)
+        whole_splits(config.data).validation, asked.at_most(n_real), asked.at_most(n_judged)
     )
     table = yardsticks(held_out, extractors, model)
     return table.assign(extractor="; ".join(one.name for one in extractors))
