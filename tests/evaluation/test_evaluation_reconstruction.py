@@ -184,7 +184,7 @@ def settings(kind: str) -> Config:
 COLUMNS = [
     *("l1", "psnr", "ssim", "lpips_random", "pooled_psnr", "rfid_colours", "held_out_images"),
     *("n_pairs", "n_pairs_std"),
-    *("codebook_used_share", "codebook_perplexity", "codebook_n_features"),
+    *("codebook_used_share", "codebook_perplexity", "codebook_n_features", "codebook_perplexity_of_few"),
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
     *("codebook_near_duplicate_share", "codebook_n_codes"),
     *("score_auc", "kept_iou", "kept_iou_chance", "kept_iou_best", "importance_images"),

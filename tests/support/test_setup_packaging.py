@@ -139,6 +139,7 @@ def test_what_the_package_imports_is_declared() -> None:
         requirements_of(
             EXTRAS["tensorboard"],
             EXTRAS["inception"],
+            EXTRAS["efficientnet"],
             EXTRAS["bench"],
             EXTRAS["slurm"],
             EXTRAS["book"],
