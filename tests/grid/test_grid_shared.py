@@ -173,7 +173,7 @@ def test_two_workers_train_each_stage1_once(tmp_path):
     grid, points = sharing(tmp_path)
     stream = io.StringIO()
     assert run_grid(grid.path, workers=2, stream=stream) == 0, stream.getvalue()
-    folders = [point.folder(grid.stage1_store) for point in points]
+    folders = [point.folder(grid.results) for point in points]
     assert trainings(grid) == sorted(folder.name for folder in folders[:2])
     assert [len(attempts(folder)) for folder in folders] == [1] * 4
     assert not any((folder / "waited").exists() for folder in folders)
@@ -190,17 +190,17 @@ def test_the_next_takes_over_the_stage1_of_a_point_that_was_killed(tmp_path):
     process = start_grid(grid.path, "--workers", "2")
     wait_until(lambda: len(trainings(grid)) == 1)
     (of_point,) = psutil.Process(process.pid).children()
-    assert not attempts(points[1].folder(grid.stage1_store)), "the second worker is idle rather than waiting"
+    assert not attempts(points[1].folder(grid.results)), "the second worker is idle rather than waiting"
     of_point.kill()
     words, _ = process.communicate(timeout=PATIENCE)
-    assert [state_of(point.folder(grid.stage1_store)) for point in points] == ["failed", "done"], words
-    assert trainings(grid) == [point.folder(grid.stage1_store).name for point in points]
+    assert [state_of(point.folder(grid.results)) for point in points] == ["failed", "done"], words
+    assert trainings(grid) == [point.folder(grid.results).name for point in points]
 
 
 @pytest.mark.slow
 def test_points_that_a_scheduler_starts_wait_for_one_another(tmp_path):
     grid, points = sharing(tmp_path, seeds=[0], base={"how": "until told"})
-    first, second = [point.folder(grid.stage1_store) for point in points]
+    first, second = [point.folder(grid.results) for point in points]
     command = [sys.executable, "-m", "mvqlab", "grid", "run-one", str(grid.path), "--index"]
     processes = []
     try:
