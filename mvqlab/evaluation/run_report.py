@@ -155,16 +155,17 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
 def operation_columns(
     stage1: TokenModel, splits: Splits, config: Config, stage2: PairModel | None = None
 ) -> dict[str, float]:
-    """What a training step of each stage and drawing an image cost, counted: see `evaluation.operations`."""
+    """What a training step of each stage and drawing an image cost, counted: see `evaluation.operations`.
+
+    Of stage 2 nothing where captions are read: what they add hangs on how long they are.
+    """
     batch = next(iter(batches_in_order(splits.validation, COUNTED_IMAGES)))
     batch = batch.to(next(stage1.parameters()).device)
     columns = {"stage1_gflop_per_image": stage1_operations(stage1, batch)}
-    if stage2 is None:
+    if stage2 is None or config.transformer.condition == "caption":
         return columns
     pairs = stage1.encode(batch.images, batch.importance).pairs
-    conditions = None
-    if config.transformer.condition == "class":
-        conditions = batch.labels
+    conditions = batch.labels if config.transformer.condition == "class" else None
     return columns | {
         "stage2_gflop_per_image": stage2_operations(stage2, pairs, conditions),
         "drawing_gflop_per_image": drawing_operations(stage2, stage1, pairs, conditions, config),

@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvqlab.config import BackboneConfig, MaskConfig, MaskProduct
+from mvqlab.config import BackboneConfig, MaskConfig
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.pairs import is_among
 from mvqlab.models.scorers import SCORERS, learned_scorer
+
+PUBLISHED = MaskConfig()  # how the paper keeps: with LayerNorm, by learned scores, times the score
 
 
 class KeptRegions(NamedTuple):
@@ -103,7 +105,7 @@ class MaskModule(nn.Module):
 
     n: N, the regions kept of an image. n_in_training: the fewest and the most of them in training, where each
     batch draws its N between the two, so that the model learns to serve every mask ratio; default: n, n.
-    norm: the LayerNorm of kept features, which only a control leaves out.
+    settings: `norm` is read here, the LayerNorm of kept features, which only a control leaves out.
     """
 
     ramp = 1.0  # how much of what is to be dropped in training is dropped by now, see training/warm_up.py
@@ -115,14 +117,14 @@ class MaskModule(nn.Module):
         n: int,
         scorer: nn.Module,
         n_in_training: tuple[int, int] | None = None,
-        norm: bool = True,
+        settings: MaskConfig = PUBLISHED,
     ) -> None:
         super().__init__()
         self.n = n
         self.n_in_training = n_in_training or (n, n)
         self.project = nn.Linear(feature_dim, code_dim, bias=False)
         self.scorer = scorer
-        self.norm = norm
+        self.settings = settings
 
     def forward(self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
         """Keep the best regions of `features`, as (B, N, n_z); `context` is for scorers that need it."""
@@ -158,7 +160,7 @@ class MaskModule(nn.Module):
         read = positions.clamp(max=n_positions - 1)  # any region will do for padding, which goes nowhere
         regions = features.flatten(2).transpose(1, 2)  # (B, d, h, w) -> (B, d, L) -> (B, L, d)
         kept = gather_regions(regions, read)  # (B, N, d)
-        normalised = F.layer_norm(kept, kept.shape[-1:]) if self.norm else kept  # (B, N, d)
+        normalised = F.layer_norm(kept, kept.shape[-1:]) if self.settings.norm else kept  # (B, N, d)
         kept = self.project(normalised)  # (B, N, n_z)
         weighed = self.weigh(kept, scores.gather(1, read))  # scores (B, L) -> (B, N)
         return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
@@ -174,31 +176,17 @@ class AdaptiveMask(MaskModule):
     Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
     its score, and that product is the only path by which the scorer learns.
 
-    product: `score` is the paper's; `straight_through` leaves the features as long as they are, with the
-    same gradient for the score as if it were 1; `none` is a control, whose scorer stays as it began.
-    exploration: of Gumbel noise on the logits of the scores, in training alone, so that a region that was
-    dropped once gets another chance; 0, as published, for none.
+    settings: `product` may be the paper's `score`; `straight_through`, which leaves the features as long as
+    they are, with the same gradient for the score as if it were 1; or `none`, a control whose scorer stays as
+    it began. `exploration` is of Gumbel noise on the scores' logits, in training alone, so that a region that
+    was dropped once gets another chance; 0, as published, for none.
     """
 
     fading = 1.0  # how much of the exploration is left, see training/warm_up.py
 
-    def __init__(
-        self,
-        feature_dim: int,
-        code_dim: int,
-        n: int,
-        scorer: nn.Module,
-        n_in_training: tuple[int, int] | None = None,
-        norm: bool = True,
-        product: MaskProduct = "score",
-        exploration: float = 0.0,
-    ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm)
-        self.product, self.exploration = product, exploration
-
     def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """What regions are chosen by, high for what is kept: their `scores`, with some noise in training."""
-        noise = self.exploration * self.fading
+        noise = self.settings.exploration * self.fading
         return explored(scores, noise) if self.training and noise else scores
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
@@ -207,9 +195,10 @@ class AdaptiveMask(MaskModule):
 
     def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
         """The kept features times their scores (section 3.1)."""
-        if self.product == "none":
+        product = self.settings.product_in_use
+        if product == "none":
             return kept
-        if self.product == "straight_through":
+        if product == "straight_through":
             scores = scores - scores.detach() + 1.0  # (B, N), all ones: only the gradient is the scores'
         return kept * scores.unsqueeze(-1)  # (B, N, n_z) * (B, N, 1)
 
@@ -243,10 +232,9 @@ class ProductMask(AdaptiveMask):
         scorer: nn.Module,
         gain: nn.Module,
         n_in_training: tuple[int, int] | None = None,
-        norm: bool = True,
-        product: MaskProduct = "score",
+        settings: MaskConfig = PUBLISHED,
     ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm, product)
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, settings)
         self.gain = gain
 
     def keep(
@@ -278,11 +266,9 @@ class ThresholdMask(AdaptiveMask):
         n: int,
         scorer: nn.Module,
         n_in_training: tuple[int, int] | None = None,
-        norm: bool = True,
-        product: MaskProduct = "score",
-        exploration: float = 0.0,
+        settings: MaskConfig = PUBLISHED,
     ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, norm, product, exploration)
+        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, settings)
         self.register_buffer("threshold", torch.tensor(torch.nan))
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
@@ -329,9 +315,7 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
     if config.kind in SCORERS:
         chooses = SCORERS[config.kind]()
         if config.product_in_use == "none":
-            return MaskModule(d, code_dim, n, chooses, n_in_training, config.norm)
-        gain = learned_scorer(config, d)
-        return ProductMask(d, code_dim, n, chooses, gain, n_in_training, config.norm, config.product_in_use)
+            return MaskModule(d, code_dim, n, chooses, n_in_training, config)
+        return ProductMask(d, code_dim, n, chooses, learned_scorer(config, d), n_in_training, config)
     mask_class = ThresholdMask if config.budget == "threshold" else LEARNED_MASKS[config.kind]
-    learning = config.product_in_use, config.exploration
-    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config.norm, *learning)
+    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config)

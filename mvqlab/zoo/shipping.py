@@ -28,7 +28,7 @@ from mvqlab.evaluation.images.choice import at_random, by_score, choosing
 from mvqlab.evaluation.images.reconstruction import collect, image_scores
 from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, BlurredPixels, possible_copies
 from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
-from mvqlab.models.masking import AdaptiveMask, n_kept
+from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.transformers import n_parameters
@@ -151,7 +151,7 @@ def psnr_over_ratios(model: TokenModel, splits: Splits, config: Config) -> dict[
     psnr_50, psnr_50_random and so on; nothing for a model that serves one mask ratio only.
     """
     fewest, most = config.mask.ratio_range
-    if fewest == most or not isinstance(model, MQVAE) or not isinstance(model.mask, AdaptiveMask):
+    if fewest == most or not isinstance(model, MQVAE) or model.config.mask.kind != "adaptive":
         return {}
     columns = {}
     for ratio in JUDGED_RATIOS:

@@ -9,6 +9,7 @@ import torch
 from tiny_runs import tiny
 from torch import Tensor
 
+from mvqlab.config import MASK_KINDS
 from mvqlab.data import Batch
 from mvqlab.evaluation.images.greedy import (
     errors_without,
@@ -18,6 +19,7 @@ from mvqlab.evaluation.images.greedy import (
 )
 from mvqlab.evaluation.images.rivals import choice_columns, choices_in_decibels, greedy_psnr
 from mvqlab.models.mqvae import MQVAE, build_stage1
+from mvqlab.results.columns import CHOICES
 
 SMALL = ["data.resolution=8", "backbone.channel_multipliers=[1,2]"]  # 16 regions
 
@@ -85,3 +87,7 @@ def test_the_table_has_every_choice_and_regret_against_the_greedy_one(model: MQV
     assert columns["regret_of_adaptive"] == own["regret"] and "psnr_by_greedy" not in columns
     without = choices_in_decibels(model, [Batch(images, batch.labels, batch.captions)], oracle_images=0)
     assert "truth" not in without.index and "regret" not in without
+
+
+def test_every_choice_has_its_columns() -> None:
+    assert set(CHOICES) == set(MASK_KINDS) - {"none"}

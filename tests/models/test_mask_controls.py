@@ -84,7 +84,7 @@ def test_exploring_keeps_others_in_training_alone_and_the_best_most_often(featur
 
 def test_gumbel_noise_draws_in_proportion_to_the_odds() -> None:
     """One region kept, noise of 1: drawn as often as softmax of the logits has it, which is known."""
-    mask = AdaptiveMask(D, CODE_DIM, 1, MLPScorer(D), exploration=1.0)
+    mask = AdaptiveMask(D, CODE_DIM, 1, MLPScorer(D), settings=MaskConfig(exploration=1.0))
     scores = torch.tensor([[0.5, 0.8, 0.2, 0.6]]).expand(20_000, -1)
     torch.manual_seed(0)
     drawn = F.one_hot(mask.positions_to_keep(scores).squeeze(1), 4).float().mean(0)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mvqlab.evaluation.images.reconstruction import image_scores
+from mvqlab.evaluation.images.reconstruction import mean_psnr
 
 Codec = Literal["jpeg", "webp"]
 NAMES: dict[Codec, str] = {"jpeg": "JPEG", "webp": "WebP"}
@@ -51,7 +51,6 @@ def codec_rows(images: Tensor) -> list[dict[str, float | str]]:
     for codec in NAMES:
         for quality in QUALITIES:
             found = coded(images, codec, quality)
-            psnr = image_scores(images, found.images, None, with_ssim=False)["psnr"]
-            means = {"bits": float(found.bits.double().mean()), "psnr": float(psnr.mean())}
+            means = {"bits": float(found.bits.double().mean()), "psnr": mean_psnr(images, found.images)}
             rows.append({"way": NAMES[codec], "setting": quality, **means})
     return rows

@@ -20,7 +20,7 @@ from mvqlab.evaluation.images.choice import Rank, by_score
 from mvqlab.evaluation.images.rate import code_bits, position_bits
 from mvqlab.evaluation.images.reconstruction import image_scores
 from mvqlab.models.mask_context import MaskContext
-from mvqlab.models.masking import AdaptiveMask, keep_best, n_kept
+from mvqlab.models.masking import keep_best, n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training.losses import PerceptualLoss
@@ -102,6 +102,6 @@ class EncodedImage:
 
 def require_scores(model: TokenModel) -> MQVAE:
     """`model` as one with learned scores. Raises ValueError where it has none."""
-    if not isinstance(model, MQVAE) or not isinstance(model.mask, AdaptiveMask):
+    if not isinstance(model, MQVAE) or model.config.mask.kind != "adaptive":
         raise ValueError("this needs a model with learned scores: an MQ-VAE with mask.kind=adaptive")
     return model

@@ -165,6 +165,11 @@ def image_scores(
     return scores
 
 
+def mean_psnr(images: Tensor, reconstructions: Tensor) -> float:
+    """dB, the mean of the `psnr` of `image_scores` over all images (n, 3, H, W) uint8."""
+    return float(image_scores(images, reconstructions, None, with_ssim=False)["psnr"].double().mean())
+
+
 def _ssim(restored: Tensor, truth: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 

@@ -16,7 +16,7 @@ from mvqlab.data import Batch
 from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.images.choice import by_kind, choosing
 from mvqlab.evaluation.images.greedy import greedy_positions, restored_from
-from mvqlab.evaluation.images.reconstruction import collect, image_scores
+from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
 from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.scorers import SCORERS
 
@@ -61,8 +61,7 @@ def greedy_psnr(model: MQVAE, images: Tensor) -> float:
     at_once = max(1, model.n_positions // TRIALS)
     positions = greedy_positions(model, images, model.n_kept, at_once)
     restored = restored_from(model, images, positions)
-    scores = image_scores(to_uint8(images), to_uint8(restored), None, with_ssim=False)
-    return float(scores["psnr"].double().mean())
+    return mean_psnr(to_uint8(images), to_uint8(restored))
 
 
 def choice_columns(table: pd.DataFrame) -> dict[str, float]:
@@ -81,5 +80,4 @@ def first_of(batch: Batch, n: int) -> Batch:
 
 def _psnr(model: MQVAE, batches: Iterable[Batch], seed: int) -> float:
     held_out = collect(model, batches, seed)
-    scores = image_scores(held_out.images, held_out.reconstructions, None, with_ssim=False)
-    return float(scores["psnr"].double().mean())
+    return mean_psnr(held_out.images, held_out.reconstructions)

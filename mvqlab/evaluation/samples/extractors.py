@@ -17,11 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mvqlab.config import Config, ExtractorName
 from mvqlab.data import Splits
-from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.efficientnet import EfficientNetExtractor
 from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
 from mvqlab.evaluation.samples.jury import jury_of
@@ -34,6 +33,7 @@ from mvqlab.evaluation.samples.lab_network import (
     measure_accuracy,
     train_lab_network,
 )
+from mvqlab.evaluation.samples.taught import TaughtExtractor, taught_once
 from mvqlab.support import pretrained
 from mvqlab.support.torchvision_guard import import_torchvision
 
@@ -99,23 +99,16 @@ class InceptionExtractor(FeatureExtractor):
         return (features.to(weight) @ weight.T).cpu()
 
 
-class LabExtractor(FeatureExtractor):
-    """A trained `LabNetwork`; `task` and `accuracy` say what at and how well."""
+class LabExtractor(TaughtExtractor):
+    """A trained `LabNetwork`."""
 
     def __init__(self, network: LabNetwork, resolution: int, task: LabTask, accuracy: LabAccuracy) -> None:
         how_well = f"{accuracy.accuracy:.0%} right on {accuracy.measured_on} images"
-        name = f"lab ({task.meaning}, {resolution}px, {how_well})"
-        super().__init__(name, "lab", LabNetwork.num_features)
-        self.network, self.task, self.accuracy = network, task, accuracy
-        self.eval().requires_grad_(False)
+        super().__init__(f"lab ({task.meaning}, {resolution}px, {how_well})", "lab", network, task, accuracy)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.features(images.float() / 127.5 - 1.0)
-
-    def answers(self, features: Tensor) -> Tensor | None:
-        if self.task.kind != "labels":  # a turn by a quarter is no kind of image
-            return None
-        return self.network.head(features.to(self.network.head.weight)).detach().cpu()
+    @property
+    def head(self) -> nn.Linear:
+        return self.network.head
 
 
 def lab_extractor(
@@ -135,19 +128,11 @@ def lab_extractor(
     """
     recipe = f"{resolution}px-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
     task = lab_task(splits)
-
-    def train() -> JudgingNetwork:
-        network = train_lab_network(splits, task, resolution, steps, seed, device)
-        accuracy = measure_accuracy(network, splits, task, seed)
-        return JudgingNetwork(
-            network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on}
-        )
-
-    def finish(network: LabNetwork, about: dict[str, str]) -> LabExtractor:
-        accuracy = LabAccuracy(float(about["accuracy"]), about["measured_on"])
-        return LabExtractor(network, resolution, task, accuracy)
-
-    def empty() -> LabNetwork:
-        return LabNetwork(resolution, task.n_answers)
-
-    return trained_once(f"lab-{splits.data_hash}-{recipe}", empty, train, finish, cache).to(device)
+    return taught_once(
+        f"lab-{splits.data_hash}-{recipe}",
+        empty=lambda: LabNetwork(resolution, task.n_answers),
+        train=lambda: train_lab_network(splits, task, resolution, steps, seed, device),
+        measure=lambda network: measure_accuracy(network, splits, task, seed),
+        finish=lambda network, accuracy: LabExtractor(network, resolution, task, accuracy),
+        cache=cache,
+    ).to(device)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from mvqlab.config import Config
 from mvqlab.data import Splits
 from mvqlab.data.shapes import DRAWING_VERSION, SIMPLE_VERSION, ShapesDataset
-from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.class_judge import data_name, whole_splits
 from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
 from mvqlab.evaluation.samples.judge_network import (
@@ -26,28 +25,23 @@ from mvqlab.evaluation.samples.judge_network import (
     train_judge_network,
 )
 from mvqlab.evaluation.samples.lab_network import LabAccuracy, LabTask, lab_task, measure_accuracy
+from mvqlab.evaluation.samples.taught import TaughtExtractor, taught_once
 
 STEPS = 1100  # of a judge's training: nine in ten garments are named right
 STEPS_OF_SIMPLE = 500  # plain objects are told apart sooner
 TESTED_IMAGES = 2000  # for each judge's accuracy
 
 
-class Judge(FeatureExtractor):
-    """A trained `JudgeNetwork`; `task` and `accuracy` say what at and how well."""
+class Judge(TaughtExtractor):
+    """A trained `JudgeNetwork`."""
 
     def __init__(self, network: JudgeNetwork, task: LabTask, accuracy: LabAccuracy) -> None:
         how_well = f"{accuracy.accuracy:.1%} right on {accuracy.measured_on} images"
-        super().__init__(f"judge ({task.meaning}, {how_well})", "judge", network.num_features)
-        self.network, self.task, self.accuracy = network, task, accuracy
-        self.eval().requires_grad_(False)
+        super().__init__(f"judge ({task.meaning}, {how_well})", "judge", network, task, accuracy)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.features(images.float() / 127.5 - 1.0)
-
-    def answers(self, features: Tensor) -> Tensor | None:
-        if self.task.kind != "labels":  # a turn by a quarter is no kind of image
-            return None
-        return self.network.shows(features.to(self.network.shows.weight)).detach().cpu()
+    @property
+    def head(self) -> nn.Linear:
+        return self.network.shows
 
 
 class Jury(FeatureExtractor):
@@ -112,22 +106,15 @@ def _judge(
     splits: Splits, resolution: int, steps: int, seed: int, cache: Path | None, device: torch.device | str
 ) -> Judge:
     task = lab_task(splits)
-
-    def train() -> JudgingNetwork:
-        network = train_judge_network(splits, task, resolution, steps, seed, device)
-        accuracy = measure_accuracy(network, splits, task, seed, TESTED_IMAGES)
-        return JudgingNetwork(
-            network, {"accuracy": str(accuracy.accuracy), "measured_on": accuracy.measured_on}
-        )
-
-    def finish(network: JudgeNetwork, about: dict[str, str]) -> Judge:
-        return Judge(network, task, LabAccuracy(float(about["accuracy"]), about["measured_on"]))
-
-    def empty() -> JudgeNetwork:
-        return empty_network(splits, task, resolution)
-
     recipe = f"{resolution}px-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
-    return trained_once(f"judge-of-samples-{_images_of(splits)}-{recipe}", empty, train, finish, cache)
+    return taught_once(
+        f"judge-of-samples-{_images_of(splits)}-{recipe}",
+        empty=lambda: empty_network(splits, task, resolution),
+        train=lambda: train_judge_network(splits, task, resolution, steps, seed, device),
+        measure=lambda network: measure_accuracy(network, splits, task, seed, TESTED_IMAGES),
+        finish=lambda network, accuracy: Judge(network, task, accuracy),
+        cache=cache,
+    )
 
 
 def _images_of(splits: Splits) -> str:
