@@ -40,8 +40,9 @@ NAMES = (
     "demask",
     "order",
     "stackformer_vs_raster",
+    "pilot_simple",
 )
-COMPARED = ("claims", "mask_ratio", "budgets", "stackformer_vs_raster")
+COMPARED = ("claims", "mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
 
 
 def files_of(name: str) -> list[str]:

@@ -95,7 +95,9 @@ def summary_lines(
         int(summary["n"].max()),
         len(set(zip(*(_keys(summary, hue) for hue in hues), strict=True))),
     )
-    what = f"Means over {n_seeds} seeds, with 95 % intervals" if n_seeds > 1 else "One seed"
+    least = int(summary["n"].min())
+    how_many = f"{n_seeds}" if least == n_seeds else f"{least} to {n_seeds}"
+    what = f"Means over {how_many} seeds, with 95 % intervals" if n_seeds > 1 else "One seed"
     if n_lines > MANY:
         summary, hues, seeds = _nine_tenths(summary, x), [], None
         what = f"Medians of {n_lines} lines, with the range of nine tenths of them"
@@ -112,7 +114,8 @@ def summary_lines(
     for axis, metric in zip(panels, metrics, strict=True):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number, seeds)
         value, across = as_written(heading(metric)), as_written(heading(x))
-        axis.set(xlabel=across if is_number else value, ylabel=value if is_number else "")
+        upright = value.replace(", ", ",\n")  # a name and its unit can be longer than the panel is high
+        axis.set(xlabel=across if is_number else value, ylabel=upright if is_number else "")
         finish(axis)
     if not is_number:
         panels[0].invert_yaxis()

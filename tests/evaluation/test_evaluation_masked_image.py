@@ -76,7 +76,15 @@ def test_no_region_at_all_is_refused(encoded: EncodedImage) -> None:
         encoded.keep([])
 
 
-@pytest.mark.parametrize("kind", [["mask.kind=none", "mask.mask_ratio=0"], ["mask.kind=random"]])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["mask.kind=none", "mask.mask_ratio=0"],
+        ["mask.kind=random"],
+        ["mask.kind=random", "mask.product=score"],  # its scores weigh, and choose nothing
+        ["mask.kind=upside_down"],
+    ],
+)
 def test_a_model_without_learned_scores_is_refused(kind: list[str]) -> None:
     with pytest.raises(ValueError, match="needs a model with learned scores"):
         EncodedImage(tiny_stage1(*kind), torch.zeros(3, 16, 16))

@@ -120,6 +120,14 @@ def test_ways_stand_where_their_bits_are() -> None:
     assert [text.get_text() for text in scenes.texts] == ["50 %", "0 %"] and not garments.texts
 
 
+def test_a_headline_says_where_arms_have_more_and_fewer_seeds() -> None:
+    rows = [("a", 1.0, seed, seed) for seed in range(5)] + [("b", 1.0, seed, seed) for seed in range(3)]
+    table = pd.DataFrame(rows, columns=["hue", "x", "seed", "psnr"])
+    figure = summary_lines(summarise(table, ["hue", "x"], ["psnr"]), "x", ["hue"], table)
+    assert "over 3 to 5 seeds" in figure.get_suptitle()
+    assert figure.axes[0].get_ylabel() == "psnr,\ndB"
+
+
 def test_every_seed_is_a_mark_at_its_own_value() -> None:
     rows = [(hue, x, seed, 10 * x + seed) for hue in "ab" for x in (1, 2) for seed in range(3)]
     table = pd.DataFrame(rows, columns=["hue", "x", "seed", "psnr"])

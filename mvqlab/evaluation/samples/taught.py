@@ -16,7 +16,7 @@ Taught = TypeVar("Taught", bound="TaughtExtractor")
 
 
 class TaughtExtractor(FeatureExtractor):
-    """A network with `features` of images in [-1, 1]; `task` and `accuracy`: what it learned, and how well."""
+    """A network with `features` of images in [-1, 1]; `task`, `accuracy`: what it learned, how well."""
 
     def __init__(self, name: str, column: str, network: Any, task: LabTask, accuracy: LabAccuracy) -> None:
         super().__init__(name, column, network.num_features)
