@@ -28,6 +28,7 @@ from mvqlab.plots.style import (
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import groups_of, key_of, value_as_text
 
+HIGH = 30  # letters that a panel is high
 MANY = 40  # lines, bars or names that a figure still shows one by one
 
 
@@ -114,7 +115,7 @@ def summary_lines(
     for axis, metric in zip(panels, metrics, strict=True):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number, seeds)
         value, across = as_written(heading(metric)), as_written(heading(x))
-        upright = value.replace(", ", ",\n")  # a name and its unit can be longer than the panel is high
+        upright = value.replace(", ", ",\n") if len(value) > HIGH else value
         axis.set(xlabel=across if is_number else value, ylabel=upright if is_number else "")
         finish(axis)
     if not is_number:

@@ -125,7 +125,14 @@ def test_a_headline_says_where_arms_have_more_and_fewer_seeds() -> None:
     table = pd.DataFrame(rows, columns=["hue", "x", "seed", "psnr"])
     figure = summary_lines(summarise(table, ["hue", "x"], ["psnr"]), "x", ["hue"], table)
     assert "over 3 to 5 seeds" in figure.get_suptitle()
-    assert figure.axes[0].get_ylabel() == "psnr,\ndB"
+    assert figure.axes[0].get_ylabel() == "psnr, dB"
+
+
+def test_a_name_that_is_longer_than_its_panel_goes_into_two_lines() -> None:
+    name = "codebook_near_duplicate_share"
+    table = pd.DataFrame({"x": [1.0, 2.0], "seed": 0, name: [0.1, 0.2]})
+    figure = summary_lines(summarise(table, ["x"], [name]), "x", [])
+    assert figure.axes[0].get_ylabel() == f"{name},\nof codes"
 
 
 def test_every_seed_is_a_mark_at_its_own_value() -> None:
