@@ -501,6 +501,7 @@ class EvaluationConfig(Section):
     """What is measured, on how much, with which networks."""
 
     images: AtLeastTwo = 512  # held-out images for reconstruction, codebook and importance
+    choices: Measured = 0  # held-out images on which every other choice of regions is tried, too; 0: none
     samples: NoneOrTwo = 256  # generated images for FID and KID; 0 leaves generation out
     batch_size: Batch = 64
     bootstrap: Redrawn = 0  # sets redrawn for intervals of FID and its like, such as 200; 0: no intervals

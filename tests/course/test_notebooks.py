@@ -271,7 +271,7 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     """The road from images to a table of ablations, at toy size: the plain model and MQ-VAE, both judged."""
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
     grid = tmp_path / "toy.yaml"
-    base = {"preset": "shapes32", "overrides": tiny_overrides()}
+    base = {"preset": "shapes32", "overrides": tiny_overrides("evaluation.choices=4")}
     points = [
         {"label": "plain", "mask": "none", "mask_ratio": 0.0, "transformer": "raster"},
         {"label": "masked", "mask": "adaptive", "mask_ratio": 0.5, "transformer": "stackformer"},
@@ -287,6 +287,10 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     assert table["status"].tolist() == ["done", "done"]
     columns = ["psnr", "ssim", "lpips_random", "rfid_judge", "codebook_perplexity", "fid_judge"]
     assert table[[*columns, "samples_per_second", "stage1_seconds_per_step"]].notna().all(axis=None)
+    counted = ["stage1_gflop_per_image", "stage2_gflop_per_image", "drawing_gflop_per_image"]
+    assert (table[counted] > 0).all(axis=None)
+    chosen = table[["psnr_by_variance", "psnr_by_truth", "regret_of_adaptive"]]
+    assert chosen.loc["masked"].notna().all() and chosen.loc["plain"].isna().all()
     assert table.loc["plain", "n_pairs"] == 16 and table.loc["masked", "n_pairs"] == 8
     assert "masks_masked.png" in printed and "executed.ipynb" in printed
     for figure in ("reconstructions", "masks_masked", "samples", "curves_stage1", "curves_stage2", "metrics"):

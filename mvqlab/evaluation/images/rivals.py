@@ -24,7 +24,6 @@ OWN = "adaptive"
 OTHERS = ("upside_down", *SCORERS)
 GREEDY = "greedy"
 TRIALS = 32  # between all regions kept and none: the greedy choice lets go a 32nd of them at a time
-N_CHOSEN = 128  # held-out images that a results row judges choices on
 ORACLE_IMAGES = 16  # that the greedy choice is made for, which takes some seconds an image
 
 
