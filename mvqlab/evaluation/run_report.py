@@ -15,6 +15,7 @@ from mvqlab.evaluation.codebook.usage import (
     codebook_usage,
     perplexity_of_few,
 )
+from mvqlab.evaluation.images.distance import psnr_by_distance
 from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.images.reconstruction import (
     HeldOut,
@@ -46,14 +47,15 @@ def evaluate_held_out(
 ) -> dict[str, float | str]:
     """Reconstruction, codebook and importance columns of what `model` made of the held-out images.
 
-    Units and ranges: see `reconstruction_quality`, `CodebookUsage`, `CodebookRedundancy` (both columns
-    prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has columns of its
-    own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has. The networks that
-    judged are named in `lpips_network` and `extractor`. Raises MissingWeightsError.
+    Units and ranges: see `reconstruction_quality`, `psnr_by_distance`, `CodebookUsage`, `CodebookRedundancy`
+    (both columns prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has
+    columns of its own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has. The
+    networks that judged are named in `lpips_network` and `extractor`. Raises MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
     return {
         **reconstruction_quality(held_out, perceptual, extractor, config.evaluation.batch_size),
+        **psnr_by_distance(held_out.images, held_out.reconstructions, held_out.is_kept),
         "n_pairs": held_out.pairs.mean_length,
         "n_pairs_std": float(held_out.pairs.lengths.double().std(correction=0)),
         **codebook_columns(held_out, model.codebook.cpu()),

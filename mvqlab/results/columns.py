@@ -123,6 +123,11 @@ COLUMNS: dict[str, Column] = {
     "judge": Column("", "network that judged"),
     "budget": Column("", "codes of an image: a fixed share of its regions, or those above a threshold"),
     "pooled_psnr": Column("dB", "PSNR of the squared error over all images, in which bad ones weigh more", 4),
+    "psnr_at_distance_0": Column("dB", "PSNR over kept regions"),
+    **{
+        f"psnr_at_distance_{steps}": Column("dB", f"PSNR over dropped regions {far} from a kept one")
+        for steps, far in ((1, "one step"), (2, "two steps"), (3, "three steps or more"))
+    },
     "n_pairs": Column("pairs", "(code, position) pairs of a held-out image, on average"),
     "n_pairs_std": Column("pairs", "spread of the pairs over held-out images, 0 where all have as many", 3),
     "n_pairs_drawn": Column("pairs", "pairs of a drawn image, on average"),

@@ -183,6 +183,7 @@ def settings(kind: str) -> Config:
 
 COLUMNS = [
     *("l1", "psnr", "ssim", "lpips_random", "pooled_psnr", "rfid_colours", "held_out_images"),
+    *(f"psnr_at_distance_{steps}" for steps in range(4)),
     *("n_pairs", "n_pairs_std"),
     *("codebook_used_share", "codebook_perplexity", "codebook_n_features", "codebook_perplexity_of_few"),
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
