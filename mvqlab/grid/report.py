@@ -278,7 +278,7 @@ def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[
         write_csv(found.comparison, folder / "comparison.csv")
         parts.append(_in_words(found.comparison, plot.compare, plot.by))
     if plot.published is not None:
-        published = results.published(plot.published).drop(columns="table")
+        published = results.published(plot.published).drop(columns="table").dropna(axis=1, how="all")
         words = "Published, on other data with other networks: not to be compared with the numbers above."
         parts.append(f"{words}\n\n{as_markdown(published)}")
     text = "\n\n".join(parts)

@@ -118,6 +118,43 @@ def test_published_numbers_have_a_source_each() -> None:
         published("table 9")
 
 
+def test_every_published_row_names_its_source_and_who_read_it() -> None:
+    """Where another paper's id stands beside a method's numbers, the remark says that they are second-hand."""
+    papers = {
+        "DQ-": "2305.11718",
+        "One-D-Piece": "2501.10064",
+        "FlexTok": "2502.13967",
+        "KARL": "2507.07995",
+    }
+    others = published("other methods")
+    assert others["source"].str.contains(r"arXiv \d{4}\.\d{5}").all()
+    named = others["model"].map(lambda model: next(name for name in papers if model.startswith(name)))
+    assert set(named) == set(papers)
+    is_own = [papers[name] in source for name, source in zip(named, others["source"], strict=True)]
+    assert others["remark"].str.contains("second-hand").tolist() == [not own for own in is_own]
+
+
+def test_other_methods_never_stand_among_the_papers_numbers() -> None:
+    """Who filters all that is published by data and metric compares MQ-VAE with itself."""
+    everything, others = published(), published("other methods")
+    assert "other methods" not in set(everything["table"]) and len(everything) == 27
+    assert not set(everything["model"]) & set(others["model"])
+    assert everything["mask"].notna().all()
+    assert others[["mask", "mask_ratio", "demask"]].isna().all(axis=None)
+    assert (others["tokens"] > 0).all() and others["value"].astype(float).gt(0).all()
+    ffhq = everything.query("data == 'FFHQ 256' and metric == 'FID' and table == 'headline'")
+    assert ffhq["value"].tolist() == ["6.84", "5.67"] and ffhq["tokens"].tolist() == [256, 256]
+
+
+def test_other_methods_have_the_numbers_that_were_printed() -> None:
+    others = published("other methods").set_index(["data", "model", "tokens", "metric"])["value"]
+    assert others.index.is_unique
+    assert others["FFHQ 256", "DQ-Transformer 308 M", 640, "FID"] == "4.91"
+    assert others["ImageNet 256", "One-D-Piece-L-256", 256, "rFID"] == "1.08"
+    assert others["ImageNet 256", "FlexTok d18-d28", 32, "rFID"] == "1.45"
+    assert others["ImageNet-100 256", "KARL", 128, "rFID"] == "13.6"
+
+
 def test_results_offers_them() -> None:
     assert results.summarise is summarise and results.compare is compare
 
