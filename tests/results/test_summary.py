@@ -119,14 +119,16 @@ def test_published_numbers_have_a_source_each() -> None:
 
 
 def test_every_published_row_names_its_source_and_who_read_it() -> None:
-    """Where another paper's id stands beside a method's numbers, the remark says that they are second-hand."""
+    """Where another paper's id stands beside a method's numbers, the remark calls them second-hand."""
     papers = {
         "DQ-": "2305.11718",
         "One-D-Piece": "2501.10064",
         "FlexTok": "2502.13967",
         "KARL": "2507.07995",
     }
-    others = published("other methods")
+    everything, others = published(), published("other methods")
+    for table in (everything, others):
+        assert table[["table", "data", "model", "metric", "value", "source", "remark"]].notna().all(axis=None)
     assert others["source"].str.contains(r"arXiv \d{4}\.\d{5}").all()
     named = others["model"].map(lambda model: next(name for name in papers if model.startswith(name)))
     assert set(named) == set(papers)
