@@ -23,7 +23,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -470,6 +472,14 @@ class Stage2Config(OptimiserConfig):
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     weight_decay: Weight = 0.01  # on linear weights only
     optimiser: Literal["adamw", "muon"] = "adamw"  # muon: for the blocks' matrices; the rest keeps AdamW
+    # cross-fitting: the transformer learns from this half of the training images, and its held-out losses are
+    # of the other; data.seed says which are which, stage 1 knows both alike. None: all, and held-out ones
+    half: Literal["first", "second"] | None = None
+
+    @model_serializer(mode="wrap")
+    def _half_only_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As written before there were halves: grids know points that have run by their settings."""
+        return {name: value for name, value in write(self).items() if (name, value) != ("half", None)}
 
 
 class SamplingConfig(Section):

@@ -185,8 +185,8 @@ def check_same_training(config: Config, folder: Path) -> None:
 def _changes(before: Config, now: Config, free: Set[str] = frozenset()) -> str:
     """What differs in two settings, those of the names `free` aside: a line each, or nothing."""
     was, wanted = _flat(before, free), _flat(now, free)
-    changed = [f"  {key}: was {was[key]}, now {wanted[key]}" for key in wanted if was[key] != wanted[key]]
-    return "\n".join(changed)
+    keys = [key for key in was | wanted if was.get(key) != wanted.get(key)]  # not all are always written
+    return "\n".join(f"  {key}: was {was.get(key)}, now {wanted.get(key)}" for key in keys)
 
 
 def _flat(config: Config, free: Set[str]) -> dict[str, Any]:

@@ -325,6 +325,8 @@ class _Stage2(_Run):
     def _build_optimiser(self) -> torch.optim.Optimizer:
         if self.options.optimiser != "adamw":  # torch's Muon reads its rate on the host, which no graph can
             raise ConfigError("steps on the device know no optimiser but AdamW: set stage2.optimiser=adamw")
+        if self.options.half is not None:  # images are drawn without end, there are no halves of them
+            raise ConfigError("steps on the device learn from all images: leave stage2.half out")
         groups = weight_decay_groups(self.model, self.options.weight_decay)
         for group in groups:
             group["lr"] = self.schedule.rate

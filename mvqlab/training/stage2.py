@@ -6,6 +6,7 @@ loss = cross-entropy of the codes + position_weight * cross-entropy of the posit
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.stage2_data import (
     Tokens,
     caption_tokenizer,
+    cross_fitted,
     kept_tokenizer,
     tokenise_splits,
     with_captions,
@@ -78,8 +80,9 @@ def train_stage2(
     Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
 
     Raises CheckpointError if there is nothing to resume or a weight of `stage1` is not finite, ConfigError if
-    `config` describes another stage 1 than `stage1` or an optimiser that this torch lacks, FloatingPointError
-    if the loss stops being finite, HeldError if another process is training in `folder`.
+    `config` describes another stage 1 than `stage1` or an optimiser that this torch lacks, DataError where
+    `stage2.half` asks for half of one image, FloatingPointError if the loss stops being finite, HeldError if
+    another process is training in `folder`.
     """
     folder = Path(folder)
     check_same_stage1(config, stage1.config)
@@ -96,9 +99,11 @@ def train_stage2(
         tokens = tokenise_splits(config, stage1.to(fabric.device).eval(), splits, fabric)
         if tokenizer is not None:
             tokens = with_captions(tokens, splits, tokenizer)
+        if config.stage2.half is not None:
+            tokens = cross_fitted(tokens, config)
         seed_everything(config.seed)
         model = build_transformer(config, stage1, splits.n_classes)
-        origin = origin_of(splits, weights_hash(stage1))
+        origin = replace(origin_of(splits, weights_hash(stage1)), n_images=len(tokens.train))
         run = Stage2Run(config, model, tokens, folder, fabric, origin, tokenizer)
         return run.carry_out(resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model)
 

@@ -2,6 +2,8 @@
 
 images -> trained stage 1 -> pairs           kept in the cache folder, once for all runs
 captions -> tokenizer -> conditions          learned at a run's start, kept with the run
+
+With `stage2.half` the training images' pairs become both splits, see `cross_fitted`.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from mvqlab.config import Config
-from mvqlab.data import PictureDataset, Splits
+from mvqlab.data import DataError, PictureDataset, Splits
+from mvqlab.data.seeds import places_drawn
 from mvqlab.models.caption_tokenizer import (
     CaptionTokenizer,
     CaptionWarning,
@@ -59,6 +64,26 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
             is_writer = fabric.local_rank == 0
             tokens[name] = cached_tokens(path, partial(encode, dataset, limit), is_writer=is_writer)
     return Tokens(**tokens)
+
+
+def cross_fitted(tokens: Tokens, config: Config) -> Tokens:
+    """The training images' pairs in two halves: the one `stage2.half` names trains, the other is held out.
+
+    Both are of one set, which stage 1 has learned as a whole: what a transformer loses from one half to the
+    other is its own over-fitting, and its twin, with the halves swapped, cancels what sets them apart. Which
+    image is in which half hangs on `data.seed`; of what is held out, as many count as `evaluation.images`.
+
+    Raises DataError where there are too few images for two halves.
+    """
+    n_images = len(tokens.train)
+    if n_images < 2:
+        raise DataError(
+            f"stage2.half: {n_images} training image makes no two halves: give more, or leave it out"
+        )
+    rows = torch.from_numpy(places_drawn(n_images, n_images, config.data.seed, "halves"))
+    halves = [rows[: n_images // 2], rows[n_images // 2 :]]
+    learned, held_out = halves if config.stage2.half == "first" else halves[::-1]
+    return Tokens(tokens.train[learned], tokens.train[held_out[: config.evaluation.images]])
 
 
 def caption_tokenizer(config: Config, splits: Splits) -> CaptionTokenizer:

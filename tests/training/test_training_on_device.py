@@ -301,11 +301,14 @@ def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> Non
     assert last["loss"] == pytest.approx(last["code_loss"] + last["position_loss"], rel=1e-4)
 
 
-def test_an_optimiser_that_cannot_be_captured_is_refused(tmp_path: Path) -> None:
-    config = toy("stage2.optimiser=muon")
+@pytest.mark.parametrize(
+    ("change", "words"), [("stage2.optimiser=muon", "AdamW"), ("stage2.half=first", r"stage2\.half")]
+)
+def test_what_steps_on_the_device_do_not_know_is_refused(change: str, words: str, tmp_path: Path) -> None:
+    config = toy(change)
     stage1, pixels = build_stage1(config).eval(), pictures(8)
     held_out = DrawnImages(pixels, None)
-    with pytest.raises(ConfigError, match="AdamW"):
+    with pytest.raises(ConfigError, match=words):
         train_stage2_on_device(
             config, stage1, StoredImages(pixels), held_out, tmp_path, 1.0, n_steps=1, say=silent
         )
