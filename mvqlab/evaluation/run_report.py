@@ -124,11 +124,15 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same of
     training images, as many and measured alike (curves that are older hold batches alone, of which it is the
     mean over the last rows). bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
-    position_bits_per_image: its two parts, 0 for positions that are given. n_pairs: of a held-out image,
+    position_bits_per_image: its two parts, 0 for positions that are given. code_loss_gap and
+    bits_per_image_gap: held out minus training, the latter over as many pairs as a held-out image has; not
+    of older curves. best_code_loss: the lowest held-out one along the run, and best_code_loss_step, after
+    how many steps; neither is there where it was measured but once. n_pairs: of a held-out image,
     n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included. Neither is
     there where nothing was drawn. stage2_seconds_per_step.
     """
-    last = curves[curves["split"] == "validation"].iloc[-1]
+    validations = curves[curves["split"] == "validation"]
+    last = validations.iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     # curves without it are older, of images that have equally many
     n_pairs = float(last.get("pairs", samples.pairs.n_pairs))
@@ -142,9 +146,16 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         """Of an image, from those of a pair."""
         return nats * n_pairs / math.log(2)
 
+    gaps = {}
+    if "seen_code_loss" in curves:  # measured as the held-out losses are
+        apart = {name: value - float(last[f"seen_{name}"]) for name, value in losses.items()}
+        gaps = {"code_loss_gap": apart["code_loss"], "bits_per_image_gap": bits(sum(apart.values()))}
+
     return {
         **losses,
         "train_code_loss": _train_code_loss(curves),
+        **gaps,
+        **_best_code_loss(validations),
         "bits_per_image": bits(sum(losses.values())),
         "code_bits_per_image": bits(losses["code_loss"]),
         "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
@@ -179,6 +190,14 @@ def _train_code_loss(curves: pd.DataFrame) -> float:
     if "seen_code_loss" in curves:
         return float(curves[curves["split"] == "validation"].iloc[-1]["seen_code_loss"])
     return float(curves[curves["split"] == "train"]["code_loss"].tail(LAST_BATCHES).mean())
+
+
+def _best_code_loss(validations: pd.DataFrame) -> dict[str, float]:
+    """The lowest held-out loss of a code, and its step, of runs that measured it more than once."""
+    if len(validations) < 2:
+        return {}
+    best = validations.loc[validations["code_loss"].idxmin()]
+    return {"best_code_loss": float(best["code_loss"]), "best_code_loss_step": int(best["step"])}
 
 
 def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:

@@ -100,9 +100,13 @@ COLUMNS: dict[str, Column] = {
     "code_loss": Column("nats", "held-out cross-entropy of a code", 4, True),
     "position_loss": Column("nats", "held-out cross-entropy of a position", 4),
     "train_code_loss": Column("nats", "cross-entropy of a code on training images, measured as code_loss", 4),
+    "code_loss_gap": Column("nats", "code_loss minus train_code_loss: what over-fitting costs a code", 4),
+    "best_code_loss": Column("nats", "lowest code_loss along the run", 4),
+    "best_code_loss_step": Column("steps", "after how many it was reached; the last: it never rose", 4),
     "bits_per_image": Column("bits", "held-out bits for all pairs of an image", 4),
     "code_bits_per_image": Column("bits", "bits_per_image, the codes' part", 4),
     "position_bits_per_image": Column("bits", "bits_per_image, the positions' part; 0 where given", 4),
+    "bits_per_image_gap": Column("bits", "bits_per_image minus the same of training images", 4),
     "bits_per_object_pair": Column("bits", "held-out bits of a pair on a true object", 4),
     "bits_per_ground_pair": Column("bits", "held-out bits of a pair elsewhere", 4),
     "object_pair_share": Column("", "share of the held-out pairs that lie on a true object", 3),
@@ -194,7 +198,7 @@ COLUMNS |= {
 }
 
 
-BELOW_ZERO = ("kid", "regret")  # names of figures that may lie there
+BELOW_ZERO = {"kid", "regret", "gap"}  # words in the names of figures that may lie there
 
 
 def is_share(name: str) -> bool:
@@ -204,7 +208,7 @@ def is_share(name: str) -> bool:
 
 def is_never_negative(name: str) -> bool:
     """Whether a known figure of that name cannot lie below 0: seconds, bits, distances, counts."""
-    return name in COLUMNS and not name.startswith(BELOW_ZERO)
+    return name in COLUMNS and BELOW_ZERO.isdisjoint(name.split("_"))
 
 
 def printable(text: str) -> str:

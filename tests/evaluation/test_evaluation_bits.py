@@ -22,6 +22,7 @@ from mvqlab.evaluation.run_report import stage2_columns
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformers import build_stage2
+from mvqlab.results.columns import COLUMNS, is_never_negative
 from mvqlab.sampling import Samples
 from mvqlab.training import TokenSet
 
@@ -129,9 +130,39 @@ CURVES = pd.DataFrame(
 def test_the_training_loss_of_a_row_is_no_single_batch() -> None:
     pairs = Pairs(torch.zeros(2, N).long(), torch.arange(N).expand(2, N), SIDE)
     samples = Samples(torch.zeros(2, 3, 4, 4), pairs, 1.0)
-    seen = CURVES.assign(seen_code_loss=[None, None, 3.25, None, None, 2.25])
+    seen = CURVES.assign(seen_code_loss=[None, None, 3.25, None, None, 2.25], seen_position_loss=1.0)
     assert stage2_columns(seen, samples)["train_code_loss"] == 2.25  # the last row of it
     assert stage2_columns(CURVES, samples)["train_code_loss"] == pytest.approx(2.5)  # of 4, 3, 2 and 1
+
+
+@pytest.mark.parametrize("kind", ["stackformer", "raster"])
+def test_the_gap_is_held_out_minus_training_positions_counted_and_may_be_negative(kind: str) -> None:
+    pairs = Pairs(torch.zeros(2, N).long(), torch.arange(N).expand(2, N), SIDE)
+    samples = Samples(torch.zeros(2, 3, 4, 4), pairs, 1.0)
+    seen = {
+        "seen_code_loss": [None, None, 3.25, None, None, 2.25],
+        "seen_position_loss": [None, None, 9, None, None, 1.5],
+    }
+    curves = CURVES.assign(**seen)
+    if kind == "raster":
+        curves = curves.drop(columns=["position_loss", "seen_position_loss"])
+    row = stage2_columns(curves, samples)
+    assert row["code_loss_gap"] == 0.75  # 3 and 2.25, in the last row of both
+    assert row["bits_per_image_gap"] == pytest.approx((0.75 - 0.5 * (kind != "raster")) * N / math.log(2))
+    assert not {"code_loss_gap", "bits_per_image_gap"} & set(stage2_columns(CURVES, samples))
+    assert not is_never_negative("code_loss_gap") and is_never_negative("code_loss")
+    assert {"code_loss_gap", "bits_per_image_gap", "best_code_loss", "best_code_loss_step"} <= set(COLUMNS)
+
+
+def test_the_best_loss_along_a_run_is_told_with_its_step() -> None:
+    pairs = Pairs(torch.zeros(2, N).long(), torch.arange(N).expand(2, N), SIDE)
+    samples = Samples(torch.zeros(2, 3, 4, 4), pairs, 1.0)
+    risen = CURVES.assign(
+        code_loss=[4.0, 3.0, 2.5, 2.0, 1.0, 3.0]
+    )  # training rows are lower, and do not count
+    row = stage2_columns(risen, samples)
+    assert (row["best_code_loss"], row["best_code_loss_step"], row["code_loss"]) == (2.5, 2, 3.0)
+    assert not {"best_code_loss", "best_code_loss_step"} & set(stage2_columns(risen.tail(3), samples))
 
 
 @pytest.mark.parametrize("kind", ["stackformer", "raster"])
