@@ -80,6 +80,18 @@ def read_protocol(path: str | Path) -> list[Hypothesis]:
     return [_hypothesis(f"{path}, hypothesis {n}", one) for n, one in enumerate(content["hypotheses"], 1)]
 
 
+def read_claims(path: str | Path) -> dict[int, str]:
+    """What each claim of the protocol at `path` says, by its number. Raises ProtocolError."""
+    try:
+        content = read_yaml(Path(path), "protocol")
+    except YamlFileError as error:
+        raise ProtocolError(str(error)) from None
+    claims = content.get("claims", {})
+    if not isinstance(claims, dict) or not all(isinstance(number, int) for number in claims):
+        raise ProtocolError(f"{path}: `claims` must give words by the number of a claim")
+    return {number: str(words) for number, words in claims.items()}
+
+
 def _hypothesis(where: str, given: object) -> Hypothesis:
     if not isinstance(given, dict):
         raise ProtocolError(f"{where}: is no mapping of names to values")

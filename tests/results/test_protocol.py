@@ -11,6 +11,8 @@ import yaml
 from scipy.stats import ttest_1samp, ttest_rel
 
 from mvqlab.cli.main import main
+from mvqlab.grid.points import build_points
+from mvqlab.grid.spec import read_grid
 from mvqlab.results.columns import COLUMNS
 from mvqlab.results.protocol import (
     FAILS,
@@ -19,6 +21,7 @@ from mvqlab.results.protocol import (
     Hypothesis,
     ProtocolError,
     judge_differences,
+    read_claims,
     read_protocol,
     verdicts,
 )
@@ -157,3 +160,26 @@ def test_the_labs_own_protocol_names_arms_and_columns_that_there_are() -> None:
         labels = {point["label"] for name in one.tables for point in grids[name]["points"]}
         assert {one.first, one.second} <= labels, one.says
         assert one.metric in COLUMNS, one.metric
+
+
+@pytest.mark.parametrize("page", ["PROTOCOL.md", "README.md"])
+def test_pages_count_the_points_that_the_grids_have(page: str) -> None:
+    folder = Path(__file__).parents[2] / "ablations"
+    rows = [line.split("|") for line in (folder / page).read_text().splitlines() if line.startswith("| `")]
+    assert len(rows) > 5
+    for cells in rows:
+        name = cells[1].split("`")[1].removesuffix(".yaml")
+        points = len(build_points(read_grid(folder / f"{name}.yaml")))
+        assert int(cells[3]) == points, name
+
+
+def test_claims_have_words_and_every_hypothesis_has_a_claim() -> None:
+    path = Path(__file__).parents[2] / "ablations" / "protocol" / "hypotheses.yaml"
+    assert {one.part_of for one in read_protocol(path)} <= set(read_claims(path))
+
+
+@pytest.mark.parametrize("claims", ["claims: [a]", "claims: {one: a}"])
+def test_claims_go_by_number(claims: str, tmp_path: Path) -> None:
+    (tmp_path / "protocol.yaml").write_text(f"{claims}\nhypotheses: [{GOOD}]")
+    with pytest.raises(ProtocolError, match="number of a claim"):
+        read_claims(tmp_path / "protocol.yaml")
