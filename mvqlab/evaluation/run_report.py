@@ -126,12 +126,12 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     mean over the last rows). bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
     position_bits_per_image: its two parts, 0 for positions that are given. code_loss_gap and
     bits_per_image_gap: held out minus training, the latter over as many pairs as a held-out image has; not
-    of older curves. best_code_loss: the lowest held-out one along the run, and best_code_loss_step, after
-    how many steps; neither is there where it was measured but once. n_pairs: of a held-out image,
-    n_pairs_drawn: of a drawn one, on average. samples_per_second: images, decoding included. Neither is
-    there where nothing was drawn. stage2_seconds_per_step.
+    of older curves. best_code_loss, best_bits_per_image: the lowest held-out ones along the run, and after how
+    many steps, in best_code_loss_step and best_bits_per_image_step; not of runs that measured but once.
+    n_pairs: of a held-out image, n_pairs_drawn: of a drawn one, on average. samples_per_second: images,
+    decoding included. Neither is there where nothing was drawn. stage2_seconds_per_step.
     """
-    validations = curves[curves["split"] == "validation"]
+    validations = curves[curves["split"] == "validation"].set_index("step")
     last = validations.iloc[-1]
     losses = {name: float(last[name]) for name in ("code_loss", "position_loss") if name in curves}
     # curves without it are older, of images that have equally many
@@ -142,23 +142,22 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
         drawn["n_pairs_drawn"] = samples.pairs.mean_length
         drawn["samples_per_second"] = len(samples.pairs) / samples.seconds
 
-    def bits(nats: float) -> float:
-        """Of an image, from those of a pair."""
-        return nats * n_pairs / math.log(2)
+    bits = n_pairs / math.log(2)  # of an image, a nat of its pairs' mean
 
     gaps = {}
     if "seen_code_loss" in curves:  # measured as the held-out losses are
         apart = {name: value - float(last[f"seen_{name}"]) for name, value in losses.items()}
-        gaps = {"code_loss_gap": apart["code_loss"], "bits_per_image_gap": bits(sum(apart.values()))}
+        gaps = {"code_loss_gap": apart["code_loss"], "bits_per_image_gap": bits * sum(apart.values())}
 
     return {
         **losses,
         "train_code_loss": _train_code_loss(curves),
         **gaps,
-        **_best_code_loss(validations),
-        "bits_per_image": bits(sum(losses.values())),
-        "code_bits_per_image": bits(losses["code_loss"]),
-        "position_bits_per_image": bits(losses.get("position_loss", 0.0)),
+        **_lowest("code_loss", validations["code_loss"]),
+        **_lowest("bits_per_image", bits * validations[list(losses)].sum(axis=1)),
+        "bits_per_image": bits * sum(losses.values()),
+        "code_bits_per_image": bits * losses["code_loss"],
+        "position_bits_per_image": bits * losses.get("position_loss", 0.0),
         "n_pairs": n_pairs,
         **drawn,
         "stage2_seconds_per_step": training_speed(curves),
@@ -192,12 +191,11 @@ def _train_code_loss(curves: pd.DataFrame) -> float:
     return float(curves[curves["split"] == "train"]["code_loss"].tail(LAST_BATCHES).mean())
 
 
-def _best_code_loss(validations: pd.DataFrame) -> dict[str, float]:
-    """The lowest held-out loss of a code, and its step, of runs that measured it more than once."""
-    if len(validations) < 2:
+def _lowest(name: str, held_out: pd.Series) -> dict[str, float]:
+    """Columns of the lowest of `held_out`, a figure by steps, of runs that measured it more than once."""
+    if len(held_out) < 2:
         return {}
-    best = validations.loc[validations["code_loss"].idxmin()]
-    return {"best_code_loss": float(best["code_loss"]), "best_code_loss_step": int(best["step"])}
+    return {f"best_{name}": float(held_out.min()), f"best_{name}_step": int(held_out.idxmin())}
 
 
 def codebook_columns(held_out: HeldOut, codebook: Tensor) -> dict[str, float]:

@@ -151,7 +151,9 @@ def test_the_gap_is_held_out_minus_training_positions_counted_and_may_be_negativ
     assert row["bits_per_image_gap"] == pytest.approx((0.75 - 0.5 * (kind != "raster")) * N / math.log(2))
     assert not {"code_loss_gap", "bits_per_image_gap"} & set(stage2_columns(CURVES, samples))
     assert not is_never_negative("code_loss_gap") and is_never_negative("code_loss")
-    assert {"code_loss_gap", "bits_per_image_gap", "best_code_loss", "best_code_loss_step"} <= set(COLUMNS)
+    assert {"code_loss_gap", "bits_per_image_gap", "best_code_loss", "best_bits_per_image_step"} <= set(
+        COLUMNS
+    )
 
 
 def test_the_best_loss_along_a_run_is_told_with_its_step() -> None:
@@ -162,7 +164,11 @@ def test_the_best_loss_along_a_run_is_told_with_its_step() -> None:
     )  # training rows are lower, and do not count
     row = stage2_columns(risen, samples)
     assert (row["best_code_loss"], row["best_code_loss_step"], row["code_loss"]) == (2.5, 2, 3.0)
-    assert not {"best_code_loss", "best_code_loss_step"} & set(stage2_columns(risen.tail(3), samples))
+    # positions still fall, from 1.5 to 0.75, by more than codes rise
+    row = stage2_columns(risen.assign(position_loss=[2.0, 1.0, 1.5, 0.5, 0.5, 0.75]), samples)
+    assert (row["best_code_loss_step"], row["best_bits_per_image_step"]) == (2, 4)
+    assert row["best_bits_per_image"] == pytest.approx(3.75 * N / math.log(2)) == row["bits_per_image"]
+    assert not [name for name in stage2_columns(risen.tail(3), samples) if name.startswith("best_")]
 
 
 @pytest.mark.parametrize("kind", ["stackformer", "raster"])
