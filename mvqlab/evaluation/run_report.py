@@ -126,8 +126,8 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     mean over the last rows). bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
     position_bits_per_image: its two parts, 0 for positions that are given. code_loss_gap and
     bits_per_image_gap: held out minus training, the latter over as many pairs as a held-out image has; not
-    of older curves. best_code_loss, best_bits_per_image: the lowest held-out ones along the run, and after how
-    many steps, in best_code_loss_step and best_bits_per_image_step; not of runs that measured but once.
+    of older curves. best_code_loss, best_bits_per_image: the lowest held-out ones along the run, and, in
+    best_code_loss_step and best_bits_per_image_step, after how many steps; not of runs that measured once.
     n_pairs: of a held-out image, n_pairs_drawn: of a drawn one, on average. samples_per_second: images,
     decoding included. Neither is there where nothing was drawn. stage2_seconds_per_step.
     """

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 from mvqlab.results.power import SIGNIFICANCE, holm
-from mvqlab.results.summary import differences, interval
+from mvqlab.results.summary import SummaryError, differences, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,8 @@ class Hypothesis(NamedTuple):
 
     part_of: the number of the claim. says: in words. tables: that hold its arms. metric: a column of these.
     first, second: the arms. direction: of first against second, as is claimed. effect: the smallest
-    difference that matters, in the metric's unit, above 0.
+    difference that matters, in the metric's unit, above 0. over: where arms have several points a seed, the
+    setting that these differ in, such as the half that trains: their mean is what counts.
     """
 
     part_of: int
@@ -46,6 +47,7 @@ class Hypothesis(NamedTuple):
     metric: str
     direction: Literal["higher", "lower"]
     effect: float
+    over: str = ""
 
 
 class ProtocolError(ValueError):
@@ -96,7 +98,7 @@ def _hypothesis(where: str, given: object) -> Hypothesis:
     if not isinstance(given, dict):
         raise ProtocolError(f"{where}: is no mapping of names to values")
     fields, names = Hypothesis._fields, set(given)
-    wrong = [f"lacks {name}" for name in fields if name not in names]
+    wrong = [f"lacks {name}" for name in fields if name not in names | set(Hypothesis._field_defaults)]
     wrong += [f"has an unknown {name}" for name in sorted(map(str, names - set(fields)))]
     if wrong:
         raise ProtocolError(f"{where}: {', '.join(wrong)}")
@@ -117,6 +119,7 @@ def _hypothesis(where: str, given: object) -> Hypothesis:
         metric=str(given["metric"]),
         direction=given["direction"],
         effect=float(effect),
+        over=str(given.get("over", "")),
     )
 
 
@@ -186,6 +189,26 @@ def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> F
             tables.append(table_of(name))
     arms, metric = (hypothesis.first, hypothesis.second), hypothesis.metric
     together = pd.concat(tables) if tables else pd.DataFrame(columns=[ARM, "seed"])
+    if hypothesis.over in together:
+        together = _means_over(hypothesis.over, together, metric)
     together = together[together[ARM].isin(arms)].reindex(columns=[ARM, "seed", "status", metric])
     values = [values for _, _, values in differences(together, ARM, *arms, [], [metric])]
     return judge_differences(values[0], hypothesis.effect) if values else NOTHING
+
+
+def _means_over(setting: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row an arm and seed: the mean of `metric` over the values of `setting`, where all of them are done.
+
+    Arms are called as without that setting. Raises SummaryError.
+    """
+    done = table.reindex(columns=[ARM, "seed", "status", setting, metric]).query("status == 'done'")
+    done = done.dropna(subset=[setting])
+    suffixes = [f", {setting}={value}" for value in done[setting]]
+    arms = [arm.removesuffix(suffix) for arm, suffix in zip(done[ARM], suffixes, strict=True)]
+    done = done.assign(**{ARM: arms})
+    if done.duplicated([ARM, "seed", setting]).any():
+        raise SummaryError(f"points cannot be paired: several have the same {ARM}, seed, {setting}")
+    by_value = done.pivot(index=[ARM, "seed"], columns=setting, values=metric).dropna()
+    if by_value.shape[1] < 2:  # one value of it alone has run
+        by_value = by_value[:0]
+    return by_value.mean(axis=1).rename(metric).reset_index().assign(status="done")

@@ -25,6 +25,7 @@ from mvqlab.results.protocol import (
     read_protocol,
     verdicts,
 )
+from mvqlab.results.summary import SummaryError
 
 DECIDED = Hypothesis(1, "masks help", ("runs",), "masked", "plain", "psnr", "higher", 0.5)
 
@@ -89,6 +90,36 @@ def test_what_has_not_run_is_not_decided_and_counts_all_the_same() -> None:
     found = verdicts([DECIDED, DECIDED._replace(tables=("later",))], table_of)
     assert found["verdict"].tolist() == [HOLDS, OPEN] and found["n"].tolist() == [8, 0]
     assert found["p_holm"][0] == pytest.approx(2 * found["p"][0])
+
+
+def in_halves(shift: float) -> pd.DataFrame:
+    """`runs` whose seeds have two points: a half that is easy by 1 dB, and a hard one."""
+    halves = [runs(shift, 0.3).assign(half=half) for half in ("first", "second")]
+    table = pd.concat(halves).rename(columns={"half": "stage2.half"})
+    table["psnr"] += table["stage2.half"].map({"first": 1.0, "second": -1.0})
+    table["variant"] += ", stage2.half=" + table["stage2.half"]
+    return table.reset_index(drop=True)
+
+
+OVER_HALVES = DECIDED._replace(over="stage2.half")
+
+
+def test_an_arm_of_several_points_a_seed_counts_by_their_mean() -> None:
+    table = in_halves(1.0)
+    columns = ["n", "mean", "low", "high", "p", "verdict"]
+    whole = verdicts([DECIDED], lambda name: runs(1.0, 0.3))[columns]
+    pd.testing.assert_frame_equal(verdicts([OVER_HALVES], lambda name: table)[columns], whole)
+    # a seed of which a half failed, or has not run, is left out: it would be a half against a mean
+    for lost in (table.assign(status=["failed", *["done"] * (len(table) - 1)]), table[1:]):
+        assert verdicts([OVER_HALVES], lambda name, lost=lost: lost)["n"].item() == 7
+    alone = table[table["stage2.half"] == "first"]
+    assert verdicts([OVER_HALVES], lambda name: alone)["n"].item() == 0
+    with pytest.raises(SummaryError, match=r"stage2\.half"):
+        verdicts([OVER_HALVES], lambda name: pd.concat([table, table]))
+
+
+def test_what_is_averaged_over_has_not_run_yet() -> None:
+    assert verdicts([OVER_HALVES], lambda name: pd.DataFrame(columns=["variant", "seed"]))["n"].item() == 0
 
 
 def test_one_seed_decides_nothing() -> None:
@@ -160,6 +191,7 @@ def test_the_labs_own_protocol_names_arms_and_columns_that_there_are() -> None:
         labels = {point["label"] for name in one.tables for point in grids[name]["points"]}
         assert {one.first, one.second} <= labels, one.says
         assert one.metric in COLUMNS, one.metric
+        assert all([one.over] * bool(one.over) == list(grids[name].get("axes", {})) for name in one.tables)
 
 
 @pytest.mark.parametrize("page", ["PROTOCOL.md", "README.md"])
