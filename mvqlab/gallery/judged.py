@@ -15,8 +15,9 @@ from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.samples.class_judge import whole_splits
 from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.extractors import build_extractor, build_extractors
-from mvqlab.evaluation.samples.judge import judge
+from mvqlab.evaluation.samples.judge import judge, judge_rows
 from mvqlab.evaluation.samples.memorisation import Memorisation
+from mvqlab.evaluation.samples.over_temperature import judged_over_temperature
 from mvqlab.evaluation.samples.possible_copies import (
     N_SAMPLES,
     BlurredPixels,
@@ -26,9 +27,17 @@ from mvqlab.evaluation.samples.possible_copies import (
     training_images,
 )
 from mvqlab.evaluation.samples.reference_features import reference_features
-from mvqlab.evaluation.samples.yardsticks import judged_images, yardstick_images, yardsticks
+from mvqlab.evaluation.samples.yardsticks import (
+    REAL,
+    RESTORED,
+    judged_images,
+    yardstick_images,
+    yardsticks,
+)
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
-from mvqlab.plots import nearest_training, save_figure
+from mvqlab.gallery.rates import MASKED, PLAIN, data_of
+from mvqlab.models.mqvae import MQVAE
+from mvqlab.plots import nearest_training, precision_recall_curves, save_figure
 from mvqlab.results.table_files import write_csv
 from mvqlab.sampling import sample_images
 from mvqlab.training import load_stage1
@@ -106,6 +115,47 @@ def judged(trained: Trained, n_samples: int) -> pd.DataFrame:
         found = judge(against, features_of(extractor, images, what=name), extractor, resamples=0)
         tables.append(found.assign(filters=name))
     return pd.concat(tables, ignore_index=True)
+
+
+def make_judged_over_temperature(asked: Asked) -> list[Path]:
+    """Write judged_over_temperature.csv and .png: precision against recall, a curve a model."""
+    path, table = measured_by_model(
+        asked,
+        "judged_over_temperature",
+        shipped_told("class"),
+        lambda name: over_temperature(load_trained(name, asked.stage1), asked.at_most(N_JUDGED)),
+        ["data", "model", "temperature"],
+    )
+    shown = table.assign(model=table["model"].where(table["yardstick"].isna(), table["yardstick"]))
+    figure = precision_recall_curves(
+        shown.drop_duplicates(["data", "model", "temperature"]),
+        "Precision and recall of unguided, unfiltered samples; beside each point the temperature",
+    )
+    return [path, save_figure(figure, path.with_suffix(".png"))]
+
+
+def over_temperature(trained: Trained, n_samples: int) -> pd.DataFrame:
+    """`judged_over_temperature` of a model, and as many real images as they are and after its stage 1.
+
+    Columns besides: data; yardstick, which names rows of real images and is empty for samples; extractor.
+    """
+    config = judged_now(trained.config)
+    extractor = build_extractor(config, build_splits(config.data))
+    held_out = yardstick_images(whole_splits(config.data).validation, N_REAL, n_samples)
+    real = features_of(extractor, held_out.real, what="real images")
+    parts = [
+        judged_over_temperature(
+            trained.model, trained.stage1, config, real, extractor, n_samples=n_samples
+        ).assign(yardstick=None)
+    ]
+    way = MASKED if isinstance(trained.stage1, MQVAE) else PLAIN
+    images = judged_images(held_out, trained.stage1)
+    for name, words in ((REAL, "other real images"), (RESTORED, f"real, after {way}")):
+        found = judge_rows(real, features_of(extractor, images[name], what=name), extractor, 0)
+        figures = {column: row.value for column, row in found.items()}
+        parts.append(pd.DataFrame([{**figures, "yardstick": words}]))
+    together = pd.concat(parts, ignore_index=True)
+    return together.assign(data=data_of(trained.stage1), extractor=extractor.name)
 
 
 def drawings(config: Config, n_samples: int) -> dict[str, Config]:

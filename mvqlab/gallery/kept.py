@@ -16,7 +16,12 @@ from typing import NamedTuple
 from mvqlab.gallery.asked import ALL, Asked, KeptError
 from mvqlab.gallery.conditional import make_attributes_over_guidance, make_class_asked_for
 from mvqlab.gallery.costs import make_bits, make_budgets_one_model
-from mvqlab.gallery.judged import make_judges, make_possible_copies, make_yardsticks
+from mvqlab.gallery.judged import (
+    make_judged_over_temperature,
+    make_judges,
+    make_possible_copies,
+    make_yardsticks,
+)
 from mvqlab.gallery.of_grids import NAMES, files_of, make_grid
 from mvqlab.gallery.pictures import (
     mask_ratio_moving,
@@ -123,6 +128,12 @@ MADE: dict[str, Made] = {
         ALL,
         ["judges.csv"],
         make_judges,
+    ),
+    "judged_over_temperature": Made(
+        "table and figure: precision and recall of samples over their temperature, and of real images",
+        ALL,
+        ["judged_over_temperature.csv", "judged_over_temperature.png"],
+        make_judged_over_temperature,
     ),
     "yardsticks": Made(
         "table: the judges' figures of real images, as they are, after stage 1 and made worse",

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from mvqlab.plots.style import (
+    LEGEND,
     PALETTE_NAME,
     SMALL,
     arm_colour,
@@ -20,8 +22,10 @@ from mvqlab.plots.style import (
     arm_marker,
     as_written,
     finish,
+    headline,
     legend_beside,
     one_panel,
+    panels_of,
 )
 
 
@@ -92,20 +96,36 @@ def precision_recall_curves(table: pd.DataFrame, title: str = "") -> Figure:
     """What `judged_over_temperature` gives of each `model`: a curve each, from cold to warm.
 
     Columns `recall`, `precision`, `model` and `temperature`, which stands beside each point. A row without
-    one, such as of other real images, is a point of its own.
+    one, such as of other real images, is a point of its own. With a column `data` a panel each, since judges
+    of different data do not compare; a model has the same look in all of them.
     """
-    figure, axis = one_panel(6.6, 4.0)
-    for place, (model, rows) in enumerate(table.groupby("model", sort=False)):
-        along = rows.sort_values("temperature")
-        style = {"color": arm_colour(place), "marker": arm_marker(place), "linestyle": arm_line(place)}
-        axis.plot(along["recall"], along["precision"], label=as_written(str(model)), **style)
-        for row in along.dropna(subset="temperature").itertuples():
-            axis.annotate(f"{row.temperature:g}", (row.recall, row.precision), (4, 4),
-                          textcoords="offset points", fontsize=SMALL)  # fmt: skip
-    axis.set(xlabel="recall: share of real images covered", ylabel="precision: share of samples plausible")
-    finish(axis, title)
-    legend_beside(axis)
+    if "data" not in table:
+        table = table.assign(data="")
+    sets = list(dict.fromkeys(table["data"]))
+    models = list(dict.fromkeys(table["model"]))
+    figure, panels = panels_of(len(sets), len(sets), (4.6 * len(sets) + 2.0, 4.0))
+    for axis, data in zip(panels, sets, strict=True):
+        for model, rows in table[table["data"] == data].groupby("model", sort=False):
+            _draw_curve(axis, rows.sort_values("temperature"), models.index(model), as_written(str(model)))
+        axis.set_xlabel("recall: share of real images covered")
+        axis.set_ylabel("precision: share of samples plausible" if axis is panels[0] else "")
+        axis.margins(0.08)
+        finish(axis, as_written(data) or title)
+    named: dict[str, Artist] = {}
+    for axis in panels:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    figure.legend(list(named.values()), list(named), loc="outside right upper", **LEGEND)
+    headline(figure, title if sets != [""] else "")
     return figure
+
+
+def _draw_curve(axis: Axes, along: pd.DataFrame, number: int, name: str) -> None:
+    look = {"color": arm_colour(number), "marker": arm_marker(number), "linestyle": arm_line(number)}
+    axis.plot(along["recall"], along["precision"], label=name, **look)
+    for temperature, recall, precision in along[["temperature", "recall", "precision"]].dropna().to_numpy():
+        where = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": SMALL}
+        axis.annotate(f"{temperature:g}", (recall, precision), **where)
 
 
 def rounds(seconds: Mapping[str, Sequence[float]], xlabel: str, title: str = "") -> Figure:

@@ -16,6 +16,7 @@ from mvqlab.cli import main as cli
 from mvqlab.config import load_config
 from mvqlab.evaluation.attributes.guidance import GUIDANCE
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
+from mvqlab.evaluation.samples.over_temperature import TEMPERATURES
 from mvqlab.gallery import conditional, costs, judged, of_grids
 from mvqlab.gallery.asked import ALL, Asked, KeptError, measured_by_model
 from mvqlab.gallery.kept import MADE, make
@@ -115,6 +116,22 @@ def test_yardsticks_of_a_run_are_those_of_its_data_and_its_stage_1(
     assert table.loc["real", "fid_colours"] < table.loc["greyed", "fid_colours"]
     # a mean colour is the same wherever the patches lie
     assert table.loc["shuffled", "fid_colours"] == pytest.approx(table.loc["real", "fid_colours"], rel=1e-3)
+
+
+def test_a_run_is_judged_at_every_temperature_beside_real_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judged, "build_extractor", lambda *_: Colours("colours", "colours", 3))
+    stage1, stage2 = write_run(tmp_path, "classes")
+    made = make("judged_over_temperature", tmp_path, str(stage2), str(stage1), n_images=8)
+    assert [path.name for path in made] == list(MADE["judged_over_temperature"].files)
+    table = pd.read_csv(made[0])
+    assert tuple(table["temperature"].dropna()) == TEMPERATURES
+    assert table.loc[table["temperature"].isna(), "yardstick"].tolist() == [
+        "other real images",
+        "real, after MQ-VAE",
+    ]
+    assert table[["fid", "precision", "recall"]].notna().all(axis=None)
 
 
 def test_the_default_judges_look_at_shipped_models() -> None:
