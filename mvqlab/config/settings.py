@@ -14,7 +14,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
+from mvqlab.config.levels import even_levels
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
@@ -150,6 +151,7 @@ MaskKind = Literal[
 MaskProduct = Literal["score", "straight_through", "none"]
 LEARNED_KINDS = ("adaptive", "upside_down")  # of masks: those that choose by learned scores
 TRUE_KINDS = ("truth", "background")  # of masks: those that know the objects
+QuantizerKind = Literal["ema", "rotation", "simvq", "fsq", "lfq"]
 BackboneKind = Literal["vqgan", "patch"]
 BlockKind = Literal["residual", "depthwise"]
 Padding = Literal["zeros", "replicate"]
@@ -161,6 +163,19 @@ class Section(BaseModel):
     """A group of settings: frozen, and strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    # settings that came when grids had already run, by which points are known: written only where they are
+    # not at their default, so that those points stay what they are
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _later_ones_only_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {name: type(self).model_fields[name].default for name in self.later}
+        return {
+            name: value
+            for name, value in write(self).items()
+            if name not in defaults or value != defaults[name]
+        }
 
 
 DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
@@ -353,6 +368,9 @@ class MaskConfig(Section):
 class QuantizerConfig(Section):
     """The codebook, its moving average and its restarts (METHOD: quantiser, weak points 1 and 3)."""
 
+    later: ClassVar[tuple[str, ...]] = ("kind", "levels")
+
+    kind: QuantizerKind = "ema"  # how features become codes: see models/quantizers.py
     codebook_size: SomeRows = 128  # K
     code_dim: Channels = 32  # n_z
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
@@ -361,6 +379,34 @@ class QuantizerConfig(Section):
     restart: Literal["scale_free", "released", "none"] = "scale_free"  # rule that redraws unused codes
     restart_share: Share = 0.1  # `scale_free`: threshold, as a share of the count under uniform use
     restart_patience: Count = 20  # `scale_free`: steps a code must stay under the threshold
+    # `fsq` only: steps of each number, 3 or more, with K as their product; none: as few and as even as can be
+    levels: tuple[Annotated[int, Field(ge=3, le=1024)], ...] | None = None
+
+    @property
+    def levels_in_use(self) -> tuple[int, ...]:
+        """The steps of each number of `fsq`: `levels`, or those that are chosen for K."""
+        return self.levels or even_levels(self.codebook_size)
+
+    @model_validator(mode="after")
+    def _codes_fit_the_kind(self) -> QuantizerConfig:
+        size = self.codebook_size
+        if self.levels is not None and self.kind != "fsq":
+            raise MisfitError(
+                f"quantizer.levels is given, but quantizer.kind is '{self.kind}', which does not read it",
+                "set quantizer.kind=fsq",
+            )
+        if self.kind == "lfq" and size & (size - 1):
+            raise MisfitError(
+                f"quantizer.kind=lfq has two codes, four, eight and so on, not {size}",
+                f"set quantizer.codebook_size={1 << size.bit_length() - 1} or {1 << size.bit_length()}",
+            )
+        if self.kind == "fsq" and math.prod(self.levels_in_use) != size:
+            raise MisfitError(
+                f"quantizer.kind=fsq has as many codes as the product of its levels, which "
+                f"{list(self.levels_in_use) or 'eight levels of 3 to 8'} do not make {size}",
+                "set quantizer.levels and quantizer.codebook_size to fit, such as [8, 8, 4] and 256",
+            )
+        return self
 
 
 class DemaskConfig(Section):
@@ -466,6 +512,8 @@ class TransformerConfig(Section):
 class Stage2Config(OptimiserConfig):
     """Training of the transformers."""
 
+    later: ClassVar[tuple[str, ...]] = ("half",)
+
     steps: Count = 1000
     batch_size: Batch = 32
     learning_rate: Positive = 5e-4
@@ -475,11 +523,6 @@ class Stage2Config(OptimiserConfig):
     # cross-fitting: the transformer learns from this half of the training images, and its held-out losses are
     # of the other; data.seed says which are which, stage 1 knows both alike. None: all, and held-out ones
     half: Literal["first", "second"] | None = None
-
-    @model_serializer(mode="wrap")
-    def _half_only_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As written before there were halves: grids know points that have run by their settings."""
-        return {name: value for name, value in write(self).items() if (name, value) != ("half", None)}
 
 
 class SamplingConfig(Section):

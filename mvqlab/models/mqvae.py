@@ -25,7 +25,7 @@ from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import KeptRegions, build_mask
 from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
-from mvqlab.models.quantizer import VectorQuantizer
+from mvqlab.models.quantizers import build_quantizer
 
 
 class Encoding(NamedTuple):
@@ -68,7 +68,7 @@ class TokenModel(nn.Module):
         super().__init__()
         self.config, self.side = config, config.grid_side
         self.encoder = build_encoder(config.backbone, config.data.resolution)
-        self.quantizer = VectorQuantizer(config.quantizer)
+        self.quantizer = build_quantizer(config.quantizer)
         self.decoder = build_decoder(config.backbone, config.data.resolution, has_head)
 
     @property
@@ -89,12 +89,12 @@ class TokenModel(nn.Module):
     @property
     def codebook(self) -> Float[Tensor, "K n_z"]:
         """The codes' vectors."""
-        return self.quantizer.codebook.codes
+        return self.quantizer.codes.detach()
 
     @property
     def codebook_size(self) -> int:
         """K."""
-        return self.quantizer.codebook.size
+        return self.quantizer.size
 
     def select(self, images: Float[Tensor, "B 3 H W"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
         """The regions of `images` in [-1, 1] that go to the quantiser, before it."""
@@ -131,7 +131,7 @@ class TokenModel(nn.Module):
     ) -> Encoding:
         """`images` in [-1, 1] to pairs, scores and kept mask; see `forward`. The codebook stays as it is."""
         kept = self.select(images, MaskContext(importance=importance, generator=generator))
-        codes = self.quantizer.codebook.nearest(kept.features)  # (B, N, n_z) -> (B, N)
+        codes = self.quantizer.nearest(kept.features)  # (B, N, n_z) -> (B, N)
         if kept.is_padding is not None:
             codes = codes.masked_fill(kept.is_padding, NO_CODE)
         return Encoding(Pairs(codes, kept.positions, self.side), kept.scores, kept.is_kept)
@@ -139,7 +139,7 @@ class TokenModel(nn.Module):
     def decode(self, pairs: Pairs) -> Float[Tensor, "B 3 H W"]:
         """Images, not clipped, from pairs in any order."""
         codes = pairs.codes.clamp(min=0)  # any code will do for padding, which goes nowhere
-        return self.restore(self.quantizer.codebook.look_up(codes), pairs.positions)
+        return self.restore(self.quantizer.look_up(codes), pairs.positions)
 
     @torch.no_grad()
     def initialise_codebook(
@@ -147,7 +147,7 @@ class TokenModel(nn.Module):
     ) -> None:
         """Start the codebook from the features of a first batch of `images`; see `forward`."""
         kept = self.select(images, MaskContext(importance=importance))
-        self.quantizer.codebook.initialise(kept.all_features)
+        self.quantizer.initialise(kept.all_features)
 
 
 class MQVAE(TokenModel):

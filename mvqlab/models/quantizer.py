@@ -282,13 +282,63 @@ def smoothed(counts: Float[Tensor, " K"], eps: float = 1e-5) -> Float[Tensor, " 
     return (counts + eps) / (total + len(counts) * eps) * total
 
 
-class VectorQuantizer(nn.Module):
-    """Features (B, N, n_z) to their nearest codes; follows them while training.
+class Quantizer(nn.Module):
+    """Features (B, N, n_z) to one of K codes each, and codes back to vectors: what every kind can do.
+
+    A kind says how many codes there are (`size`), which one a feature gets (`nearest`), what vector that is
+    (`look_up`), and what training makes of it (`quantise`). See `models.quantizers` for those there are.
 
     is_warming_up: features pass as they are, and the codebook rests. This is the lab's optional warm-up, in
     which encoder and decoder first learn what there is to quantise. A training loop sets it before every step
-    (`quantizer.start_step`), only training mode obeys it, and no checkpoint holds it.
+    (`quantizer.start_step`), only training mode obeys it, and no checkpoint holds it. Kinds whose codes do
+    not begin as features need none, and do not look at it.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_warming_up = False
+
+    @property
+    def size(self) -> int:
+        """K."""
+        raise NotImplementedError
+
+    @property
+    def codes(self) -> Float[Tensor, "K n_z"]:
+        """The vectors of all codes, by index."""
+        raise NotImplementedError
+
+    def nearest(self, features: Float[Tensor, "*any n_z"]) -> Int[Tensor, "*any"]:
+        """Indices of the codes that `features` get outside training."""
+        raise NotImplementedError
+
+    def look_up(self, codes: Int[Tensor, "*any"]) -> Float[Tensor, "*any n_z"]:
+        """Vectors of the codes with the indices `codes`."""
+        raise NotImplementedError
+
+    def initialise(self, features: Float[Tensor, "*any n_z"]) -> None:
+        """Start the codes from `features`, for kinds whose codes begin so."""
+
+    def quantise(self, features: Float[Tensor, "*any n_z"]) -> Quantised:
+        """`forward` for features that are all real, in rows of any shape."""
+        raise NotImplementedError
+
+    def forward(
+        self, features: Float[Tensor, "B N n_z"], is_padding: Bool[Tensor, "B N"] | None = None
+    ) -> Quantised:
+        """Quantise `features` (section 3.1). In training mode a codebook that follows them takes one step.
+
+        is_padding: True for features that are none. Neither loss nor codebook sees them; their code is -1.
+        """
+        if is_padding is None:
+            return self.quantise(features)
+        return spread(self.quantise(features[~is_padding]), is_padding)  # (B, N, n_z) -> (M, n_z) and back
+
+
+class VectorQuantizer(Quantizer):
+    """The published kind: the nearest code of a codebook that follows the features while training."""
+
+    gradient = staticmethod(straight_through)
 
     def __init__(self, config: QuantizerConfig) -> None:
         super().__init__()
@@ -296,18 +346,28 @@ class VectorQuantizer(nn.Module):
         self.codebook = Codebook(
             config.codebook_size, config.code_dim, config.ema_decay, build_restart(config)
         )
-        self.is_warming_up = False
 
-    def forward(
-        self, features: Float[Tensor, "B N n_z"], is_padding: Bool[Tensor, "B N"] | None = None
-    ) -> Quantised:
-        """Quantise `features` (section 3.1). In training mode the codebook takes one step.
+    @property
+    def size(self) -> int:
+        """K."""
+        return self.codebook.size
 
-        is_padding: True for features that are none. Neither loss nor codebook sees them; their code is -1.
-        """
-        if is_padding is None:
-            return self.quantise(features)
-        return spread(self.quantise(features[~is_padding]), is_padding)  # (B, N, n_z) -> (M, n_z) and back
+    @property
+    def codes(self) -> Float[Tensor, "K n_z"]:
+        """The vectors of all codes, by index."""
+        return self.codebook.codes
+
+    def nearest(self, features: Float[Tensor, "*any n_z"]) -> Int[Tensor, "*any"]:
+        """Indices of the codes nearest to `features`."""
+        return self.codebook.nearest(features)
+
+    def look_up(self, codes: Int[Tensor, "*any"]) -> Float[Tensor, "*any n_z"]:
+        """Vectors of the codes with the indices `codes`."""
+        return self.codebook.look_up(codes)
+
+    def initialise(self, features: Float[Tensor, "*any n_z"]) -> None:
+        """Start codes and averages from `features`, so that the first update is no jump."""
+        self.codebook.initialise(features)
 
     def quantise(self, features: Float[Tensor, "*any n_z"]) -> Quantised:
         """`forward` for features that are all real, in rows of any shape."""
@@ -319,7 +379,7 @@ class VectorQuantizer(nn.Module):
             loss = self.commitment_weight * F.mse_loss(features.to(quantised.dtype), quantised)
         if self.training:
             self.codebook.update(features, codes)
-        return Quantised(straight_through(features, quantised.to(features.dtype)), codes, loss)
+        return Quantised(self.gradient(features, quantised.to(features.dtype)), codes, loss)
 
 
 def spread(packed: Quantised, is_padding: Bool[Tensor, "B N"]) -> Quantised:

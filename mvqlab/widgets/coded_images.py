@@ -65,7 +65,7 @@ def code_images(model: TokenModel, n: int = 256) -> CodedImages:
         model=model,
         images=to_uint8(images),
         features=features,
-        codes=model.quantizer.codebook.nearest(features),
+        codes=model.quantizer.nearest(features),
         rows=rows,
         positions=kept.positions[rows, places],
     )

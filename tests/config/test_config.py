@@ -242,7 +242,7 @@ def _counts(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
 @pytest.mark.parametrize("name", _counts())
 def test_no_number_is_too_large_to_be_refused(name: str) -> None:
     """Before memory is asked for: every whole number has an upper bound."""
-    is_list = name.endswith(("multipliers", "attention_resolutions"))
+    is_list = name.endswith(("multipliers", "attention_resolutions", "levels"))
     with pytest.raises(ConfigError, match=f"{name}.* less than"):
         load_config("shapes32", [f"{name}={'[1000000000000]' if is_list else 10**12}"])
 

@@ -51,8 +51,7 @@ def quantised_everywhere(model: MQVAE, images: Tensor) -> Tensor:
     everywhere = torch.arange(model.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
     features = model.encoder(images)  # (B, d, h, w)
     kept = model.mask.keep(features, model.mask.scorer(features), everywhere)
-    codebook = model.quantizer.codebook
-    return codebook.look_up(codebook.nearest(kept.features))
+    return model.quantizer.look_up(model.quantizer.nearest(kept.features))
 
 
 def errors_without(model: MQVAE, images: Tensor, regions: Tensor, kept: Tensor) -> Tensor:

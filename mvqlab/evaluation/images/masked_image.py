@@ -83,8 +83,8 @@ class EncodedImage:
     def _decode(self, positions: Tensor) -> MaskedImage:
         model = self.model
         kept = model.mask.keep(self.features, self.scores, positions.unsqueeze(0))
-        codes = model.quantizer.codebook.nearest(kept.features)
-        restored = model.restore(model.quantizer.codebook.look_up(codes), kept.positions)
+        codes = model.quantizer.nearest(kept.features)
+        restored = model.restore(model.quantizer.look_up(codes), kept.positions)
         image = to_uint8(restored, "reconstruction")
         scores = image_scores(self.image.unsqueeze(0), image, self.perceptual, with_ssim=False)
         lpips = None if self.perceptual is None else float(scores[f"lpips_{self.perceptual.net}"])

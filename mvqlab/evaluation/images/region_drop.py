@@ -58,7 +58,7 @@ def drop_costs(model: TokenModel, images: Tensor, guess: Guess) -> Tensor:
             "model that gives each of them a code (mask.kind=none)"
         )
     pairs = model.encode(images).pairs
-    regions = model.quantizer.codebook.look_up(pairs.codes)
+    regions = model.quantizer.look_up(pairs.codes)
     guesses = guess(regions)
     before = squared_errors(model.restore(regions, pairs.positions), images)
     costs = torch.empty(len(images), model.n_positions, device=images.device)
