@@ -274,8 +274,11 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     base = {"preset": "shapes32", "overrides": tiny_overrides("evaluation.choices=4")}
     points = [
         {"label": "plain", "mask": "none", "mask_ratio": 0.0, "transformer": "raster"},
-        {"label": "masked", "mask": "adaptive", "mask_ratio": 0.5, "transformer": "stackformer"},
-    ]
+        {
+            "label": "masked", "mask": "adaptive", "mask_ratio": 0.5, "transformer": "stackformer",
+            "stage2.half": "first", "stage2.validate_every": 1,
+        },
+    ]  # fmt: skip
     notebook = str(ROOT / "notebooks" / "ablation_point.ipynb")
     content = {"purpose": "try", "notebook": notebook, "results": str(tmp_path / "out"), "base": base}
     grid.write_text(json.dumps({**content, "points": points}))
@@ -291,6 +294,9 @@ def test_the_point_notebook_runs_as_a_grid_and_ends_in_a_table_with_figures(
     assert (table[counted] > 0).all(axis=None)
     chosen = table[["psnr_by_variance", "psnr_by_truth", "regret_of_adaptive"]]
     assert chosen.loc["masked"].notna().all() and chosen.loc["plain"].isna().all()
+    assert table["code_loss_gap"].notna().all() and table["bits_per_image_gap"].notna().all()
+    assert table.loc["masked", "stage2.half"] == "first" and table["stage2.half"].isna()["plain"]
+    assert table.loc["masked", "best_bits_per_image_step"] in (1, 2, 3)
     assert table.loc["plain", "n_pairs"] == 16 and table.loc["masked", "n_pairs"] == 8
     assert "masks_masked.png" in printed and "executed.ipynb" in printed
     for figure in ("reconstructions", "masks_masked", "samples", "curves_stage1", "curves_stage2", "metrics"):

@@ -194,6 +194,17 @@ def test_the_labs_own_protocol_names_arms_and_columns_that_there_are() -> None:
         assert all([one.over] * bool(one.over) == list(grids[name].get("axes", {})) for name in one.tables)
 
 
+def test_the_grid_of_claim_7_names_its_points_as_the_mean_over_halves_takes_them() -> None:
+    """And twins need one and the same stage 1, as do arms that differ in the transformer alone."""
+    points = build_points(read_grid(Path(__file__).parents[2] / "ablations" / "protocol_overfitting.yaml"))
+    rows = [(point.variant, point.settings["seed"], point.settings["stage2.half"], 1.0) for point in points]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "stage2.half", "bits_per_image_gap"])
+    arms = {"first": "Stackformer, 50 %", "second": "raster, plain VQ", "metric": "bits_per_image_gap"}
+    found = verdicts([OVER_HALVES._replace(**arms)], lambda name: table.assign(status="done"))
+    assert found["n"].item() == len({point.settings["seed"] for point in points}) == 3
+    assert len({point.stage1 for point in points}) == 9  # plain, 0 % and 50 %, three seeds each
+
+
 @pytest.mark.parametrize("page", ["PROTOCOL.md", "README.md"])
 def test_pages_count_the_points_that_the_grids_have(page: str) -> None:
     folder = Path(__file__).parents[2] / "ablations"
