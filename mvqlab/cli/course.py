@@ -1,4 +1,4 @@
-"""The commands ``mvqlab course solve | grade | book``."""
+"""The commands ``mvqlab course init | solve | grade | book``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from mvqlab.cli.arguments import count, positive
+from mvqlab.support.lab import here_or_in_lab
 
 RISK = """\
 Run handed-in notebooks and count what is right.
@@ -26,6 +27,12 @@ taken at once, only where Python has the module `resource` (not on Windows)."""
 def add_course(parser: argparse.ArgumentParser) -> None:
     """Add the commands of the course to `parser`; each stores the function that runs it as `command`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="lay the course out in a folder: notebooks, grids, kept results")
+    init.add_argument("folder", type=Path, help="a new folder, or one without files of these names")
+    init.add_argument("--lecturer", action="store_true", help="with solutions and the page for lecturers")
+    init.add_argument("--fresh", action="store_true", help="replace files of these names")
+    init.set_defaults(command=_init)
 
     solve = commands.add_parser("solve", help="write a notebook with its exercises solved")
     solve.add_argument("notebook", type=Path, help="a notebook of the course")
@@ -50,10 +57,20 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     grade.set_defaults(command=_grade)
 
     book = commands.add_parser("book", help="run the lessons and render them as a static site")
-    book.add_argument("--notebooks", type=Path, default=Path("notebooks"), help="default: notebooks")
+    book.add_argument(
+        "--notebooks", type=Path, default=Path("notebooks"), help="default: notebooks, here or as installed"
+    )
     book.add_argument("--out", type=Path, default=Path("results/book"), help="default: results/book")
     book.add_argument("--scale", choices=("quick", "full"), default="quick", help="default: quick")
     book.set_defaults(command=_book)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from mvqlab.course.laid_out import lay_out
+
+    written = lay_out(options.folder, options.lecturer, options.fresh)
+    print(f"written: {len(written)} files; begin with: jupyter lab {options.folder / 'notebooks'}")
+    return 0
 
 
 def _solve(options: argparse.Namespace) -> int:
@@ -80,5 +97,5 @@ def _grade(options: argparse.Namespace) -> int:
 def _book(options: argparse.Namespace) -> int:
     from mvqlab.course.book import build_book
 
-    print(f"written: {build_book(options.notebooks, options.out, options.scale)}")
+    print(f"written: {build_book(here_or_in_lab(options.notebooks), options.out, options.scale)}")
     return 0

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from mvqlab.support.lab import IS_COPY, LAB, lab_files
+
 OLDEST_PYTHON = (3, 11)
 NEEDED_PACKAGES = {  # as pip knows them, and as Python imports them; torchvision before what imports it
     "torch": "torch",
@@ -142,6 +144,7 @@ def report() -> Report:
         "Pretrained weights": check_weights,
         "Data": check_data,
         "Presets": check_presets,
+        "Course": check_course,
     }
     return Report({title: _findings_of(title, check) for title, check in checks.items()})
 
@@ -151,9 +154,16 @@ def check_packages() -> Iterator[Finding]:
     state: State = "ok" if sys.version_info >= OLDEST_PYTHON else "fault"
     yield Finding(state, "python", f"{platform.python_version()} at {sys.executable}")
     for package, module in NEEDED_PACKAGES.items():
-        yield _package(package, module, "fault", "pip install -c constraints.txt -e .")
+        yield _package(package, module, "fault", _install())
     for package, module in OPTIONAL_PACKAGES.items():
-        yield _package(package, module, "absent", f"pip install -c constraints.txt -e '.[{EXTRAS[package]}]'")
+        yield _package(package, module, "absent", _install(EXTRAS[package]))
+
+
+def _install(extra: str = "") -> str:
+    """The command that brings what is missing: an installed package has no constraints beside it."""
+    brackets = f"[{extra}]" if extra else ""
+    wanted = f"'mvqlab{brackets}'" if IS_COPY else f"-c constraints.txt -e '.{brackets}'"
+    return f"pip install {wanted}"
 
 
 def check_devices() -> Iterator[Finding]:
@@ -213,6 +223,14 @@ def check_presets() -> Iterator[Finding]:
             yield Finding(state, name, f"wants {', '.join(wanting)}")
         else:
             yield Finding("ok", name, "ready")
+
+
+def check_course() -> Iterator[Finding]:
+    """Where notebooks, grids and kept results lie."""
+    there = lab_files()
+    for name, suffix in (("notebooks", ".ipynb"), ("ablations", ".yaml"), ("results", ".csv")):
+        n_files = sum(path.parts[0] == name and path.suffix == suffix for path in there)
+        yield Finding("ok" if n_files else "absent", name, f"{n_files} files *{suffix} in {LAB / name}")
 
 
 def _findings_of(title: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:

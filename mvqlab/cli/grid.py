@@ -8,13 +8,15 @@ from pathlib import Path
 
 from mvqlab.cli.arguments import UsageError
 
+GRID = "the grid file, or the name of one of the lab's: quickstart"
+
 
 def add_grid(parser: argparse.ArgumentParser) -> None:
     """Add the commands of a grid to `parser`; each stores the function that runs it as `command`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     plan = commands.add_parser("plan", help="show every point and what is left; run nothing")
-    plan.add_argument("file", type=Path, help="the grid file")
+    plan.add_argument("file", type=Path, help=GRID)
     plan.set_defaults(command=_grid_plan)
 
     run = commands.add_parser(
@@ -23,7 +25,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         epilog="exit code: 0 all these points are done, 1 a point failed, 2 the grid is not fit to run, "
         "75 none failed but another process is running one, 130 stopped",
     )
-    run.add_argument("file", type=Path, help="the grid file")
+    run.add_argument("file", type=Path, help=GRID)
     run.add_argument("--only", type=int, nargs="+", default=[], metavar="INDEX", help="these points only")
     run.add_argument(
         "--fresh",
@@ -50,7 +52,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         "run, 75 another process is running it, 130 stopped. It waits for the "
         "stage 1 that it needs where another process is training that",
     )
-    one.add_argument("file", type=Path, help="the grid file")
+    one.add_argument("file", type=Path, help=GRID)
     one.add_argument("--index", type=int, required=True, help="which point, from 0 (see `grid plan`)")
     one.add_argument("--expect", default="", metavar="ID", help="refuse if the point's identity is not this")
     one.add_argument(
@@ -65,11 +67,11 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help="how far a running grid is, from any shell",
         epilog="exit code: 0, whatever the points' states are: it only looks",
     )
-    status.add_argument("file", type=Path, help="the grid file")
+    status.add_argument("file", type=Path, help=GRID)
     status.set_defaults(command=_grid_status)
 
     table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
-    table.add_argument("path", type=Path, help="the grid file, or a results folder")
+    table.add_argument("path", type=Path, help=f"{GRID}, or a results folder")
     table.set_defaults(command=_grid_table)
 
     columns = commands.add_parser("columns", help="what the columns of a table mean")

@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_grid(commands.add_parser("grid", help="run the points of an ablation and collect their results"))
     _add_train(commands.add_parser("train", help="train one model without a notebook"))
     add_sample(commands.add_parser("sample", help="draw images with a trained model"))
-    add_course(commands.add_parser("course", help="solve or grade the notebooks of the course"))
+    add_course(commands.add_parser("course", help="lay out, solve or grade the notebooks of the course"))
     add_data(commands.add_parser("data", help="fetch and list the data sets"))
     add_results(commands.add_parser("results", help="make the kept pictures anew"))
     add_power(commands.add_parser("power", help="how many seeds a comparison needs, by a kept table"))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mvqlab.cli.arguments import UsageError, count, positive
+from mvqlab.support.lab import here_or_in_lab
 
 
 def add_power(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def _power(options: argparse.Namespace) -> int:
     from mvqlab.results.table_files import as_markdown
 
     of_file = options.table.suffix == ".csv"
-    table = pd.read_csv(options.table) if of_file else results.load(options.table)
+    table = pd.read_csv(here_or_in_lab(options.table)) if of_file else results.load(options.table)
     name, *sides = options.compare
     first, second = (yaml.safe_load(side) for side in sides)  # 0.5 is a number, as in a grid file
     found = power_table(table, name, first, second, options.at, effects, options.tests)

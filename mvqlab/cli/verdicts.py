@@ -6,15 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvqlab.support.lab import here_or_in_lab
+
 if TYPE_CHECKING:
     import pandas as pd
 
+PROTOCOL = Path("ablations/protocol/hypotheses.yaml")  # here, or in what is installed, as the tables
 SHOWN = ("part_of", "says", "metric", "n", "effect", "mean", "low", "high", "p_holm", "p_none", "verdict")
 
 
 def add_verdicts(parser: argparse.ArgumentParser) -> None:
     """Add the command to `parser`; it stores the function that runs it as `command`."""
-    parser.add_argument("protocol", type=Path, nargs="?", default=Path("ablations/protocol/hypotheses.yaml"))
+    parser.add_argument("protocol", type=Path, nargs="?", default=PROTOCOL, help=f"default: {PROTOCOL}")
     parser.add_argument(
         "--tables",
         type=Path,
@@ -30,7 +33,9 @@ def _verdicts(options: argparse.Namespace) -> int:
     from mvqlab.results.table_files import as_markdown
     from mvqlab.support.files import write_text_whole
 
-    found = verdicts(read_protocol(options.protocol), lambda name: _table(options.tables, name))
+    found = verdicts(
+        read_protocol(here_or_in_lab(options.protocol)), lambda name: _table(options.tables, name)
+    )
     print(as_markdown(found[list(SHOWN)]))
     print(
         "mean: first arm minus second, over n seeds, with its 95 % interval. p_holm: that there is no "
@@ -48,4 +53,4 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
 
     if (folder / name).is_dir():
         return results.load(folder / name)
-    return pd.read_csv(folder / f"{name}.csv")
+    return pd.read_csv(here_or_in_lab(folder / f"{name}.csv"))

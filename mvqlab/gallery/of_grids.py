@@ -19,8 +19,9 @@ from mvqlab.results.reference import FOLDER as KEPT
 from mvqlab.results.reference import reference_table
 from mvqlab.results.table_files import write_csv
 from mvqlab.support.files import temporary_folder
+from mvqlab.support.lab import LAB
 
-ABLATIONS = Path(__file__).parents[2] / "ablations"
+ABLATIONS = LAB / "ablations"
 # what `draw_all` calls the pictures of a grid that keeps some, and what they are kept as
 PICTURES = {
     "quickstart": {
@@ -56,10 +57,7 @@ def files_of(name: str) -> list[str]:
 
 def make_grid(name: str, asked: Asked) -> list[Path]:
     """Write the kept files of the grid ``ablations/NAME.yaml``. Raises KeptError, GridError."""
-    path = ABLATIONS / f"{name}.yaml"
-    if not path.exists():
-        raise KeptError(f"there is no {path}: grids lie in the repository and not in the installed package")
-    collected = collect(path)
+    collected = collect(ABLATIONS / f"{name}.yaml")
     table = _measured(collected.table, name)
     written = [write_csv(table.drop(columns="folder", errors="ignore"), asked.folder / f"{name}.csv")]
     if "folder" in table:

@@ -12,14 +12,13 @@ from mvqlab.plots.verdicts import verdict_chart
 from mvqlab.results.protocol import read_claims, read_protocol, verdicts
 from mvqlab.results.reference import FOLDER as KEPT
 from mvqlab.results.table_files import write_csv
+from mvqlab.support.lab import LAB
 
-PROTOCOL = Path(__file__).parents[2] / "ablations" / "protocol" / "hypotheses.yaml"
+PROTOCOL = LAB / "ablations" / "protocol" / "hypotheses.yaml"
 
 
 def make_verdicts(asked: Asked) -> list[Path]:
     """Write verdicts.csv, a row a hypothesis, and verdicts.png. Raises KeptError where none has been run."""
-    if not PROTOCOL.exists():
-        raise KeptError(f"there is no {PROTOCOL}: it lies in the repository and not in the installed package")
     found = verdicts(read_protocol(PROTOCOL), lambda name: pd.read_csv(KEPT / f"{name}.csv"))
     if not found["n"].any():
         raise KeptError(f"{KEPT} has no table of a grid of the protocol yet")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
+from mvqlab.support.lab import IS_COPY, LAB, LAID_OUT, here_or_in_lab
 
 Parameters = dict[str, Any]
 
@@ -135,8 +136,12 @@ class Grid:
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Read the grid file at `path`. Raises GridError, listing every fault with the nearest known name."""
-    path = Path(path).resolve()
+    """Read the grid file at `path`, or of that name: ``quickstart`` is ``ablations/quickstart.yaml``.
+
+    Such a file is looked for in the current folder, then among the grids that come with the library. Raises
+    GridError, listing every fault with the nearest known name.
+    """
+    path = _named(Path(path)).resolve()
     content = _checked(path, _read(path))
     root = project_root(path)
     notebook = _first_file([path.parent / content.notebook, root / content.notebook])
@@ -145,9 +150,14 @@ def read_grid(path: str | Path) -> Grid:
 
 
 def project_root(path: Path) -> Path:
-    """The nearest folder above `path` with a pyproject.toml or .git, or else the one `path` is in."""
+    """The nearest folder above `path` with a pyproject.toml or .git, or that was laid out for the course.
+
+    Without one it is the folder that `path` is in; for a file of an installed package the current folder.
+    """
+    if IS_COPY and path.is_relative_to(LAB):
+        return Path.cwd()
     for folder in path.parents:
-        if (folder / "pyproject.toml").exists() or (folder / ".git").exists():
+        if any((folder / name).exists() for name in ("pyproject.toml", ".git", LAID_OUT)):
             return folder
     return path.parent
 
@@ -162,6 +172,16 @@ def report_faults(path: Path, faults: Sequence[str]) -> None:
     """Raise GridError with all `faults` of the grid file at `path`, if there are any."""
     if faults:
         raise GridError(f"{path} is not fit to run:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _named(path: Path) -> Path:
+    if path.is_file() or path.name != str(path) or path.suffix:
+        return path
+    found = here_or_in_lab(Path("ablations") / f"{path}.yaml")
+    if found.is_file():
+        return found
+    names = [grid.stem for grid in LAB.glob("ablations/*.yaml")]
+    raise GridError(f"there is no file and no grid '{path}'{did_you_mean(path.name, names)}")
 
 
 def _read(path: Path) -> Any:

@@ -1,0 +1,154 @@
+"""What others get: a wheel and an sdist, built from what the repository keeps, tried in an empty folder."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from grid_files import tiny_base
+
+from mvqlab.support.lab import lab_files
+
+ROOT = Path(__file__).parents[2]
+BUILD = "from setuptools import build_meta; build_meta.build_{}({!r})"
+JUNK = [
+    "results/mine/point.json",
+    "notebooks/.ipynb_checkpoints/00-checkpoint.ipynb",
+    "ablations/.mvqlab-1.yaml",
+]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="no git checkout"),
+]
+
+
+def kept() -> list[str]:
+    """The files of the repository, new ones too."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file())
+
+
+def build(what: str, source: Path, out: Path) -> Path:
+    command = [sys.executable, "-c", BUILD.format(what, str(out))]
+    subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    [built] = out.glob("*.tar.gz" if what == "sdist" else "*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository as it is kept, and beside that what work leaves behind."""
+    folder = tmp_path_factory.mktemp("source")
+    for name in kept():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    for name in JUNK:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", source, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def contents(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {one.filename: one.CRC for one in archive.infolist()}
+
+
+def test_a_wheel_made_from_the_sdist_is_the_same(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    [unpacked] = (tmp_path / "unpacked").iterdir()
+    assert contents(build("wheel", unpacked, tmp_path / "again")) == contents(wheel)
+
+
+def test_the_wheel_carries_the_package_and_what_the_repository_keeps_of_the_lab(wheel: Path) -> None:
+    held = {name for name in contents(wheel) if not re.match(r"mvqlab-[\d.]+\.dist-info/", name)}
+    lab = [name for name in kept() if name.split("/")[0] in ("notebooks", "ablations", "results")]
+    package = [name for name in kept() if name.startswith("mvqlab/")]
+    assert held == {*package, *(f"mvqlab/lab/{name}" for name in lab)}
+    assert [path.as_posix() for path in lab_files()] == sorted(lab)
+
+
+def test_what_an_index_shows_leads_to_the_repository(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
+    assert all(url.startswith(urls["Repository"]) for url in urls.values())
+    description = metadata.get_payload(decode=True).decode()
+    links = re.findall(r"\]\(([^)\s]+)\)", description)
+    assert links and [link for link in links if not link.startswith("https://")] == []
+    ours = [link.removeprefix(urls["Repository"]) for link in links if link.startswith(urls["Repository"])]
+    paths = [re.sub(r"^/(raw|blob)/main/", "", link) for link in ours]
+    assert len(paths) > 5 and [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_wheel_does_its_work_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """Installed in an environment of its own, which sees this one's packages but not this checkout."""
+    environment, folder = tmp_path / "environment", tmp_path / "empty"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, capture_output=True, check=True)
+    [packages] = environment.rglob("site-packages")
+    (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
+
+    tiny = {
+        "purpose": "try",
+        "notebook": "../notebooks/ablation_point.ipynb",
+        "base": tiny_base(),
+        "seeds": [0],
+    }
+    commands = [
+        ["course", "init", "course"],
+        ["grid", "plan", "quickstart"],
+        ["doctor"],
+        ["sample", "-n", "1"],
+        ["verdicts"],
+        ["results", "make", "order"],
+        ["grid", "run", "course/ablations/tiny.yaml"],
+        ["grid", "table", "course/ablations/tiny.yaml"],
+    ]
+    code = f"""
+from pathlib import Path
+from mvqlab.cli.main import main
+for words in {commands}:
+    code = main(words)
+    assert code == 0, (words, code)
+    if words[:2] == ["course", "init"]:
+        Path("course/ablations/tiny.yaml").write_text({yaml.safe_dump(tiny)!r})
+"""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean["MVQLAB_CACHE"] = str(tmp_path / "cache")
+    ran = subprocess.run([python, "-c", code], cwd=folder, env=clean, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert str(ROOT) not in ran.stdout
+    assert f"notebook {packages / 'mvqlab' / 'lab' / 'notebooks' / 'ablation_point.ipynb'}" in ran.stdout
+    assert f"results  {folder / 'results' / 'quickstart'}" in ran.stdout
+    assert "mvqlab runs here" in ran.stdout
+    assert (folder / "results" / "reference" / "order_summary.png").is_file()
+    assert list((folder / "results" / "samples").glob("*.png"))
+    assert (folder / "course" / "results" / "tiny" / "table.csv").is_file()
+    assert not list((folder / "course").rglob("solutions")), "those are for lecturers"
