@@ -28,6 +28,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import to_jsonable_python
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.levels import even_levels
@@ -175,6 +176,13 @@ class Section(BaseModel):
             name: value
             for name, value in write(self).items()
             if name not in defaults or value != defaults[name]
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """All settings as plain values, also those that are not written: two sections compare by it."""
+        return {
+            name: value.plain() if isinstance(value, Section) else to_jsonable_python(value)
+            for name, value in self
         }
 
 

@@ -274,6 +274,7 @@ class _Checked(NamedTuple):
     given: Parameters  # to the notebook
     complete: Parameters  # with the notebook's defaults
     config: Parameters  # nested settings that the notebook starts from; empty where it takes none
+    plain: Parameters  # the same, with those that are not written
     stage1: str  # as in `Point`
     faults: list[str]
 
@@ -312,20 +313,21 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
         faults.append(f"'{dotted[0]}' is a setting, but {notebook.path.name} takes no '{OVERRIDES}'")
     complete = {name: value for name, value in notebook.defaults.items() if name not in SET_BY_GRID} | given
     config: Parameters = {}
+    plain: Parameters = {}
     stage1 = ""
     try:
         if takes_settings:
             whole = _config(complete, notebook)
-            config = whole.model_dump(mode="json")
+            config, plain = whole.model_dump(mode="json"), whole.plain()
             stage1 = name_of_stage1(whole) if STAGE1 in notebook.parameters else ""
     except ConfigError as error:
         faults += map(str, error.faults)
-    return _Checked(given, complete, config, stage1, faults)
+    return _Checked(given, complete, config, plain, stage1, faults)
 
 
 def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Point:
     shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
-    shown |= {name: _look_up(checked.config, name) for name in layout.changed}
+    shown |= {name: _look_up(checked.plain, name) for name in layout.changed}
     identity = [checked.complete, checked.config, layout.notebook.source_hash, __version__]
     return Point(
         index,

@@ -185,14 +185,15 @@ def check_same_training(config: Config, folder: Path) -> None:
 def _changes(before: Config, now: Config, free: Set[str] = frozenset()) -> str:
     """What differs in two settings, those of the names `free` aside: a line each, or nothing."""
     was, wanted = _flat(before, free), _flat(now, free)
-    keys = [key for key in was | wanted if was.get(key) != wanted.get(key)]  # not all are always written
-    return "\n".join(f"  {key}: was {was.get(key)}, now {wanted.get(key)}" for key in keys)
+    changed = [f"  {key}: was {was[key]}, now {wanted[key]}" for key in wanted if was[key] != wanted[key]]
+    return "\n".join(changed)
 
 
 def _flat(config: Config, free: Set[str]) -> dict[str, Any]:
-    sections = config.model_dump(mode="json", exclude=set(free))
     flat: dict[str, Any] = {}
-    for name, section in sections.items():
+    for name, section in config.plain().items():
+        if name in free:
+            continue
         inside = section.items() if isinstance(section, dict) else [("", section)]
         flat |= {f"{name}.{key}".rstrip("."): value for key, value in inside if key not in free}
     return flat

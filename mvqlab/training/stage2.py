@@ -112,10 +112,7 @@ def check_same_stage1(config: Config, of_stage1: Config) -> None:
     """Raise ConfigError, naming each setting by which `config` describes another stage-1 model."""
     changed = []
     for section in ("backbone", "mask", "quantizer", "demask"):
-        wanted, there = (
-            getattr(config, section).model_dump(mode="json"),
-            getattr(of_stage1, section).model_dump(mode="json"),
-        )
+        wanted, there = getattr(config, section).plain(), getattr(of_stage1, section).plain()
         changed += [f"{section}.{key}={there[key]}" for key in wanted if wanted[key] != there[key]]
     if config.data.resolution != of_stage1.data.resolution:
         changed.append(f"data.resolution={of_stage1.data.resolution}")

@@ -114,9 +114,13 @@ def test_times_and_memory_of_a_grid_file_are_finite(entry, number, tmp_path):
 
 
 def test_a_setting_that_one_point_leaves_alone_is_shown_with_its_preset_value(tmp_path):
-    _, points = read_points(tmp_path, points=[{"demask.layers": 7}, {"how": "well"}])
+    later = {"quantizer.kind": "simvq", "stage2.half": "first"}  # are not written where they are not given
+    _, points = read_points(tmp_path, points=[{"demask.layers": 7, **later}, {"how": "well"}])
 
-    assert points[1].settings["demask.layers"] == config.load_config("shapes32").demask.layers
+    preset = config.load_config("shapes32")
+    assert points[1].settings["demask.layers"] == preset.demask.layers
+    assert points[1].settings["quantizer.kind"] == preset.quantizer.kind == "ema"
+    assert points[0].settings["stage2.half"] == "first" and points[1].settings["stage2.half"] is None
 
 
 plain = st.one_of(

@@ -505,6 +505,10 @@ def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
     stage1 = build_stage1(tiny()).eval()
     with pytest.raises(ConfigError, match=r"trained with mask\.mask_ratio=0\.5.* give stage 2 the same"):
         train_stage2(tiny("mask.mask_ratio=0.75"), stage1, tmp_path, splits=splits)
+    with pytest.raises(ConfigError, match=r"trained with quantizer\.kind=ema"):  # which is not written
+        train_stage2(tiny("quantizer.kind=simvq"), stage1, tmp_path, splits=splits)
+    with pytest.raises(ConfigError, match=r"trained with quantizer\.kind=simvq"):
+        train_stage2(tiny(), build_stage1(tiny("quantizer.kind=simvq")), tmp_path, splits=splits)
     train_stage2(tiny(), stage1, tmp_path, splits=splits)
     other = build_stage1(tiny()).eval()
     with pytest.raises(CheckpointError, match="the codes of another stage 1"):
