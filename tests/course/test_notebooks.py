@@ -17,6 +17,7 @@ import pytest
 from tiny_runs import tiny_overrides
 
 from mvqlab.cli.main import main
+from mvqlab.course.badges import INSTALL
 from mvqlab.course.solutions import exercise_tags, read_solutions, solve
 from mvqlab.grid.execute import ThisPython
 from mvqlab.grid.notebook import read_notebook
@@ -87,9 +88,14 @@ def test_every_parameter_says_its_type_and_meaning(path: Path) -> None:
     assert {parameter.name for parameter in read_notebook(path).parameters.values()} >= {"seed", "output"}
 
 
+def own_cells(path: Path) -> list[str]:
+    """The sources of the cells of code, but for the one that installs mvqlab where it is missing."""
+    return [cell.source for cell in cells(path, "code") if INSTALL not in cell.metadata.get("tags", [])]
+
+
 def first_steps(path: Path, injected: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Run a notebook up to its check of the parameters, in `folder`, as if papermill had added a cell."""
-    setup, declared, check = (cell.source for cell in cells(path, "code")[:3])
+    setup, declared, check = own_cells(path)[:3]
     monkeypatch.chdir(folder)
     namespace: dict = {"In": ["", setup, declared]}
     exec(setup, namespace)
@@ -104,11 +110,14 @@ def first_steps(path: Path, injected: str, monkeypatch: pytest.MonkeyPatch, fold
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_parameters_are_checked_before_anything_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = ast.parse(cells(path, "code")[2].source).body
+def test_parameters_are_checked_before_anything_else(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where a notebook lies alone, in an empty folder."""
+    body = ast.parse(own_cells(path)[2]).body
     assert ast.unparse(body[0]).startswith("check_parameters(globals()")
-    first_steps(path, "", monkeypatch, path.parent)
-    first_steps(path, "seed = 3", monkeypatch, path.parent)
+    first_steps(path, "", monkeypatch, tmp_path)
+    first_steps(path, "seed = 3", monkeypatch, tmp_path)
     faults = [
         ("sede = 3", "no parameter 'sede' — did you mean 'seed'"),
         ("seed = -1", "seed must be a whole"),
@@ -118,7 +127,7 @@ def test_parameters_are_checked_before_anything_else(path: Path, monkeypatch: py
         faults += [("scal = 'full'", "did you mean 'scale'"), ("scale = 'fulll'", "one of quick, full, not")]
     for injected, words in faults:
         with pytest.raises(ParameterError, match=words) as caught:
-            first_steps(path, injected, monkeypatch, path.parent)
+            first_steps(path, injected, monkeypatch, tmp_path)
         assert "seed: int = 0  # " in str(caught.value), "what is known is listed"
 
 
@@ -151,10 +160,15 @@ def test_a_value_that_does_not_fit_is_named(
         first_steps(path, injected, monkeypatch, path.parent)
 
 
-@pytest.mark.parametrize("name", ["05_mask_ratio", "10_your_own_ablation"])
-def test_a_forgotten_cwd_is_told(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "injected"),
+    [("05_mask_ratio", "table = '../results/mine.csv'"), ("10_your_own_ablation", "root = '../mine'")],
+)
+def test_a_forgotten_cwd_is_told(
+    name: str, injected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(ParameterError, match="papermill --cwd"):
-        first_steps(ROOT / "notebooks" / f"{name}.ipynb", "", monkeypatch, tmp_path)
+        first_steps(ROOT / "notebooks" / f"{name}.ipynb", injected, monkeypatch, tmp_path)
 
 
 def test_papermill_tells_the_check_what_it_was_given() -> None:
@@ -212,7 +226,10 @@ def test_a_lesson_has_a_scale_and_exercises_with_solutions(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
 def test_a_lesson_runs_to_its_end(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As handed out every exercise is open, solved every one is right; figures show, stderr is empty."""
+    """As handed out every exercise is open, solved every one is right; figures show, stderr is empty.
+
+    In an empty folder: a lesson needs no other file beside it.
+    """
     monkeypatch.setenv(QUIET_VARIABLE, "1")
     monkeypatch.setenv("PYTHONWARNINGS", "ignore:torchvision")  # of this machine's wheels, see pyproject.toml
     notebook = with_less(nbformat.read(path, as_version=4), LESS.get(path.stem, {}))
@@ -223,7 +240,7 @@ def test_a_lesson_runs_to_its_end(path: Path, tmp_path: Path, monkeypatch: pytes
         parameters={"output": str(tmp_path)},
         kernel_name="python3",
         kernel_manager_class=ThisPython,
-        cwd=path.parent,
+        cwd=tmp_path,
         progress_bar=False,
     )
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]

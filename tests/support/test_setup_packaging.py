@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -111,6 +112,23 @@ def test_environment_installs_the_pinned_packages() -> None:
     extra = re.fullmatch(r"-e \.\[(\w+)\]", editable)
     assert extra, editable
     assert extra.group(1) in EXTRAS
+
+
+@pytest.mark.parametrize("where", [".devcontainer/devcontainer.json", ".binder/postBuild"])
+def test_what_others_machines_build_is_pinned_and_for_cpus(where: str) -> None:
+    """Of two builds of the pinned torch pip takes the one with a local part, which is the CPU's."""
+    text = (ROOT / where).read_text()
+    [words] = re.findall(r"pip install ([^\"\n]*)", text)
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in words, "torch for GPUs is 4 GB more"
+    assert "-c constraints.txt -e ." in words
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK), "Binder runs it"
+    [python, *_] = ENVIRONMENT["dependencies"]
+    assert yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"] == [
+        python,
+        "pip",
+    ]
+    image = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())["image"]
+    assert image == python.replace("=", ":")
 
 
 def test_the_oldest_python_is_the_same_everywhere() -> None:
