@@ -126,10 +126,10 @@ def make_judged_over_temperature(asked: Asked) -> list[Path]:
         lambda name: over_temperature(load_trained(name, asked.stage1), asked.at_most(N_JUDGED)),
         ["data", "model", "temperature"],
     )
-    shown = table.assign(model=table["model"].where(table["yardstick"].isna(), table["yardstick"]))
+    shown = table.assign(model=table["transformer"].where(table["yardstick"].isna(), table["yardstick"]))
     figure = precision_recall_curves(
         shown.drop_duplicates(["data", "model", "temperature"]),
-        "Precision and recall of unguided, unfiltered samples; beside each point the temperature",
+        "Precision and recall of unguided, unfiltered samples; beside each curve the temperature",
     )
     return [path, save_figure(figure, path.with_suffix(".png"))]
 
@@ -137,7 +137,8 @@ def make_judged_over_temperature(asked: Asked) -> list[Path]:
 def over_temperature(trained: Trained, n_samples: int) -> pd.DataFrame:
     """`judged_over_temperature` of a model, and as many real images as they are and after its stage 1.
 
-    Columns besides: data; yardstick, which names rows of real images and is empty for samples; extractor.
+    Columns besides: transformer; data; yardstick, which names rows of real images and is empty for samples;
+    extractor.
     """
     config = judged_now(trained.config)
     extractor = build_extractor(config, build_splits(config.data))
@@ -155,7 +156,8 @@ def over_temperature(trained: Trained, n_samples: int) -> pd.DataFrame:
         figures = {column: row.value for column, row in found.items()}
         parts.append(pd.DataFrame([{**figures, "yardstick": words}]))
     together = pd.concat(parts, ignore_index=True)
-    return together.assign(data=data_of(trained.stage1), extractor=extractor.name)
+    transformer = config.transformer.model
+    return together.assign(transformer=transformer, data=data_of(trained.stage1), extractor=extractor.name)
 
 
 def drawings(config: Config, n_samples: int) -> dict[str, Config]:

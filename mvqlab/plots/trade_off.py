@@ -95,15 +95,16 @@ def precision_recall_plane(table: pd.DataFrame, title: str = "") -> Figure:
 def precision_recall_curves(table: pd.DataFrame, title: str = "") -> Figure:
     """What `judged_over_temperature` gives of each `model`: a curve each, from cold to warm.
 
-    Columns `recall`, `precision`, `model` and `temperature`, which stands beside each point. A row without
-    one, such as of other real images, is a point of its own. With a column `data` a panel each, since judges
-    of different data do not compare; a model has the same look in all of them.
+    Columns `recall`, `precision`, `model` and `temperature`, which stands beside the ends of a curve and its
+    middle. A row without one, such as of other real images, is a point of its own. With a column `data` a
+    panel each, since judges of different data do not compare; a model has the same look in all of them.
     """
     if "data" not in table:
         table = table.assign(data="")
     sets = list(dict.fromkeys(table["data"]))
     models = list(dict.fromkeys(table["model"]))
-    figure, panels = panels_of(len(sets), len(sets), (4.6 * len(sets) + 2.0, 4.0))
+    size = (3.7 * len(sets) + 2.2, 4.1)
+    figure, panels = panels_of(len(sets), len(sets), size, sharex=True, sharey=True)
     for axis, data in zip(panels, sets, strict=True):
         for model, rows in table[table["data"] == data].groupby("model", sort=False):
             _draw_curve(axis, rows.sort_values("temperature"), models.index(model), as_written(str(model)))
@@ -121,9 +122,12 @@ def precision_recall_curves(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def _draw_curve(axis: Axes, along: pd.DataFrame, number: int, name: str) -> None:
+    """One model's curve, or the point of images that have no temperature."""
     look = {"color": arm_colour(number), "marker": arm_marker(number), "linestyle": arm_line(number)}
-    axis.plot(along["recall"], along["precision"], label=name, **look)
-    for temperature, recall, precision in along[["temperature", "recall", "precision"]].dropna().to_numpy():
+    axis.plot(along["recall"], along["precision"], label=name, markersize=4.5, **look)
+    places = along[["temperature", "recall", "precision"]].dropna().to_numpy()
+    for place in sorted({0, len(places) // 2, len(places) - 1}) if len(places) else []:
+        temperature, recall, precision = places[place]
         where = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": SMALL}
         axis.annotate(f"{temperature:g}", (recall, precision), **where)
 
