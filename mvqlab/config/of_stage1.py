@@ -16,7 +16,7 @@ def stage1_settings(config: Config) -> Config:
     a threshold of budgets is learned at that very ratio.
     """
     mask = config.mask
-    if mask.budget == "fixed":
+    if mask.budget != "threshold":
         mask = mask.model_copy(update={"evaluation_ratio": None})
     read = {name: getattr(config.evaluation, name) for name in ("images", "batch_size")}
     only_later = {

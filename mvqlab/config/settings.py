@@ -297,7 +297,8 @@ class MaskConfig(Section):
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
     ramp_steps: NonNegative = 0  # steps of training over which the share that is dropped rises from 0
-    budget: Literal["fixed", "threshold"] = "fixed"  # regions kept: as many of every image; by a threshold
+    # regions kept: as many of every image; by a threshold; in training as many as each image draws (prefix)
+    budget: Literal["fixed", "threshold", "prefix"] = "fixed"
     scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
     scorer_rate: Positive = 1.0  # the scorer's learning rate, as a multiple of the model's (published: 1)
@@ -352,6 +353,17 @@ class MaskConfig(Section):
             raise MisfitError(
                 "mask.budget 'threshold' with a mask.mask_ratio of 0 drops nothing",
                 "set the share that is to be dropped on average, or mask.budget=fixed",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prefixes_have_a_range(self) -> MaskConfig:
+        low, high = self.ratio_range
+        if self.budget == "prefix" and (self.kind != "adaptive" or low == high):
+            raise MisfitError(
+                "mask.budget 'prefix' keeps the best regions by learned scores, in training as many of each "
+                f"image as it draws, but mask.kind is '{self.kind}' and mask.mask_ratio {self.mask_ratio}",
+                "set mask.kind=adaptive and a range such as mask.mask_ratio=[0.0,0.9], or mask.budget=fixed",
             )
         return self
 

@@ -77,11 +77,20 @@ def positions_above(scores: Float[Tensor, "B L"], threshold: float | Float[Tenso
 
     N is the most that an image has; those with fewer are padded with L.
     """
-    n_positions = scores.shape[1]
-    is_kept = scores >= threshold
     best = scores.argmax(dim=1, keepdim=True)  # (B, L) -> (B, 1)
-    is_kept = is_kept.scatter(1, best, True)  # (B, L)
-    places = torch.arange(n_positions, device=scores.device)  # (L,)
+    return positions_where((scores >= threshold).scatter(1, best, True))
+
+
+def best_of_each(scores: Float[Tensor, "B L"], n: Int[Tensor, " B"]) -> Int[Tensor, "B N"]:
+    """Positions, rising, of the best of `scores`, of each image as many as its `n` says, padded with L."""
+    rank = scores.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the best
+    return positions_where(rank < n.unsqueeze(1))  # (B, L) against (B, 1)
+
+
+def positions_where(is_kept: Bool[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+    """Positions, rising, where `is_kept`; N is the most that an image has, others are padded with L."""
+    n_positions = is_kept.shape[1]
+    places = torch.arange(n_positions, device=is_kept.device)  # (L,)
     rising = places.where(is_kept, n_positions).sort(dim=1).values  # (B, L), the L that stand for none last
     return rising[:, : int(is_kept.sum(dim=1).max())]  # (B, L) -> (B, N)
 
@@ -247,6 +256,33 @@ class ProductMask(AdaptiveMask):
         return super().keep(features, self.gain(features), positions)._replace(scores=scores)
 
 
+class PrefixMask(AdaptiveMask):
+    """Nested dropout over regions: in training each image keeps as many of its best as it draws for itself.
+
+    The scores become an order in which regions are worth their codes: whatever comes first decodes without
+    the rest. A ratio drawn for a batch does the same for all of its images alike. Outside training every
+    image keeps `n`. Sources: Rippel et al. 2014; for tokens FlexTok (arXiv 2502.13967) and One-D-Piece
+    (arXiv 2501.10064), whose tokens have no place in the image.
+    """
+
+    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+        """Positions, rising, of the best `scores`; in training as many as each image draws, padded with L."""
+        if not self.training:
+            return super().positions_to_keep(scores)
+        n = [self.n_of_batch(scores.shape[1]) for _ in scores]  # one draw an image
+        return best_of_each(self.ranked_by(scores), torch.tensor(n, device=scores.device))
+
+    def keep(
+        self,
+        features: Float[Tensor, "B d h w"],
+        scores: Float[Tensor, "B L"],
+        positions: Int[Tensor, "B N"],
+    ) -> KeptRegions:
+        """Keep the regions of `features` at `positions`; in training those of L are marked as padding."""
+        kept = super().keep(features, scores, positions)
+        return kept._replace(is_padding=positions == scores.shape[1]) if self.training else kept
+
+
 class ThresholdMask(AdaptiveMask):
     """This lab's mask with a budget for each image: regions are kept that score above a threshold.
 
@@ -299,6 +335,7 @@ class ThresholdMask(AdaptiveMask):
 
 
 LEARNED_MASKS: dict[str, type[AdaptiveMask]] = {"adaptive": AdaptiveMask, "upside_down": UpsideDownMask}
+OF_BUDGETS: dict[str, type[AdaptiveMask]] = {"threshold": ThresholdMask, "prefix": PrefixMask}
 
 
 def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
@@ -317,5 +354,5 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
         if config.product_in_use == "none":
             return MaskModule(d, code_dim, n, chooses, n_in_training, config)
         return ProductMask(d, code_dim, n, chooses, learned_scorer(config, d), n_in_training, config)
-    mask_class = ThresholdMask if config.budget == "threshold" else LEARNED_MASKS[config.kind]
+    mask_class = OF_BUDGETS.get(config.budget, LEARNED_MASKS[config.kind])
     return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config)

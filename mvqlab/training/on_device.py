@@ -232,6 +232,11 @@ class _Stage1(_Run):
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         mask = self.config.mask
+        if mask.budget != "fixed":
+            raise ConfigError(
+                f"steps on the device keep as many regions of every image of a batch, and mask.budget is "
+                f"'{mask.budget}': set mask.budget=fixed"
+            )
         if mask.scorer_rate != 1.0 or mask.ramp_steps or mask.exploration_steps:
             raise ConfigError(
                 "steps on the device know no rate of the scorer's own, no ratio that rises and no noise that "

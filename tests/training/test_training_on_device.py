@@ -302,6 +302,19 @@ def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [("mask.budget=prefix", r"mask\.budget=fixed"), ("mask.ramp_steps=5", r"mask\.ramp_steps=0")],
+)
+def test_masks_that_steps_on_the_device_do_not_know_are_refused(
+    change: str, words: str, tmp_path: Path
+) -> None:
+    config = toy("mask.kind=adaptive", "mask.mask_ratio=[0.0,0.9]", change)
+    pixels = pictures(8)
+    with pytest.raises(ConfigError, match=words):
+        train_stage1_on_device(config, StoredImages(pixels), pixels, tmp_path, 1.0, n_steps=1, say=silent)
+
+
+@pytest.mark.parametrize(
     ("change", "words"), [("stage2.optimiser=muon", "AdamW"), ("stage2.half=first", r"stage2\.half")]
 )
 def test_what_steps_on_the_device_do_not_know_is_refused(change: str, words: str, tmp_path: Path) -> None:
