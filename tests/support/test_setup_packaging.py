@@ -161,6 +161,7 @@ def test_what_the_package_imports_is_declared() -> None:
             EXTRAS["bench"],
             EXTRAS["slurm"],
             EXTRAS["book"],
+            EXTRAS["web"],
             EXTRAS["browser"],
         )
     )
