@@ -441,7 +441,9 @@ class DemaskConfig(Section):
 
 
 class LossConfig(Section):
-    """Stage 1's loss: L1 (and squared error, if asked) + perceptual + adversarial + quantiser."""
+    """Stage 1's loss: L1 (and squared error, if asked) + perceptual + adversarial + quantiser (+ scorer)."""
+
+    later: ClassVar[tuple[str, ...]] = ("scorer_weight",)
 
     perceptual: Perceptual = "none"  # LPIPS backbone; `random` is an untrained one: not a perceptual score
     perceptual_weight: Weight = 1.0
@@ -450,6 +452,7 @@ class LossConfig(Section):
     adversarial_cap: Positive = 1.0  # ceiling of weight times gradient ratio (published: 1)
     adversarial_start: NonNegative = 0  # step at which the discriminator enters (released code: 0)
     adversarial_ramp: NonNegative = 0  # steps over which its weight then grows from 0
+    scorer_weight: Weight = 0.0  # of the scorer's own: scores tell what dropped regions lose (published: 0)
 
 
 class DiscriminatorConfig(Section):
@@ -640,6 +643,12 @@ class Config(Section):
                 f"'{self.data.set or self.data.name}' has not",
                 f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one "
                 f"of {', '.join(SETS_WITH_TRUE_MASKS)}",
+            )
+        if self.loss.scorer_weight and self.mask.kind not in LEARNED_KINDS:
+            raise MisfitError(
+                "loss.scorer_weight is of a loss of learned scores, and mask.kind "
+                f"'{self.mask.kind}' chooses by none",
+                "set mask.kind=adaptive, or loss.scorer_weight=0",
             )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise MisfitError(

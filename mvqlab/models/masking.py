@@ -137,8 +137,14 @@ class MaskModule(nn.Module):
 
     def forward(self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT) -> KeptRegions:
         """Keep the best regions of `features`, as (B, N, n_z); `context` is for scorers that need it."""
-        scores = self.scorer(features, context)  # (B, L)
+        scores = self.score(features, context)  # (B, L)
         return self.keep(features, scores, self.positions_to_keep(scores))
+
+    def score(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """The score of every region of `features`."""
+        return self.scorer(features, context)
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
@@ -183,7 +189,8 @@ class AdaptiveMask(MaskModule):
     """The paper's mask: learned scores.
 
     Which regions survive is a hard choice without a gradient. So each kept feature is multiplied by
-    its score, and that product is the only path by which the scorer learns.
+    its score, and that product is the only path by which the scorer learns, unless it has a loss of its own
+    (`loss.scorer_weight`, see `training.losses.scorer_loss`).
 
     settings: `product` may be the paper's `score`; `straight_through`, which leaves the features as long as
     they are, with the same gradient for the score as if it were 1; or `none`, a control whose scorer stays as
@@ -192,6 +199,14 @@ class AdaptiveMask(MaskModule):
     """
 
     fading = 1.0  # how much of the exploration is left, see training/warm_up.py
+
+    def score(
+        self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
+    ) -> Float[Tensor, "B L"]:
+        """The score of every region of `features`; without the product, what scores learn is no encoder's."""
+        return super().score(
+            features.detach() if self.settings.product_in_use == "none" else features, context
+        )
 
     def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """What regions are chosen by, high for what is kept: their `scores`, with some noise in training."""

@@ -154,6 +154,7 @@ class Stage1Loss(NamedTuple):
     quantizer: Float[Tensor, ""]
     adversarial: Float[Tensor, ""]
     adversarial_weight: Float[Tensor, ""]
+    scorer: Float[Tensor, ""] | None = None  # none where the scorer has no loss of its own
 
 
 class Judges(NamedTuple):
@@ -186,4 +187,27 @@ def generator_loss(
         cap, scale = config.adversarial_cap, config.adversarial_weight
         weight = ramp * adaptive_weight(reconstruction, adversarial, last_layer, cap, scale)
     total = reconstruction + weight * adversarial + made.quantizer_loss
-    return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight)
+    of_scorer = None
+    if config.scorer_weight:
+        of_scorer = scorer_loss(made, images)
+        total = total + config.scorer_weight * of_scorer
+    return Stage1Loss(total, l1, perceptual, made.quantizer_loss, adversarial, weight, of_scorer)
+
+
+def scorer_loss(made: Reconstruction, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, ""]:
+    """How far scores are from telling what dropped regions lose: an allocation by information.
+
+        mean over dropped l of (logit s_l - log e_l)^2      e_l: squared error of region l, of [0, 1]
+
+    No gradient passes to e. A score then is an error that is expected, and the regions that are kept are
+    those from which most would be missing. This is the lab's own plain form of what InfoTok (arXiv
+    2512.16975) does for videos; the paper's scores learn by the product with kept features instead. 0 where
+    nothing is dropped.
+    """
+    side = made.pairs.side
+    errors = (made.images.detach().clamp(-1.0, 1.0) - images).square().mean(1, keepdim=True) / 4.0
+    of_regions = F.avg_pool2d(errors, images.shape[-1] // side).flatten(1)  # (B, 1, H, W) -> (B, L)
+    told = made.scores.logit(eps=1e-6)  # (B, L)
+    distances = (told - of_regions.clamp_min(1e-6).log()).square()
+    is_dropped = ~made.is_kept
+    return (distances * is_dropped).sum() / is_dropped.sum().clamp_min(1)

@@ -201,6 +201,7 @@ class Stage1Run(Run[TokenModel, Batch]):
         model = self.average.model.eval()
         generator = torch.Generator().manual_seed(self.config.seed)
         evaluation = self.config.evaluation
+        reconstruction = self.config.loss.model_copy(update={"scorer_weight": 0.0})
         sums: Losses = {}
         n_images = n_features = 0
         for batch in batches_in_order(self.splits.validation, evaluation.batch_size, evaluation.images):
@@ -208,7 +209,7 @@ class Stage1Run(Run[TokenModel, Batch]):
             with self.fabric.autocast():
                 made = model(batch.images, batch.importance, generator)
                 terms = generator_loss(
-                    self.config.loss, self.judges, made, batch.images, model.decoder.last_layer, 0.0
+                    reconstruction, self.judges, made, batch.images, model.decoder.last_layer, 0.0
                 )
             # the quantiser's is a mean over features, of which batches may have more and fewer an image
             of_batch = made.pairs.lengths.sum()

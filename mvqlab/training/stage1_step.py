@@ -1,6 +1,6 @@
 """One training step of stage 1, to read beside the paper (METHOD: stage 1, loss).
 
-    loss = L1 + squared error + LPIPS + w * ramp * hinge GAN + quantiser
+    loss = L1 + squared error + LPIPS + w * ramp * hinge GAN + quantiser (+ scorer)
 
 One forward pass serves the model's update and the discriminator's.
 """
@@ -53,8 +53,8 @@ def stage1_step(
         made, loss = model(batch.images, batch.importance, adversary.ramp if adversary else 0.0)
     updates.backward(loss.total)
     updates.update(model, optimiser, settings.stage1.gradient_clip)
-    losses = {"loss": loss.total, **loss._asdict()}
-    del losses["total"]
+    terms = {name: value for name, value in loss._asdict().items() if value is not None}
+    losses = {"loss": terms.pop("total"), **terms}
     if adversary is not None:
         losses["discriminator"] = discriminator_step(adversary, batch.images, made.images, settings, updates)
     return {name: value.detach() for name, value in losses.items()}
