@@ -708,7 +708,7 @@ def config_from_dict(settings: Mapping[str, Any]) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write `config` as YAML that `load_config` reads back to an equal one."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
 def known_keys() -> list[str]:

@@ -122,13 +122,15 @@ class TimeIsUp(KeyboardInterrupt):
 def terminate_like_interrupt() -> Iterator[None]:
     """Let SIGTERM raise KeyboardInterrupt, so that `kill` stops a grid as cleanly as Ctrl-C does.
 
-    SIGUSR2, by which schedulers warn that a job's time is nearly over, raises TimeIsUp.
+    So does SIGBREAK, by which `stop` asks processes on Windows. SIGUSR2, by which schedulers warn that the
+    time of a job is nearly over, raises TimeIsUp.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt if number == signal.SIGTERM else TimeIsUp
+        raise TimeIsUp if number == getattr(signal, "SIGUSR2", None) else KeyboardInterrupt
 
-    numbers = [signal.SIGTERM, *([signal.SIGUSR2] if hasattr(signal, "SIGUSR2") else [])]
+    there = [name for name in ("SIGTERM", "SIGBREAK", "SIGUSR2") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in there]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield

@@ -143,7 +143,7 @@ def _machine() -> str:
     """Where a process number means the same process: on this host, since its start, in this container."""
     facts = [socket.gethostname()]
     with suppress(OSError):  # only Linux has them
-        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))
         facts.append(os.readlink("/proc/self/ns/pid"))
     return sha256("\n".join(facts).encode()).hexdigest()[:8]
 
