@@ -22,6 +22,7 @@ from mvqlab.plots.style import (
 )
 
 COLUMNS, WIDE_COLUMNS = 4, 3  # panels beside each other
+EQUAL = 1e-4  # shares that differ by less are the same, as tables keep them
 
 
 def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
@@ -29,9 +30,13 @@ def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
 
     Bars are 95 % intervals. Two lines across say what could be reached at most: what the detector finds in
     real pictures of the same scenes, and in those after stage 1. Dotted is chance. The detector is named
-    below. Several models' tables may be joined if no attribute is in two of them.
+    below. Several models' tables may be joined if no attribute is in two of them. Where all images were asked
+    for the same, as for the count of scenes with one object, chance finds as much, and there is no panel.
     """
-    attributes = list(dict.fromkeys(table["attribute"]))
+    differs = (table["accuracy"] - table["chance"]).abs() > EQUAL
+    attributes = [
+        name for name in dict.fromkeys(table["attribute"]) if differs[table["attribute"] == name].any()
+    ]
     n_columns = min(COLUMNS, len(attributes))
     n_rows = -(-len(attributes) // n_columns)
     size = 2.5 * n_columns + 1.9, 2.5 * n_rows + 0.9

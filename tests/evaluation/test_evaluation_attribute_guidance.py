@@ -215,3 +215,13 @@ def test_the_figure_has_a_panel_an_attribute_with_ceilings_and_chance(n: int) ->
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"real pictures", "real, after stage 1", "guided: codes"} <= set(words)
     assert "detector X" in figure.get_supxlabel()
+
+
+def test_what_all_images_were_asked_for_alike_has_no_panel() -> None:
+    table = table_of(["colour", "count"])
+    alike = table["attribute"] == "count"
+    table.loc[alike, "chance"] = table.loc[alike, "accuracy"]
+    panels = [
+        axis.get_title() for axis in plots.accuracy_over_guidance(table, "title").axes if axis.get_visible()
+    ]
+    assert panels == ["colour"]
