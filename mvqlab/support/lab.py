@@ -30,7 +30,7 @@ def lab_files(lab: Path = LAB, lecturer: bool = True) -> list[Path]:
     """The files that go with the library, relative to `lab`; without `lecturer` those for students."""
     patterns = FILES + LECTURERS_FILES * lecturer
     found = (path.relative_to(lab) for pattern in patterns for path in lab.glob(pattern) if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
+    return sorted(path for path in found if not any(part.startswith((".", "__")) for part in path.parts))
 
 
 def here_or_in_lab(path: str | Path) -> Path:

@@ -25,6 +25,7 @@ JUNK = [
     "results/mine/point.json",
     "notebooks/.ipynb_checkpoints/00-checkpoint.ipynb",
     "ablations/.mvqlab-1.yaml",
+    "notebooks/book/__pycache__/conf.cpython-311.pyc",
 ]
 
 pytestmark = [
@@ -104,51 +105,89 @@ def test_what_an_index_shows_leads_to_the_repository(wheel: Path) -> None:
     assert len(paths) > 5 and [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_wheel_does_its_work_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    """Installed in an environment of its own, which sees this one's packages but not this checkout."""
-    environment, folder = tmp_path / "environment", tmp_path / "empty"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment of its own with the wheel, which sees this one's packages but not this checkout."""
+    environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
     subprocess.run(install, capture_output=True, check=True)
     [packages] = environment.rglob("site-packages")
     (packages / "others.pth").write_text("\n".join(site.getsitepackages()))
+    return python
 
-    tiny = {
-        "purpose": "try",
-        "notebook": "../notebooks/ablation_point.ipynb",
-        "base": tiny_base(),
-        "seeds": [0],
-    }
+
+def run(python: Path, code: str, folder: Path) -> str:
+    """What `code` prints in the empty `folder`."""
+    folder.mkdir()
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean["MVQLAB_CACHE"] = str(folder.with_name("cache"))
+    ran = subprocess.run([python, "-c", code], cwd=folder, env=clean, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert str(ROOT) not in ran.stdout
+    return ran.stdout
+
+
+def test_the_wheel_does_its_work_from_an_empty_folder(python: Path, tmp_path: Path) -> None:
+    """Its grids run by their names, their results beside whoever runs them: here one that is quick."""
+    folder = tmp_path / "empty"
+    [lab] = python.parents[1].rglob("mvqlab/lab")
+    notebook = {"purpose": "try", "notebook": "../notebooks/ablation_point.ipynb"}
+    tiny = lab / "ablations" / "tiny.yaml"
+    tiny.write_text(yaml.safe_dump({**notebook, "base": tiny_base(), "seeds": [0]}))
     commands = [
+        ["doctor"],
         ["course", "init", "course"],
         ["grid", "plan", "quickstart"],
-        ["doctor"],
-        ["sample", "-n", "1"],
+        ["grid", "run", "tiny"],
+        ["grid", "table", "tiny"],
         ["verdicts"],
         ["results", "make", "order"],
-        ["grid", "run", "course/ablations/tiny.yaml"],
-        ["grid", "table", "course/ablations/tiny.yaml"],
+        ["sample", "-n", "1"],
     ]
     code = f"""
-from pathlib import Path
 from mvqlab.cli.main import main
 for words in {commands}:
     code = main(words)
     assert code == 0, (words, code)
-    if words[:2] == ["course", "init"]:
-        Path("course/ablations/tiny.yaml").write_text({yaml.safe_dump(tiny)!r})
 """
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean["MVQLAB_CACHE"] = str(tmp_path / "cache")
-    ran = subprocess.run([python, "-c", code], cwd=folder, env=clean, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert str(ROOT) not in ran.stdout
-    assert f"notebook {packages / 'mvqlab' / 'lab' / 'notebooks' / 'ablation_point.ipynb'}" in ran.stdout
-    assert f"results  {folder / 'results' / 'quickstart'}" in ran.stdout
-    assert "mvqlab runs here" in ran.stdout
+    try:
+        printed = run(python, code, folder)
+    finally:
+        tiny.unlink()
+    assert "mvqlab runs here" in printed
+    assert (folder / "course" / "notebooks" / "00_start_here.ipynb").is_file()
+    assert not list((folder / "course").rglob("solutions")), "those are for lecturers"
+    assert f"notebook {lab / 'notebooks' / 'ablation_point.ipynb'}" in printed
+    assert f"results  {folder / 'results' / 'quickstart'}" in printed
+    assert (folder / "results" / "tiny" / "table.csv").is_file()
     assert (folder / "results" / "reference" / "order_summary.png").is_file()
     assert list((folder / "results" / "samples").glob("*.png"))
-    assert (folder / "course" / "results" / "tiny" / "table.csv").is_file()
-    assert not list((folder / "course").rglob("solutions")), "those are for lecturers"
+    assert {path.name for path in lab.iterdir()} == {"notebooks", "ablations", "results"}
+    there = {path.relative_to(lab) for path in lab.rglob("*.*") if path.is_file() and path.suffix != ".pyc"}
+    assert there == set(lab_files())
+
+
+def test_lessons_run_alone_on_the_wheel(python: Path, tmp_path: Path) -> None:
+    """The first one whole, of the others the first cells: test_notebooks.py runs all of each."""
+    code = """
+import nbformat, papermill
+from mvqlab.grid.execute import ThisPython
+from mvqlab.support.lab import LAB
+
+first, *others = sorted((LAB / "notebooks").glob("[0-9]*.ipynb"))
+for lesson in others:
+    names = {}
+    cells = [cell.source for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
+    for source in cells[:3]:
+        exec(source, names)
+    print(lesson.stem, names["scale"])
+notebook = nbformat.read(first, as_version=4)
+ours = {"kernel_name": "python3", "kernel_manager_class": ThisPython, "progress_bar": False}
+papermill.execute_notebook(notebook, None, parameters={"output": "out"}, **ours)
+"""
+    printed = run(python, code, tmp_path / "empty")
+    others = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))[1:]
+    assert printed.splitlines() == [f"{lesson.stem} quick" for lesson in others]
+    assert (tmp_path / "empty" / "out" / "result.json").is_file()
