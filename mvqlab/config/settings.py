@@ -152,6 +152,7 @@ MaskKind = Literal[
 MaskProduct = Literal["score", "straight_through", "none"]
 LEARNED_KINDS = ("adaptive", "upside_down")  # of masks: those that choose by learned scores
 TRUE_KINDS = ("truth", "background")  # of masks: those that know the objects
+PairOrder = Literal["raster", "score", "random"]
 QuantizerKind = Literal["ema", "rotation", "simvq", "fsq", "lfq"]
 BackboneKind = Literal["vqgan", "patch"]
 BlockKind = Literal["residual", "depthwise"]
@@ -508,7 +509,8 @@ class TransformerConfig(Section):
 
     model: Literal["stackformer", "raster", "none"] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
-    order: Literal["raster", "score"] = "raster"  # order of the pairs in a sequence
+    # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step
+    order: PairOrder = "raster"
     code_layers: SomeLayers = 3
     position_layers: SomeLayers = 3
     width: Channels = 128
@@ -649,6 +651,12 @@ class Config(Section):
                 "loss.scorer_weight is of a loss of learned scores, and mask.kind "
                 f"'{self.mask.kind}' chooses by none",
                 "set mask.kind=adaptive, or loss.scorer_weight=0",
+            )
+        if self.transformer.model == "raster" and self.transformer.order != "raster":
+            raise MisfitError(
+                f"transformer.order is '{self.transformer.order}', but transformer.model is 'raster', whose "
+                "positions are given row by row",
+                "set transformer.order=raster, or transformer.model=stackformer",
             )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise MisfitError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from mvqlab.config import PairOrder
 from mvqlab.models.key_value_cache import KeyValueCache
 from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.models.start import Start
@@ -72,7 +73,7 @@ class PairModel(nn.Module):
     start: what stands before the pairs (see `models.start`); it says what `conditions` are.
     predicts: what of a pair is predicted, in this order. side, n_pairs: of the grid and the sequences.
     codebook_size: K; logits may be wider by tokens that only start a sequence.
-    order: the order of the pairs that it is trained on.
+    order: the order of the pairs that it is trained on; `random`: any, see `order_nats`.
     has_end: whether images have more and fewer pairs. Then the part that is predicted first may be the start
         pair's, K or L, once more: the end token. `n_pairs` are the most that one can have.
     place_embedding: a vector (width) for each place in a sequence of pairs.
@@ -84,7 +85,7 @@ class PairModel(nn.Module):
     side: int
     n_pairs: int
     codebook_size: int
-    order: Literal["raster", "score"] = "raster"
+    order: PairOrder = "raster"
     has_end: bool = False
     position_weight: float = 1.0
 
@@ -175,7 +176,22 @@ class PairModel(nn.Module):
         if logits.position_logits is None:
             return PairLoss(codes, None, codes)
         positions = nats_a_pair(logits.position_logits, targets.positions, n_pairs)
+        positions = positions - self.order_nats(pairs).sum() / n_pairs
         return PairLoss(codes, positions, codes + self.position_weight * positions)
+
+    def order_nats(self, pairs: Pairs) -> Float[Tensor, "B N"]:
+        """What each of `pairs` (B, N) tells by its place in a random order, and by nothing else, in nats.
+
+        Of an image's N pairs any of the N - n still to come may be the n-th, from 0: log (N - n), in all
+        log N!. An image is a set of pairs, whatever their order, so that -log p of one order less log N! is
+        what the set costs at most, on average over orders (Jensen). 0 where the order is fixed and at
+        padding.
+        """
+        if self.order != "random":
+            return torch.zeros(pairs.positions.shape, device=pairs.positions.device)
+        place = torch.arange(pairs.n_pairs, device=pairs.positions.device)  # (N,)
+        n_to_come = pairs.lengths.unsqueeze(1) - place  # (B, 1) - (N,) to (B, N)
+        return n_to_come.clamp(min=1).log()  # (B, N)
 
     def with_end(self, pairs: Pairs) -> Pairs:
         """`pairs` with a place after the longest image's last one, for its end; none where there is no end.

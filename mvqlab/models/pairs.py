@@ -106,6 +106,12 @@ class Pairs:
         order = ranks.argsort(dim=1, stable=True)  # (B, N): which pair comes n-th
         return Pairs(self.codes.gather(1, order), self.positions.gather(1, order), self.side)  # (B, N)
 
+    def shuffled(self, generator: torch.Generator | None = None) -> Pairs:
+        """The pairs of each image in an order of its own, all orders alike; padding stays behind them."""
+        device = self.positions.device if generator is None else generator.device
+        ranks = torch.rand(self.positions.shape, device=device, generator=generator)  # (B, N), under 1
+        return self.in_order(ranks.to(self.positions.device) + self.is_padding)
+
 
 def no_pairs(n_images: int, side: int, device: torch.device | str = "cpu") -> Pairs:
     """`n_images` images without a pair, (B, 0)."""

@@ -198,7 +198,7 @@ class ChooserAroundKept(Chooser):
 
     def _new_places(self) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
         """Where a new pair may go (B, L), and whether the next kept one may come (B,)."""
-        if self.model.order == "score":  # kept pairs stand first
+        if self.model.order != "raster":  # kept pairs stand first
             is_kept_left = self.next_kept < self.n_places
             free = ~self.region & ~self.is_taken[:, :-1]
             return free & ~is_kept_left.unsqueeze(1), is_kept_left  # (B, L) and (B,)

@@ -20,7 +20,8 @@ def stage2_step(
 ) -> Losses:
     """One update of the transformers: forward, loss, backward, clip, step.
 
-    All pairs are predicted at once, each from the true ones before it (teacher forcing).
+    All pairs are predicted at once, each from the true ones before it (teacher forcing). A model of any order
+    sees them in another one at every step.
 
     batch: pairs, codes (B, N) and positions (B, N); conditions, classes (B,) or captions' tokens (B, T).
     settings: `transformer.condition` and the share of images that are not told theirs,
@@ -31,8 +32,9 @@ def stage2_step(
     conditions = conditions_of(batch, settings)
     if conditions is not None:
         conditions = model.start.withhold(conditions, settings.transformer.condition_dropout)
+    pairs = batch.pairs.shuffled() if model.order == "random" else batch.pairs
     with updates.autocast():
-        loss = model.loss(batch.pairs, conditions)
+        loss = model.loss(pairs, conditions)
     updates.backward(loss.total)
     updates.update(model, optimiser, settings.stage2.gradient_clip)
     return named(loss)

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mvqlab.config import PairOrder
 from mvqlab.data import PictureDataset, batches_in_order
 from mvqlab.data.seeds import short_hash
 from mvqlab.models.mqvae import Encoding, TokenModel
@@ -46,10 +46,15 @@ class TokenSet:
         return TokenSet(pairs, self.conditions.to(device))
 
 
-def order_pairs(encoding: Encoding, order: Literal["raster", "score"]) -> Pairs:
-    """The pairs of `encoding` by rising position, or by falling score (the released code's other order)."""
+def order_pairs(encoding: Encoding, order: PairOrder, generator: torch.Generator | None = None) -> Pairs:
+    """The pairs of `encoding` by rising position, by falling score (the released code's other order), or any.
+
+    generator: what a random order is drawn from; None: torch's own.
+    """
     if order == "raster":
         return encoding.pairs
+    if order == "random":
+        return encoding.pairs.shuffled(generator)
     with_padding = F.pad(encoding.scores, (0, 1), value=-torch.inf)  # (B, L) -> (B, L + 1): L is padding's
     return encoding.pairs.in_order(-with_padding.gather(1, encoding.positions))  # by (B, N)
 
@@ -59,7 +64,7 @@ def tokenise(
     model: TokenModel,
     dataset: PictureDataset,
     *,
-    order: Literal["raster", "score"] = "raster",
+    order: PairOrder = "raster",
     batch_size: int = 64,
     seed: int = 0,
     limit: int | None = None,
@@ -69,7 +74,8 @@ def tokenise(
 
     Raises CheckpointError if a weight of `model` is NaN or infinite: every image would have the same codes.
 
-    `seed` is what a random mask is drawn from. See `cached_tokens` for sets that are worth keeping.
+    `seed` is what a random mask and a random order are drawn from. See `cached_tokens` for sets that are
+    worth keeping.
     """
     check_finite_model(model, "the model that is to encode")
     device = next(model.parameters()).device
@@ -80,7 +86,7 @@ def tokenise(
         for batch in batches_in_order(dataset, batch_size, limit, workers):
             on_device = batch.to(device)
             encoding = model.encode(on_device.images, on_device.importance, generator)
-            pairs.append(order_pairs(encoding, order).to("cpu"))
+            pairs.append(order_pairs(encoding, order, generator).to("cpu"))
             labels.append(batch.labels)
             progress.advance()
     return TokenSet(concatenate(pairs), torch.cat(labels))

@@ -19,6 +19,7 @@ KINDS = {
     "code_first": {},
     "position_first": {"first": "position"},
     "score_order": {"order": "score"},
+    "any_order": {"order": "random", "first": "position"},
     "raster": {"model": "raster", "match_parameters": False},
     "classes": {"condition": "class"},
 }

@@ -5,7 +5,8 @@
     generalisation_gap(by_image)                            # held-out minus training images: over-fitting
 
 Bits pay for the pairs alone and not for what stage 1 lost: those of two models compare only together with how
-well each one's stage 1 restores images.
+well each one's stage 1 restores images. Of a model of any order they are a bound from above, see
+`PairModel.order_nats`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _each(
         codes = _nats(logits.code_logits, targets.codes)
         positions = torch.zeros_like(codes)
         if logits.position_logits is not None:
-            positions = _nats(logits.position_logits, targets.positions)
+            positions = _nats(logits.position_logits, targets.positions) - model.order_nats(some)
         check_finite(f"bits of images {first} and following", codes + positions)
         yield codes / math.log(2), positions / math.log(2)
 
