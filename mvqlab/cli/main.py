@@ -17,6 +17,7 @@ from mvqlab.cli.data import add_data
 from mvqlab.cli.export import add_export
 from mvqlab.cli.gpu import add_gpu
 from mvqlab.cli.grid import add_grid
+from mvqlab.cli.play import add_play
 from mvqlab.cli.power import add_power
 from mvqlab.cli.results import add_results
 from mvqlab.cli.sample import add_sample
@@ -101,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_power(commands.add_parser("power", help="how many seeds a comparison needs, by a kept table"))
     add_verdicts(commands.add_parser("verdicts", help="what the runs say of a protocol's hypotheses"))
     _add_explore(commands.add_parser("explore", help="open the widgets as a page in the browser"))
+    add_play(commands.add_parser("play", help="the instruments as a static page that needs no server"))
     add_export(commands.add_parser("export", help="write a model as ONNX files, to run without PyTorch"))
     _add_import(commands.add_parser("import-official", help="turn a checkpoint of the authors into runs"))
 

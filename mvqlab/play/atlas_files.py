@@ -1,0 +1,103 @@
+"""A codebook and what its codes stand for, as the page reads it: numbers as JSON, images on two sheets.
+
+NAME.json          of each code: where on the principal plane, how often taken, the regions nearest to it,
+                   the codes nearest to it
+NAME_seen.webp     held-out images, side by side
+NAME_drawn.webp    the same as they come back
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mvqlab.data.pixels import to_display, to_uint8
+from mvqlab.evaluation.codebook.plane import principal_plane
+from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy, codebook_usage
+from mvqlab.support.files import whole_file, write_text_whole
+from mvqlab.widgets.coded_images import CodedImages, code_images
+from mvqlab.zoo.shipped import load_shipped_stage1
+
+COLUMNS = 16  # images in a row of a sheet
+N_NEAR, N_NEIGHBOURS = 8, 6
+BATCH = 32
+
+
+@torch.no_grad()
+def write_atlas(name: str, folder: Path) -> None:
+    """Write the atlas of a shipped stage 1 to `folder`. Raises DataError where its images are not here."""
+    coded = code_images(load_shipped_stage1(name))
+    restored = torch.cat(
+        [
+            to_uint8(coded.model.decode(coded.model.encode(images).pairs))
+            for images in coded.images.float().div(127.5).sub(1.0).split(BATCH)
+        ]
+    )
+    _write_sheet(coded.images, folder / f"{name}_seen.webp", lossless=True)
+    _write_sheet(restored, folder / f"{name}_drawn.webp", quality=90)  # without loss eight times as large
+    write_text_whole(folder / f"{name}.json", json.dumps(atlas_of(coded), separators=(",", ":")))
+
+
+def atlas_of(coded: CodedImages) -> dict[str, Any]:
+    """What the page is told of a codebook: `codes`, one each, and words on all of them."""
+    model, counts = coded.model, coded.counts
+    plane = principal_plane(model.codebook, coded.features, counts)
+    lowest = plane.codes.min(dim=0).values
+    extent = (plane.codes.max(dim=0).values - lowest).clamp(min=torch.finfo(torch.float32).tiny)
+    places = ((plane.codes - lowest) / extent).tolist()
+    nearest = torch.cdist(model.codebook, coded.features).topk(
+        min(N_NEAR, len(coded.features)), largest=False
+    )
+    codes = []
+    for code, (x, y) in enumerate(places):
+        best = nearest.indices[code]
+        took_it = (coded.codes[best] == code).int()
+        near = torch.stack([coded.rows[best], coded.positions[best], took_it], dim=1)
+        count = int(counts[code])
+        others = coded.neighbours(code, N_NEIGHBOURS) if count else []
+        codes.append(
+            {
+                "x": round(x, 4),
+                "y": round(y, 4),
+                "count": count,
+                "near": near.tolist(),
+                "neighbours": [[pair.second, round(pair.distance, 3)] for pair in others],
+            }
+        )
+    return {
+        "head": _head(coded, float(plane.explained.sum())),
+        "columns": COLUMNS,
+        "n_regions": len(coded.codes),
+        "near_share": NEAR_SHARE,
+        "codes": codes,
+    }
+
+
+def _head(coded: CodedImages, explained: float) -> str:
+    """The codebook in numbers, as the notebook's atlas has it."""
+    size = coded.model.codebook_size
+    usage = codebook_usage(coded.codes, size)
+    redundancy = codebook_redundancy(coded.model.codebook, coded.counts)
+    return (
+        f"{redundancy.n_codes} of {size} codes in use over {len(coded.images)} held-out images, perplexity "
+        f"{usage.perplexity:.0f}, effective rank {redundancy.effective_rank:.1f}, near-duplicates "
+        f"{redundancy.near_duplicate_share:.1%}; the plane holds {explained:.0%} of the codes' variance"
+    )
+
+
+def _write_sheet(images: Tensor, path: Path, **settings: Any) -> None:
+    """Images (B, 3, H, W) of bytes side by side, COLUMNS in a row; `settings` of Pillow's WebP writer."""
+    pixels = to_display(images)  # (B, H, W, 3)
+    side = pixels.shape[1]
+    sheet = np.zeros((-(-len(pixels) // COLUMNS) * side, COLUMNS * side, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        top, left = side * (number // COLUMNS), side * (number % COLUMNS)
+        sheet[top : top + side, left : left + side] = image
+    with whole_file(path) as temporary:
+        Image.fromarray(sheet).save(temporary, "WEBP", **settings)
