@@ -62,6 +62,7 @@ def add_course(parser: argparse.ArgumentParser) -> None:
     )
     book.add_argument("--out", type=Path, default=Path("results/book"), help="default: results/book")
     book.add_argument("--scale", choices=("quick", "full"), default="quick", help="default: quick")
+    book.add_argument("--no-play", action="store_true", help="leave out the page on which the models run")
     book.set_defaults(command=_book)
 
 
@@ -97,5 +98,6 @@ def _grade(options: argparse.Namespace) -> int:
 def _book(options: argparse.Namespace) -> int:
     from mvqlab.course.book import build_book
 
-    print(f"written: {build_book(here_or_in_lab(options.notebooks), options.out, options.scale)}")
+    notebooks, has_play = here_or_in_lab(options.notebooks), not options.no_play
+    print(f"written: {build_book(notebooks, options.out, options.scale, has_play)}")
     return 0

@@ -13,9 +13,16 @@ import papermill
 from nbformat import NotebookNode
 
 from mvqlab.grid.execute import ThisPython
-from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.interop.onnx_export import ExportError
+from mvqlab.play.build import build_page
+from mvqlab.play.vendored import VendorError
+from mvqlab.support.files import CacheError, check_nothing_in_the_way, whole_file, write_text_whole
 from mvqlab.support.progress import QUIET_VARIABLE, Progress
 
+NO_PLAY = """# Play
+
+This book was made without the page on which the models run in your browser: {} `mvqlab play build` makes it.
+"""
 MARK = ".made_by_mvqlab"  # in the sources of a book, which the next one may write over
 
 
@@ -23,12 +30,13 @@ class BookError(RuntimeError):
     """The book cannot be built: a notebook fails, or what renders it is not installed."""
 
 
-def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
+def build_book(notebooks: Path, out: Path, scale: str = "quick", has_play: bool = True) -> Path:
     """Run the lessons in `notebooks` at `scale` and render them below `out`; returns the first page.
 
     Notebooks without a number are rendered as they are.
     A lesson that has not changed since it was last run for this book is not run again. Executed notebooks
-    stay in ``out/source``, the site is ``out/html``.
+    stay in ``out/source``, the site is ``out/html``. In ``out/html/play`` lies the page of `mvqlab.play`,
+    unless it is left out (`has_play`) or cannot be built here: then the book says so where links would be.
 
     Raises BookError; InTheWayError where something else than a book is in these two.
     """
@@ -50,8 +58,20 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick") -> Path:
         for lesson in lessons:
             run_lesson(lesson, source / lesson.name, scale)
             progress.advance()
+    missing = _why_no_play(html / "play") if has_play else "it was left out."
+    if missing:
+        write_text_whole(source / "play.md", NO_PLAY.format(missing))
     _render(source, html)
     return html / "index.html"
+
+
+def _why_no_play(folder: Path) -> str:
+    """Build the page with the instruments into `folder`; in words why that cannot be done, empty if it is."""
+    try:
+        build_page(folder, fresh=True)
+    except (ExportError, VendorError, CacheError) as error:
+        return f"{error}."
+    return ""
 
 
 def run_lesson(lesson: Path, executed: Path, scale: str) -> None:

@@ -22,7 +22,8 @@ from mvqlab.widgets.picture_bytes import pixels_of, png
 from mvqlab.zoo.exported import export_by_name
 from mvqlab.zoo.shipped import shipped_config, shipped_names
 
-PAGE = "play.json"  # what the page's script reads first; it is written last, and marks a folder as a page
+PAGE = "play.json"  # what the page's script reads first, written last
+MARK = ".made_by_mvqlab"  # in a page, which the next one may write over, also where it is not whole
 STATIC = Path(__file__).parent / "static"
 WIDGETS = ("mask_canvas.js", "code_points.js")  # which a page shares with the notebooks
 
@@ -50,14 +51,16 @@ def build_page(
         raise PlayError(f"no model '{', '.join(unknown)}' comes with mvqlab: there are {there}")
     require_exporter()
     runtime = vendored_runtime()
-    if not (fresh and (folder / PAGE).is_file()):
+    if not (fresh and (folder / MARK).is_file()):
         check_nothing_in_the_way(folder, "name another folder with --out, or give --fresh")
-    (folder / PAGE).unlink(missing_ok=True)
     shows = offered(names)
     for line in shows.left_out:
         tell(f"left out: {line}")
     if not (shows.explorer or shows.player or shows.atlas):
         raise PlayError("none of these models is one that the page shows")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+    (folder / PAGE).unlink(missing_ok=True)
     shutil.copytree(STATIC, folder, dirs_exist_ok=True)
     _copy(OF_WIDGETS, WIDGETS, folder / "widgets")
     _copy(runtime, FILES, folder / "ort")

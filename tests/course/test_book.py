@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import nbformat
 import pytest
 
 from mvqlab.cli.main import main
+from mvqlab.course import book
 from mvqlab.course.book import BookError, build_book
+from mvqlab.play.vendored import VendorError
 from mvqlab.support.files import InTheWayError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -36,7 +39,7 @@ def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_pa
     (course / "to_play_with.ipynb").write_text((course / "00_lesson.ipynb").read_text())
     page = tmp_path / "book" / "html" / "index.html"
     book = ["course", "book", "--notebooks", str(course), "--out", str(tmp_path / "book")]
-    assert main([*book, "--scale", "full"]) == 0
+    assert main([*book, "--scale", "full", "--no-play"]) == 0
     assert "A lesson" in page.read_text() and "to_play_with.html" in page.read_text()
     assert "scale full" not in (page.parent / "to_play_with.html").read_text()
     lesson = (page.parent / "00_lesson.html").read_text()
@@ -46,10 +49,31 @@ def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_pa
 
     executed = tmp_path / "book" / "source" / "00_lesson.ipynb"
     before = executed.stat().st_mtime_ns
-    assert main([*book, "--scale", "full"]) == 0
+    assert main([*book, "--scale", "full", "--no-play"]) == 0
     assert executed.stat().st_mtime_ns == before, "what has not changed is not run again"
-    assert main(book) == 0
+    assert main([*book, "--no-play"]) == 0
     assert "scale quick" in (page.parent / "00_lesson.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_book_leads_to_the_page_that_lies_in_it(course, tmp_path, monkeypatch):
+    def build(folder: Path, *, fresh: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "index.html").write_text("the page")
+
+    monkeypatch.setattr(book, "build_page", build)
+    html = build_book(course, tmp_path / "book").parent
+    assert 'href="play.html"' in (html / "index.html").read_text()
+    links = re.findall(r'href="(play/[^"#]*)#[^"]*"', (html / "play.html").read_text())
+    assert len(links) == 5 and all((html / link).read_text() == "the page" for link in links)
+
+    def fail(folder: Path, *, fresh: bool) -> None:
+        raise VendorError("there is no npm here: install Node.js")
+
+    monkeypatch.setattr(book, "build_page", fail)
+    build_book(course, tmp_path / "another")
+    said = (tmp_path / "another" / "html" / "play.html").read_text()
+    assert "install Node.js" in said and "play/index.html" not in said
 
 
 @pytest.mark.slow

@@ -103,6 +103,23 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, monkeypatch: p
     assert own.read_text() == "by hand" and list(own.parent.iterdir()) == [own]
 
 
+def test_a_page_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    for name in vendored.FILES:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(build, "vendored_runtime", lambda: tmp_path)
+
+    def cut_short(name: str, folder: Path, *, fresh: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "export_by_name", cut_short)
+    command = ["play", "build", "--out", str(tmp_path / "page"), "--models", "simple_mqvae"]
+    assert main(command) == 130 and not (tmp_path / "page" / build.PAGE).exists()
+    assert main(command) == 2, "not unasked"
+    monkeypatch.setattr(build, "export_by_name", lambda name, folder, *, fresh: None)
+    assert main([*command, "--fresh"]) == 0 and (tmp_path / "page" / build.PAGE).exists()
+
+
 def test_without_npm_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(vendored.shutil, "which", lambda name: None)
