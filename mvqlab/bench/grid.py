@@ -57,5 +57,5 @@ def _write_grid(folder: Path, work: str, n_points: int) -> Path:
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, cell]), folder / "work.ipynb")
     path = folder / "work.yaml"
     content = {"purpose": "what a point costs", "notebook": "work.ipynb", "seeds": list(range(n_points))}
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path

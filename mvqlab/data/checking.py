@@ -39,7 +39,7 @@ def faulty_files(
     )
     # an outcome that was never kept, or not kept whole, is found anew
     with suppress(OSError, ValueError):
-        return json.loads(memory.read_text())
+        return json.loads(memory.read_text(encoding="utf-8"))
     faults = _check_all(root, names, max_megapixels)
     # a home folder that cannot be written costs a check, not the run
     with suppress(OSError):

@@ -165,7 +165,7 @@ class Report:
         write_text_whole(self.folder / f"{self.stage}.json", json_text(record, indent=1))
         with (
             whole_file(self.folder / f"{self.stage}.csv") as temporary,
-            temporary.open("w", newline="") as file,
+            temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(
                 file, [name for name in rows[0] if name != "trace"], extrasaction="ignore"
