@@ -14,15 +14,13 @@ class CodePoints(anywidget.AnyWidget):
     """Discs that grow with use, crosses for codes that are not in use; a click or the arrow keys choose one.
 
     points: three 32-bit floats a code, across and up from 0 to 1 and use from 0 to 1. chosen: a code.
-    neighbours: codes in a square frame. width, height: pixels. label: what a screen reader calls it.
+    neighbours: codes in a square frame. label: what a screen reader calls it.
     """
 
     _esm = STATIC / "code_points.js"
     points = traitlets.Bytes(b"").tag(sync=True)
     chosen = traitlets.Int(0).tag(sync=True)
     neighbours = traitlets.List(traitlets.Int()).tag(sync=True)
-    width = traitlets.Int(420).tag(sync=True)
-    height = traitlets.Int(320).tag(sync=True)
     label = traitlets.Unicode("codebook").tag(sync=True)
 
     def place(self, codes: Tensor, counts: Tensor) -> None:

@@ -12,11 +12,22 @@ from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy, co
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.coded_images import CodedImages, code_images
-from mvqlab.widgets.elements import Message, figure, note, reading, row, style
+from mvqlab.widgets.elements import (
+    Instrument,
+    Message,
+    classed,
+    control,
+    figure,
+    note,
+    reading,
+    remark,
+    row,
+    side_by_side,
+    style,
+)
 from mvqlab.zoo.shipped import load_shipped_stage1, those_shipped
 
-PATCH = 64  # pixels of a patch on the screen
-WIDTH = 390  # pixels of a map: three stand side by side in 1280
+N_REGIONS = 8  # of a code
 MODELS = {
     "Emoji, MQ-VAE, three quarters of the regions dropped": "emoji_mqvae",
     "Garments, MQ-VAE, half of the regions dropped": "fashion_mqvae",
@@ -32,10 +43,10 @@ class CodeMap(widgets.VBox):
         self.counts = coded.counts
         self.message = Message()
         plane = principal_plane(coded.model.codebook, coded.features, self.counts)
-        self.points = CodePoints(label=name, width=WIDTH)
+        self.points = CodePoints(label=name)
         self.points.place(plane.codes, self.counts)
-        self.code = widgets.BoundedIntText(
-            0, 0, coded.model.codebook_size - 1, description="code", layout=widgets.Layout(width="160px")
+        self.code = control(
+            widgets.BoundedIntText(0, 0, coded.model.codebook_size - 1, description="code"), is_short=True
         )
         widgets.link((self.points, "chosen"), (self.code, "value"))
         self.about, self.detail = widgets.HTML(), widgets.HTML()
@@ -43,10 +54,10 @@ class CodeMap(widgets.VBox):
         usage = codebook_usage(coded.codes, coded.model.codebook_size)
         redundancy = codebook_redundancy(coded.model.codebook, self.counts)
         head = (
-            f"<b>{name}</b><br>{redundancy.n_codes} of {coded.model.codebook_size} codes in use, perplexity "
-            f"{usage.perplexity:.0f}, effective rank {redundancy.effective_rank:.1f}, near-duplicates "
-            f"{redundancy.near_duplicate_share:.1%}<br>the plane holds {float(plane.explained.sum()):.0%} "
-            "of the codes' variance"
+            f"<b>{name}</b><br>{redundancy.n_codes} of {coded.model.codebook_size} codes in use, as varied "
+            f"as {usage.perplexity:.0f} that are taken equally often; {redundancy.near_duplicate_share:.1%} "
+            f"are near-duplicates; they spread over {redundancy.effective_rank:.1f} directions, of which the "
+            f"map shows two, {float(plane.explained.sum()):.0%} of the variance"
         )
         super().__init__(
             [
@@ -59,7 +70,6 @@ class CodeMap(widgets.VBox):
             ]
         )
         self.add_class("mvqlab-panel")
-        self.layout.width = f"{WIDTH + 10}px"
         self.code.value = int(self.counts.argmax())
         self.show()
 
@@ -68,11 +78,12 @@ class CodeMap(widgets.VBox):
         code = self.code.value
         count = int(self.counts[code])
         share = count / len(self.coded.codes)
-        used = f"taken {count} times, {share:.2%} of the regions" if count else "not in use"
+        times = "once" if count == 1 else f"{count} times"
+        used = f"taken {times}, by {share:.2%} of the regions" if count else "not in use"
         self.about.value = reading(f"code {code}: {used}", f"mvqlab-code-{self.key}")
-        near = self.coded.near(code)
-        shown = [
-            figure(patch, "took it" if took_it else "took another", PATCH, f"region near code {code}")
+        near = self.coded.near(code, N_REGIONS)
+        patches = [
+            figure(patch, "took it" if took_it else "took another", f"region near code {code}", lines=2)
             for patch, took_it in zip(near.patches, near.took_it.tolist(), strict=True)
         ]
         others = self.coded.neighbours(code) if count else []
@@ -81,26 +92,36 @@ class CodeMap(widgets.VBox):
             figure(
                 self.coded.near(pair.second, 1).patches[0],
                 f"{pair.second}: {pair.distance:.2f}{' ≈' if pair.distance < NEAR_SHARE else ''}",
-                PATCH,
                 f"code {pair.second}, at {pair.distance:.2f} of the mean distance",
             )
             for pair in others
         ]
         self.detail.value = (
-            '<div class="mvqlab-note">regions nearest to it</div>'
-            f'<div class="mvqlab-codes">{"".join(shown)}</div>'
-            '<div class="mvqlab-note">codes nearest to it (framed in the map)</div>'
-            f'<div class="mvqlab-codes">{"".join(beside)}</div>'
+            remark(_of_regions(count))
+            + side_by_side(patches, "patches")
+            + remark("codes nearest to it (framed in the map), each by the region nearest to it")
+            + side_by_side(beside, "patches")
         )
 
 
-class CodebookAtlas(widgets.VBox):
+def _of_regions(count: int) -> str:
+    """What the regions below are, where `count` took the code."""
+    if count == 0:
+        return "no region took it; these are nearest to it"
+    if count >= N_REGIONS:
+        return f"what it stands for: {N_REGIONS} of the {count} regions that took it"
+    taken = "the region that took it" if count == 1 else f"the {count} regions that took it"
+    return f"what it stands for: {taken}; then the nearest that took another code"
+
+
+class CodebookAtlas(Instrument):
     """Codebooks side by side: emoji, and garments in MQ-VAE and plain VQ; or the `models` given by name.
 
     A model whose held-out images are not on this machine is left out, and the message says how to get them.
     """
 
     def __init__(self, models: Mapping[str, TokenModel] | None = None) -> None:
+        super().__init__()
         if models is None:
             models = {words: load_shipped_stage1(name) for words, name in those_shipped(MODELS).items()}
         self.message = Message()
@@ -113,17 +134,23 @@ class CodebookAtlas(widgets.VBox):
                 self.message.tell(f"{name}: {error}")
             else:
                 credits.append(credit_of(model.config.data))
-        super().__init__(
-            [
-                style(),
-                self.message,
-                row(*self.maps),
-                note(". ".join(dict.fromkeys(filter(None, credits)))),
+        self.children = [
+            style(),
+            row(
                 note(
-                    "Codes on their two principal components, as large as they are taken often over 256 "
-                    "held-out images; crosses are not in use. Distances are shares of the mean distance "
-                    f"between codes; ≈ marks near-duplicates, under {NEAR_SHARE}. A region is shown with its "
-                    "surroundings."
+                    "A code stands for the regions that take it. Every disc is a code, the larger, the more "
+                    "often it is taken over 256 held-out images; crosses are not in use. Codes that lie "
+                    "close together say much the same. Choose one by a click, the arrow keys or its number."
                 ),
-            ]
-        )
+                self.large,
+            ),
+            self.message,
+            classed(widgets.Box(self.maps), "mvqlab-side-by-side", "mvqlab-maps"),
+            note(". ".join(dict.fromkeys(filter(None, credits)))),
+            note(
+                "The map shows the codes' two principal components. Distances are shares of the mean "
+                f"distance between codes; ≈ marks near-duplicates, under {NEAR_SHARE}. A region is shown "
+                "with its surroundings. Perplexity is the number of codes that, taken equally often, would "
+                "be as varied; effective rank the number of directions that they spread over."
+            ),
+        ]

@@ -19,7 +19,7 @@ from mvqlab.models.mqvae import TokenModel
 
 
 class NearRegions(NamedTuple):
-    """Regions nearest to a code, nearest first: patches (m, s, s, 3), and whether they took it (m,)."""
+    """Regions of a code, those that took it first: patches (m, s, s, 3), and whether they took it (m,)."""
 
     patches: NDArray[np.uint8]
     took_it: Tensor
@@ -42,9 +42,14 @@ class CodedImages:
         return code_counts(self.codes, self.model.codebook_size)
 
     def near(self, code: int, n: int = 8, context: int = 1) -> NearRegions:
-        """The `n` regions whose features lie nearest to `code`, with `context` regions around each."""
+        """`n` regions that took `code`, nearest first; where they are fewer, the nearest others after them.
+
+        A region comes with `context` regions around it.
+        """
         distances = (self.features - self.model.codebook[code]).norm(dim=1)
-        best = distances.topk(min(n, len(distances)), largest=False).indices
+        nearest = distances.argsort(stable=True)
+        took_it = self.codes[nearest] == code
+        best = torch.cat([nearest[took_it], nearest[~took_it]])[:n]
         patches = cut_regions(self.images, self.rows[best], self.positions[best], self.model.side, context)
         return NearRegions(patches, self.codes[best] == code)
 

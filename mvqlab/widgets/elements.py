@@ -4,46 +4,55 @@ from __future__ import annotations
 
 import html
 from base64 import b64encode
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
 
 from mvqlab.widgets.picture_bytes import Pixels, png
 
-STYLE = """<style>
-.mvqlab-figure { margin: 0 }
-.mvqlab-figure img { image-rendering: pixelated; display: block; background: #eee }
-.mvqlab-figure figcaption { font-size: 12px; line-height: 1.3; margin-top: 3px }
-.mvqlab-row { gap: 14px; flex-flow: row wrap }
-.mvqlab-column { gap: 6px }
-.mvqlab-panel { border-top: 2px solid #949494; padding: 8px 0 }
-.mvqlab-reading { font-size: 14px; font-variant-numeric: tabular-nums; line-height: 1.5 }
-.mvqlab-reading, .mvqlab-figure figcaption { white-space: pre-line }
-.mvqlab-alert { border-left: 4px solid #d55e00; padding: 4px 10px; font-size: 13px }
-.mvqlab-note { font-size: 12px; line-height: 1.4; max-width: 62em }
-.mvqlab-spoken { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
-.mvqlab-codes { display: flex; gap: 10px; flex-wrap: wrap }
-.mvqlab-codes .mvqlab-figure { min-width: 64px }
-.mvqlab-mask-canvas canvas { display: block }
-.mvqlab-bar { height: 6px; background: #0173b2 }
-</style>"""
+Shown = TypeVar("Shown", bound=widgets.DOMWidget)
+STYLE = (Path(__file__).parent / "static" / "widgets.css").read_text("utf-8")
 
 
 def style() -> widgets.HTML:
     """The style sheet of all widgets; one on a page is enough."""
-    return widgets.HTML(STYLE, layout=widgets.Layout(height="0", margin="0"))
+    return widgets.HTML(f"<style>{STYLE}</style>", layout=widgets.Layout(height="0", margin="0"))
 
 
-def figure(pixels: Pixels, caption: str, size: int, alt: str = "") -> str:
-    """A picture (H, W, 3) as HTML, enlarged to `size` pixels; `alt` is what a screen reader says of it."""
+class Instrument(widgets.VBox):
+    """A widget that stands for itself: it grows with its room, and `large` is for a lecture hall."""
+
+    def __init__(self) -> None:
+        self.large = widgets.Checkbox(value=False, description="lecture size", indent=False)
+        self.large.layout.width = "auto"
+        self.large.observe(self._enlarge, "value")
+        super().__init__()
+        self.add_class("mvqlab-instrument")
+
+    def _enlarge(self, _: object) -> None:
+        (self.add_class if self.large.value else self.remove_class)("mvqlab-large")
+
+
+def figure(pixels: Pixels, caption: str, alt: str = "", lines: int = 1) -> str:
+    """A picture (H, W, 3) as HTML, as wide as its place, with room for a caption of so many lines.
+
+    alt: what a screen reader says of it. Its own size tells the browser its shape before it is decoded.
+    """
     source = b64encode(png(pixels)).decode()
     words = html.escape(alt or caption)
     return (
-        f'<figure class="mvqlab-figure"><img src="data:image/png;base64,{source}" alt="{words}" '
-        f'width="{size}" height="{round(size * pixels.shape[0] / pixels.shape[1])}">'
+        f'<figure class="mvqlab-figure" style="--mvqlab-lines:{lines}">'
+        f'<img src="data:image/png;base64,{source}" alt="{words}" '
+        f'width="{pixels.shape[1]}" height="{pixels.shape[0]}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
+
+
+def side_by_side(pictures: Iterable[str], kind: str = "pictures") -> str:
+    """Figures in a grid of HTML: big "pictures", six "codes" in a row, or as many "patches" as fit."""
+    return f'<div class="mvqlab-{kind}">{"".join(pictures)}</div>'
 
 
 def reading(text: str, name: str) -> str:
@@ -51,23 +60,32 @@ def reading(text: str, name: str) -> str:
     return f'<div class="mvqlab-reading" id="{name}" aria-live="polite">{html.escape(text)}</div>'
 
 
+def remark(text: str, role: str = "") -> str:
+    """A remark in small print, as HTML; empty where there is nothing to say."""
+    spoken = f' role="{role}"' if role else ""
+    return f'<div class="mvqlab-note"{spoken}>{html.escape(text)}</div>' if text else ""
+
+
 def note(text: str) -> widgets.HTML:
     """A remark in small print."""
-    return widgets.HTML(f'<div class="mvqlab-note">{html.escape(text)}</div>')
+    return widgets.HTML(remark(text))
 
 
 def row(*children: widgets.Widget) -> widgets.Box:
     """Side by side, broken into lines where the page is narrow."""
-    box = widgets.Box(children)
-    box.add_class("mvqlab-row")
-    return box
+    return classed(widgets.Box(children), "mvqlab-row")
 
 
-def column(*children: widgets.Widget) -> widgets.VBox:
-    """One below the other."""
-    box = widgets.VBox(children)
-    box.add_class("mvqlab-column")
-    return box
+def classed(widget: Shown, *names: str) -> Shown:
+    """`widget`, with classes that the style sheet knows."""
+    for name in names:
+        widget.add_class(name)
+    return widget
+
+
+def control(widget: Shown, is_short: bool = False) -> Shown:
+    """`widget`, as wide as a control may be."""
+    return classed(widget, "mvqlab-control", *(["mvqlab-short"] if is_short else []))
 
 
 class Message(widgets.HTML):

@@ -15,7 +15,19 @@ from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import ClassStart
 from mvqlab.models.transformers import n_parameters
 from mvqlab.widgets.coded_images import CodedImages, code_images
-from mvqlab.widgets.elements import Message, figure, note, reading, row, style
+from mvqlab.widgets.elements import (
+    Instrument,
+    Message,
+    classed,
+    control,
+    figure,
+    note,
+    reading,
+    remark,
+    row,
+    side_by_side,
+    style,
+)
 from mvqlab.widgets.picture_bytes import Pixels, heat_map, pixels_of
 from mvqlab.widgets.recording import Recording, record
 from mvqlab.zoo.shipped import (
@@ -26,9 +38,10 @@ from mvqlab.zoo.shipped import (
     those_shipped,
 )
 
-SIZE = 240  # pixels of a picture on the screen
-FIRST_STEP = 27  # pairs: something is there, and something to come
+SPEEDS = {"slow": 600, "medium": 200, "fast": 60}  # milliseconds a pair
+GREY = 200  # of what is not drawn yet
 N_CODES = 6  # of the likeliest, shown at every step
+CODE_LINES = 3  # of a caption, where there is little room
 CHOSEN = (222, 143, 5)  # orange of the colour-blind palette
 STACKFORMER, RASTER = "stackformer", "raster"
 MODELS = {
@@ -39,6 +52,7 @@ MODELS = {
 BESIDE = {"fashion_stackformer": "fashion_raster", "simple_stackformer": "simple_raster"}  # trained as long
 FIRST_CLASS = {"fashion_stackformer": "sneaker"}  # of others the first
 NO_REGIONS = "Codes are shown without their regions: the held-out images are not here (mvqlab data list)."
+NO_PLACE: Pixels = np.full((1, 1, 3), GREY, dtype=np.uint8)
 FILTERS = {
     "code_top_k": (widgets.IntSlider, 0, 512, 1),
     "code_top_p": (widgets.FloatSlider, 0.05, 1.0, 0.05),
@@ -84,7 +98,6 @@ class Stage(widgets.VBox):
         self.clock = widgets.HTML(reading("", f"mvqlab-clock-{name}"))
         super().__init__([self.title, self.clock, self.pictures, self.codes])
         self.add_class("mvqlab-panel")
-        self.layout.width = f"{2 * SIZE + 30}px"
 
     def play(self, drawer: Drawer, recording: Recording, title: str) -> None:
         """Take another recording."""
@@ -101,11 +114,14 @@ class Stage(widgets.VBox):
             f"{n} of {self.recording.n_pairs} {words} · {1000.0 * seconds:.0f} ms",
             f"mvqlab-clock-{self.name}",
         )
-        pictures = [figure(pixels_of(self.recording.images[n]), "image so far", SIZE)]
+        so_far = figure(pixels_of(self.recording.images[n]), "image so far", lines=2)
         if n > 0:
-            pictures.append(figure(self._places(n - 1), *self._words_on_places(n - 1)))
-        self.pictures.value = f'<div class="mvqlab-codes">{"".join(pictures)}</div>'
-        self.codes.value = self._likeliest(n - 1) if n > 0 else ""
+            place = figure(self._places(n - 1), *self._words_on_places(n - 1), lines=2)
+            self.codes.value = self._likeliest(n - 1)
+        else:  # what comes later has its place already
+            place = figure(NO_PLACE, "no place yet", lines=2)
+            self.codes.value = side_by_side([self._no_code()] * N_CODES, "codes")
+        self.pictures.value = side_by_side([so_far, place])
 
     def _places(self, pair: int) -> Pixels:
         """The probability of every place for a pair, and a frame around the one that was drawn."""
@@ -118,18 +134,14 @@ class Stage(widgets.VBox):
         big[top + 2 : top + 14, left + 2 : left + 14] = inside
         return big
 
-    def _words_on_places(self, pair: int) -> tuple[str, int, str]:
+    def _words_on_places(self, pair: int) -> tuple[str, str]:
         trace, side = self.recording.trace, self.drawer.stage1.side
         place = int(trace.pairs.positions[0, pair])
         at = f"row {place // side + 1}, column {place % side + 1}"
         if self.drawer.model.predicts == ("code",):
-            return f"place given: {at}", SIZE, f"the place is given: {at}"
+            return f"place given: {at}", f"the place is given: {at}"
         share = float(trace.position_probabilities[0, pair, place])
-        return (
-            f"place drawn: {at}, {share:.0%}",
-            SIZE,
-            f"probability of every place; drawn: {at}, {share:.0%}",
-        )
+        return f"place drawn: {at}, {share:.0%}", f"probability of every place; drawn: {at}, {share:.0%}"
 
     def _likeliest(self, pair: int) -> str:
         trace = self.recording.trace
@@ -137,76 +149,84 @@ class Stage(widgets.VBox):
         drawn = int(trace.pairs.codes[0, pair])
         codes = [code for code in best.codes[0, pair].tolist() if code != drawn]
         parts = [self._code(code, pair, code == drawn) for code in [drawn, *codes][:N_CODES]]
-        return f'<div class="mvqlab-codes">{"".join(parts)}</div>'
+        return side_by_side(parts, "codes")
 
     def _code(self, code: int, pair: int, is_drawn: bool) -> str:
         share = float(self.recording.trace.code_probabilities[0, pair, code])
         words = f"code {code}\n{share:.0%}{', drawn' if is_drawn else ''}"
-        bar = f'<div class="mvqlab-bar" style="width:{max(1, round(56 * share))}px"></div>'
+        bar = f'<div class="mvqlab-bar" style="width:{max(1, round(100 * share))}%"></div>'
         if self.drawer.codes is None:
-            return f'<div><div class="mvqlab-note">{words}</div>{bar}</div>'
-        patch = self.drawer.codes.near(code, 1).patches[0]
-        return f"<div>{figure(patch, words, 56)}{bar}</div>"
+            return f"<div>{_in_words(words)}{bar}</div>"
+        return (
+            f"<div>{figure(self.drawer.codes.near(code, 1).patches[0], words, lines=CODE_LINES)}{bar}</div>"
+        )
+
+    def _no_code(self) -> str:
+        """As much room as a code takes."""
+        bar = '<div class="mvqlab-bar" style="width:0"></div>'
+        if self.drawer.codes is None:
+            return f"<div>{_in_words('no code yet')}{bar}</div>"
+        blank = np.full_like(self.drawer.codes.near(0, 1).patches[0], GREY)
+        return f"<div>{figure(blank, 'no code yet', lines=CODE_LINES)}{bar}</div>"
 
 
-class GenerationPlayer(widgets.VBox):
+def _in_words(words: str) -> str:
+    return f'<div class="mvqlab-caption" style="--mvqlab-lines:{CODE_LINES}">{words}</div>'
+
+
+class GenerationPlayer(Instrument):
     """Draw an image, then play, pause, step and seek through its pairs, two models side by side."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_switching = False  # while one control moves others, nothing is drawn
         self.shown: list[Stage] = []
         self.drawers: dict[str, Drawer] = {}
+        self.offered: dict[str, float] = {}  # what the controls of sampling stood at before they were moved
         self.message = Message()
-        wide, label = widgets.Layout(width="430px"), {"description_width": "110px"}
-        narrow = widgets.Layout(width="210px")
-        self.model = widgets.Dropdown(
-            options=those_shipped(MODELS), description="Stackformer", layout=wide, style=label
-        )
-        self.class_name = widgets.Dropdown(description="class", layout=wide, style=label)
-        self.seed = widgets.BoundedIntText(0, 0, 2**31 - 1, description="seed", layout=narrow, style=label)
-        sliders = {"continuous_update": False, "layout": wide, "style": label}
-        self.temperature = widgets.FloatSlider(
-            1.0, min=0.0, max=2.0, step=0.05, description="temperature", **sliders
-        )
-        self.guidance = widgets.FloatSlider(
-            1.0, min=0.0, max=5.0, step=0.25, description="guidance", **sliders
-        )
+        self.model = control(widgets.Dropdown(options=those_shipped(MODELS), description="Stackformer"))
+        self.class_name = control(widgets.Dropdown(description="class"))
+        self.seed = control(widgets.BoundedIntText(0, 0, 2**31 - 1, description="seed"), is_short=True)
+        self.temperature = _slider(widgets.FloatSlider, "temperature", 0.0, 2.0, 0.05)
+        self.guidance = _slider(widgets.FloatSlider, "guidance", 0.0, 5.0, 0.25)
         self.filters = {
-            name: kind(high, min=low, max=high, step=step, description=_words(name), **sliders)
+            name: _slider(kind, _words(name), low, high, step)
             for name, (kind, low, high, step) in FILTERS.items()
         }
         filters = widgets.Accordion(
             [row(*self.filters.values())], titles=["filters, which the models' own settings leave off"]
         )
-        self.step = widgets.IntSlider(FIRST_STEP, min=0, max=64, description="step", layout=wide, style=label)
-        self.play = widgets.Play(FIRST_STEP, min=0, max=64, interval=200, description="play")
+        self.step = control(widgets.IntSlider(0, min=0, max=1, description="pairs drawn"))
+        self.play = classed(widgets.Play(0, min=0, max=1, interval=SPEEDS["medium"]), "mvqlab-play")
+        self.speed = control(
+            widgets.Dropdown(options=SPEEDS, value=self.play.interval, description="speed"), is_short=True
+        )
         widgets.jslink((self.play, "value"), (self.step, "value"))
+        widgets.dlink((self.speed, "value"), (self.play, "interval"))
         self.stages = {STACKFORMER: Stage(STACKFORMER), RASTER: Stage(RASTER)}
         self.remark, self.credit = widgets.HTML(), widgets.HTML()
         controls = (self.class_name, self.seed, self.temperature, self.guidance, *self.filters.values())
-        for control in controls:
-            control.observe(self.message.guard(self._draw_if_asked), "value")
+        for one in controls:
+            one.observe(self.message.guard(self._draw_if_asked), "value")
         self.model.observe(self.message.guard(self._change_model), "value")
         self.step.observe(self.message.guard(self._show), "value")
-        super().__init__(
-            [
-                style(),
-                row(self.model, self.class_name, self.seed),
-                row(self.temperature, self.guidance),
-                filters,
-                self.message,
-                row(self.play, self.step),
-                row(*self.stages.values()),
-                self.remark,
-                self.credit,
-                note(
-                    "Controls begin where the model's own settings are. Guidance 1 and top-k 0 are off. The "
-                    "clock counts the drawing of pairs alone, one image at a time, on this machine. "
-                    "Stackformer's image infers what is not drawn yet; the plain model cannot, so its image "
-                    "is uncovered region by region."
-                ),
-            ]
-        )
+        self.children = [
+            style(),
+            row(self.model, self.class_name, self.seed),
+            row(self.temperature, self.guidance),
+            filters,
+            self.message,
+            row(self.play, self.speed, self.step, self.large),
+            classed(widgets.Box(list(self.stages.values())), "mvqlab-side-by-side", "mvqlab-stages"),
+            self.remark,
+            self.credit,
+            note(
+                "Controls begin where the model's own settings are. Guidance 1 and top-k 0 are off. The "
+                "clock counts the drawing of pairs alone, one image at a time, on this machine. "
+                "Stackformer's image infers what is not drawn yet; the plain model cannot, so its image "
+                "is uncovered region by region."
+            ),
+        ]
         self.message.guard(self._change_model)()
 
     def drawer(self, name: str) -> Drawer:
@@ -215,14 +235,13 @@ class GenerationPlayer(widgets.VBox):
             self.drawers[name] = load_drawer(name)
         return self.drawers[name]
 
-    def settings(self) -> SamplingConfig:
-        """How pairs are drawn: the model's own settings, and what the controls were moved to."""
-        own = self.drawer(self.model.value).sampling
-        moved = {name: slider.value for name, slider in self.filters.items()}
-        moved["temperature"] = self.temperature.value
-        if self.guidance.value != own.code_guidance:
-            moved |= {"code_guidance": self.guidance.value, "position_guidance": self.guidance.value}
-        return own.model_copy(update=moved)
+    def settings(self, name: str) -> SamplingConfig:
+        """How `name` draws pairs: by its own settings, but for the controls that were moved."""
+        controls = {"temperature": self.temperature, "guidance": self.guidance, **self.filters}
+        moved = {key: one.value for key, one in controls.items() if one.value != self.offered[key]}
+        if "guidance" in moved:
+            moved["code_guidance"] = moved["position_guidance"] = moved.pop("guidance")
+        return self.drawer(name).sampling.model_copy(update=moved)
 
     def draw(self) -> None:
         """Draw anew with both models, and show where the player stands."""
@@ -233,10 +252,9 @@ class GenerationPlayer(widgets.VBox):
             drawer = self.drawer(names[stage.name])
             takes_class = isinstance(drawer.model.start, ClassStart)
             condition = self.class_name.value if takes_class else None
-            recording = record(drawer.model, drawer.stage1, self.settings(), self.seed.value, condition)
+            own = self.settings(names[stage.name])
+            recording = record(drawer.model, drawer.stage1, own, self.seed.value, condition)
             stage.play(drawer, recording, titles[stage.name])
-        longest = max(stage.recording.n_pairs for stage in self.shown)
-        self.step.max = self.play.max = longest
         self._show()
 
     def _change_model(self) -> None:
@@ -246,6 +264,9 @@ class GenerationPlayer(widgets.VBox):
         finally:
             self.is_switching = False
         self.draw()
+        # a whole image first: to play is to begin anew
+        self.step.max = self.play.max = max(stage.recording.n_pairs for stage in self.shown)
+        self.step.value = self.play.value = self.step.max
 
     def _offer(self, name: str) -> None:
         """Let the controls be those of the model `name`, and stand where its own settings are."""
@@ -260,10 +281,12 @@ class GenerationPlayer(widgets.VBox):
         self.temperature.value = drawer.sampling.temperature
         for filter_name, slider in self.filters.items():
             slider.value = getattr(drawer.sampling, filter_name)
+        controls = {"temperature": self.temperature, "guidance": self.guidance, **self.filters}
+        self.offered = {key: one.value for key, one in controls.items()}
         self.stages[RASTER].layout.display = "" if name in BESIDE else "none"
         lacks = drawer.codes is None
-        self.remark.value = f'<div class="mvqlab-note">{NO_REGIONS if lacks else ""}</div>'
-        self.credit.value = f'<div class="mvqlab-note">{html.escape(drawer.credit)}</div>'
+        self.remark.value = remark(NO_REGIONS if lacks else "")
+        self.credit.value = remark(drawer.credit)
 
     def _draw_if_asked(self) -> None:
         if not self.is_switching:
@@ -272,6 +295,11 @@ class GenerationPlayer(widgets.VBox):
     def _show(self) -> None:
         for stage in self.shown:
             stage.show(self.step.value)
+
+
+def _slider(kind: type, words: str, low: float, high: float, step: float) -> widgets.Widget:
+    """A slider that is heard once it is let go: to draw anew takes a while."""
+    return control(kind(high, min=low, max=high, step=step, description=words, continuous_update=False))
 
 
 def _words(name: str) -> str:

@@ -15,15 +15,14 @@ STATIC = Path(__file__).parent / "static"
 class MaskCanvas(anywidget.AnyWidget):
     """Dropped regions lie under a veil; with `can_paint` a click, a drag or the space bar changes them.
 
-    picture: a PNG file. side: regions along an edge. is_kept: a "1" or "0" a region, row by row. size:
-    pixels of an edge on the screen. label: what a screen reader calls it.
+    picture: a PNG file. side: regions along an edge. is_kept: a "1" or "0" a region, row by row. label:
+    what a screen reader calls it.
     """
 
     _esm = STATIC / "mask_canvas.js"
     picture = traitlets.Bytes(b"").tag(sync=True)
     side = traitlets.Int(1).tag(sync=True)
     is_kept = traitlets.Unicode("").tag(sync=True)
-    size = traitlets.Int(224).tag(sync=True)
     can_paint = traitlets.Bool(False).tag(sync=True)
     label = traitlets.Unicode("kept regions").tag(sync=True)
 

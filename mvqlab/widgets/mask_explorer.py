@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import ipywidgets as widgets
 from torch import Tensor
@@ -16,39 +16,70 @@ from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage, req
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.pretrained import MissingWeightsError
 from mvqlab.training.losses import PerceptualLoss
-from mvqlab.widgets.elements import Message, column, figure, note, reading, row, style
+from mvqlab.widgets.elements import (
+    Instrument,
+    Message,
+    classed,
+    control,
+    figure,
+    note,
+    reading,
+    remark,
+    row,
+    side_by_side,
+    style,
+)
 from mvqlab.widgets.mask_canvas import MaskCanvas
 from mvqlab.widgets.picture_bytes import error_map, heat_map, pixels_of, png
-from mvqlab.widgets.picture_file import PictureFile
+from mvqlab.widgets.picture_file import PictureFile, picture_from
 from mvqlab.zoo.shipped import load_shipped_stage1, those_shipped
 
-SIZE, SMALL_SIZE = 216, 160  # pixels of a picture on the screen; two settings side by side are smaller
 RANKS: dict[str, Rank] = {"adaptive": by_score, "random": at_random, "inverted": upside_down}
 PAINTED = "painted"
 HINTS = {
     "adaptive": "keeps the regions that score highest",
     "random": "keeps regions drawn at random",
     "inverted": "keeps the regions that score lowest: drops the important ones",
-    PAINTED: "keeps what you paint: click or drag over the regions, or use arrow keys and space bar",
+    PAINTED: "keeps what you paint: click or drag, or arrow keys and space bar",
 }
-EMOJI = "emoji, 64 × 64 pixels, trained for all mask ratios"
-ANYTHING = "anything, 64 × 64 pixels, trained for all mask ratios"
+EMOJI = "emoji, for all mask ratios"
+ANYTHING = "anything, for all mask ratios"
+GARMENTS = "garments, for half dropped"
+SCENES = "simple scenes, for half dropped"
 MODELS = {
     EMOJI: "emoji_mqvae",
     ANYTHING: "anything_mqvae",
-    "garments, 32 × 32 pixels, trained to keep half": "fashion_mqvae",
-    "simple scenes, 32 × 32 pixels, trained to keep half": "simple_mqvae",
+    GARMENTS: "fashion_mqvae",
+    SCENES: "simple_mqvae",
 }
 STOPS = {  # held-out images to begin with, by number; the first is shown first
     EMOJI: [31, 46, 15, 39, 16, 41, 44, 18, 54, 65],
     ANYTHING: [31, 5, 21, 7, 35, 45, 12, 40],
-    "garments, 32 × 32 pixels, trained to keep half": [3, 6, 18, 15, 26, 30, 7, 9],
-    "simple scenes, 32 × 32 pixels, trained to keep half": [0, 1, 2, 3, 4, 5, 6, 7],
+    GARMENTS: [3, 6, 18, 15, 26, 30, 7, 9],
+    SCENES: [0, 1, 2, 3, 4, 5, 6, 7],
 }
-FOREIGN = (
-    "Your own picture is shown by the model of anything, which has learned from emoji, photographs and "
-    "simple scenes. Choose another model to see what one makes of a picture that is foreign to it."
+OWN = -1  # in place of a held-out image's number: the picture of one's own
+OF_ANYTHING = (
+    "Shown by the model of anything, which has learned from emoji, photographs and simple scenes. A picture "
+    "of another kind is foreign to it, and what comes back shows that."
 )
+FOREIGN = (
+    "Your picture is foreign to this model, which has learned from {kind} alone. What comes back is made of "
+    "what it knows."
+)
+NETWORKS = {
+    "alex": "by AlexNet",
+    "vgg": "by VGG-16",
+    "squeeze": "by SqueezeNet",
+    "random": "untrained network",
+}
+
+
+class OwnPicture(NamedTuple):
+    """An image file that was chosen and could be read: its name, and its bytes."""
+
+    name: str
+    content: bytes
 
 
 class MaskSetting(widgets.VBox):
@@ -64,46 +95,45 @@ class MaskSetting(widgets.VBox):
             value=mask,
             description="mask",
             tooltips=[HINTS[kind] for kind in [*RANKS, PAINTED]],
-            style={"button_width": "84px", "description_width": "76px"},
+            style={"button_width": "auto"},
         )
-        self.mask_ratio = widgets.FloatSlider(
-            value=mask_ratio,
-            min=0.0,
-            max=0.95,
-            step=0.01,
-            description="mask ratio",
-            readout_format=".2f",
-            layout=widgets.Layout(width="420px"),
-            style={"description_width": "76px"},
+        self.mask_ratio = control(
+            widgets.FloatSlider(
+                value=mask_ratio,
+                min=0.0,
+                max=0.95,
+                step=0.01,
+                description="mask ratio",
+                readout_format=".2f",
+            )
         )
-        self.again = widgets.Button(description="draw again", layout=widgets.Layout(width="100px"))
-        self.kept = MaskCanvas(size=SIZE, label=f"setting {name}")
+        self.again = widgets.Button(description="draw again", layout=widgets.Layout(width="auto"))
+        self.kept = MaskCanvas(label=f"setting {name}")
         self.pictures = widgets.HTML()
-        self.numbers = widgets.HTML(reading("", f"mvqlab-numbers-{name}"))
-        self.hint = widgets.HTML()
+        self.numbers = classed(widgets.HTML(reading("", f"mvqlab-numbers-{name}")), "mvqlab-numbers")
+        self.hint = classed(widgets.HTML(), "mvqlab-hint")
         self.message = Message()
         self.mask.observe(self.message.guard(self._change_mask), "value")
         self.mask_ratio.observe(self.message.guard(self._choose), "value")
         self.again.on_click(self.message.guard(self._draw_again))
         self.kept.observe(self.message.guard(self._take_painted), "is_kept")
-        kept = column(self.kept, widgets.HTML('<div class="mvqlab-note">kept regions</div>'))
+        kept = widgets.VBox([self.kept, widgets.HTML('<div class="mvqlab-caption">kept regions</div>')])
         super().__init__(
             [
-                row(self.mask, self.again),
+                classed(row(self.mask, self.again), "mvqlab-masks"),
                 self.hint,
                 self.mask_ratio,
                 self.numbers,
-                row(kept, self.pictures),
+                classed(widgets.Box([kept, self.pictures]), "mvqlab-trio"),
                 self.message,
             ]
         )
         self.add_class("mvqlab-panel")
         self._tell_mask()
 
-    def show(self, encoded: EncodedImage, size: int = SIZE) -> None:
-        """Show this setting on another image, in pictures of `size` pixels."""
+    def show(self, encoded: EncodedImage) -> None:
+        """Show this setting on another image."""
         self.encoded = encoded
-        self.kept.size = size
         self.kept.side = encoded.model.side
         self.kept.picture = png(pixels_of(encoded.image))
         if len(self.kept.is_kept) != encoded.model.n_positions:
@@ -112,7 +142,7 @@ class MaskSetting(widgets.VBox):
 
     def _tell_mask(self) -> None:
         is_painted = self.mask.value == PAINTED
-        self.hint.value = f'<div class="mvqlab-note">{HINTS[self.mask.value]}</div>'
+        self.hint.value = remark(HINTS[self.mask.value])
         self.mask_ratio.disabled = self.kept.can_paint = is_painted
         self.again.layout.visibility = "visible" if self.mask.value == "random" else "hidden"
 
@@ -143,15 +173,14 @@ class MaskSetting(widgets.VBox):
 
     def _show(self, encoded: EncodedImage, masked: MaskedImage, began: float) -> None:
         self.shown = masked
-        original, size = encoded.image, self.kept.size
         words = f"{self.mask.value} mask, {len(masked.codes)} of {len(masked.is_kept)} regions kept"
         pictures = [
-            figure(pixels_of(masked.image), "reconstruction", size, f"reconstruction: {words}"),
+            figure(pixels_of(masked.image), "reconstruction", f"reconstruction: {words}"),
             figure(
-                error_map(original, masked.image), "error, bright where large", size, f"error map: {words}"
+                error_map(encoded.image, masked.image), "error, bright where large", f"error map: {words}"
             ),
         ]
-        self.pictures.value = f'<div class="mvqlab-codes">{"".join(pictures)}</div>'
+        self.pictures.value = side_by_side(pictures)
         milliseconds = 1000.0 * (time.perf_counter() - began)
         self.numbers.value = reading(
             f"{numbers_of(masked, encoded.perceptual)} · {milliseconds:.0f} ms",
@@ -160,15 +189,15 @@ class MaskSetting(widgets.VBox):
 
 
 def numbers_of(masked: MaskedImage, perceptual: PerceptualLoss | None) -> str:
-    """Codes, bits and quality of a masked image in two lines; LPIPS with the network that judged."""
+    """Codes, bits and quality of a masked image in two lines; LPIPS by its meaning, and who judged."""
     words = f"{len(masked.codes)} of {len(masked.is_kept)} codes · {masked.bits:.0f} bits"
     words += f" · PSNR {masked.psnr:.2f} dB"
     if masked.lpips is not None and perceptual is not None:
-        words += f"\nLPIPS, {perceptual.label}: {masked.lpips:.4f}"
+        words += f"\nperceptual distance {masked.lpips:.4f} (LPIPS, {NETWORKS[perceptual.net]})"
     return words
 
 
-class MaskExplorer(widgets.VBox):
+class MaskExplorer(Instrument):
     """Pick an image, move the mask ratio, compare two settings.
 
     models: names of the choice and the models behind them, with learned scores each; default: those that
@@ -178,38 +207,31 @@ class MaskExplorer(widgets.VBox):
     """
 
     def __init__(self, models: Mapping[str, TokenModel] | None = None, lpips: str = "alex") -> None:
+        super().__init__()
         if models is None:
             models = {words: load_shipped_stage1(name) for words, name in those_shipped(MODELS).items()}
         self.models = {words: require_scores(model) for words, model in models.items()}
         self.perceptual = _perceptual(lpips)
+        self.own: OwnPicture | None = None  # the last that could be read
         self.shows_own = False
         self.is_switching = False  # while one control moves others, these stand still
-        self.encoded: EncodedImage  # from the first image on
+        self.encoded: EncodedImage  # from the first image on, as is the caption
+        self.caption = ""
         self.dataset: PictureDataset | None = None
-        self.model = widgets.Dropdown(
-            options=list(self.models),
-            description="model",
-            layout=widgets.Layout(width="420px"),
-            style={"description_width": "76px"},
-        )
-        self.number = widgets.BoundedIntText(
-            min=0,
-            max=0,
-            description="held-out image",
-            layout=widgets.Layout(width="210px"),
-            style={"description_width": "110px"},
-        )
-        self.stop = widgets.Dropdown(
-            description="or one of", layout=widgets.Layout(width="250px"), style={"description_width": "60px"}
-        )
+        self.model = control(widgets.Dropdown(options=list(self.models), description="model"))
+        self.stop = control(widgets.Dropdown(description="image"))
+        self.number = control(widgets.BoundedIntText(min=0, max=0, description="or by number"), is_short=True)
         self.file = PictureFile()
-        self.remark = widgets.HTML()
+        self.remark = classed(widgets.HTML(), "mvqlab-warning")
         self.credit = widgets.HTML()
         self.compares = widgets.Checkbox(
-            value=False, description="compare with a second setting", indent=False
+            value=False,
+            description="compare with a second setting",
+            indent=False,
+            layout=widgets.Layout(width="auto"),
         )
         self.message = Message()
-        self.original = widgets.HTML()
+        self.original = classed(widgets.HTML(), "mvqlab-original")
         self.chosen = self.models[self.model.value]
         self.first = MaskSetting("a")
         self.second = MaskSetting("b", mask="random")
@@ -219,60 +241,66 @@ class MaskExplorer(widgets.VBox):
         self.stop.observe(self.message.guard(self._take_stop), "value")
         self.file.observe(self.message.guard(self._take_own), "chosen")
         self.compares.observe(self.message.guard(self._show_second), "value")
-        super().__init__(
-            [
-                style(),
-                row(self.model, self.number, self.stop),
-                row(self.compares, self.file),
-                self.message,
-                self.remark,
-                row(self.original, self.first, self.second),
-                self.credit,
-                note(
-                    "Dropped regions are inferred from the kept ones. Bits: N log2 K for the codes and "
-                    "log2 C(L, N) for their places, nothing learned. No held-out image was trained on."
-                ),
-            ]
+        source = classed(widgets.VBox([self.original, self.remark]), "mvqlab-source")
+        self.panels = classed(
+            widgets.Box([source, self.first, self.second]), "mvqlab-side-by-side", "mvqlab-explorer"
         )
+        self.children = [
+            style(),
+            row(self.model, self.stop, self.number),
+            row(self.file, self.compares, self.large),
+            self.message,
+            self.panels,
+            self.credit,
+            note(
+                "Dropped regions are inferred from the kept ones. Bits: N log2 K for the codes and "
+                "log2 C(L, N) for their places, nothing learned. PSNR: higher is closer. Perceptual "
+                "distance: lower is closer; by an untrained network it compares pictures of one page. "
+                "No held-out image was trained on."
+            ),
+        ]
         self.message.guard(self._change_model)()
 
     def _change_model(self) -> None:
         """Show the chosen model's own held-out images, or once more the picture of one's own."""
         if self.is_switching:
             return
-        self.remark.value = ""
         self.chosen = self.models[self.model.value]
         if self.shows_own:
-            self._begin(self._own())
+            self._begin()
+            self._show_own()
         self._offer_held_out()
         if not self.shows_own:
-            self._begin(self._held_out())
+            self._begin()
+            self._show_held_out()
 
-    def _begin(self, image: Tensor) -> None:
-        """Show an image by another model than before, at the mask ratio that this one is judged at."""
+    def _begin(self) -> None:
+        """Move the mask ratio to where the chosen model is judged; an image is shown next."""
         for setting in (self.first, self.second):
             setting.encoded = None  # of the model before: the new ratio is not for it
             setting.mask_ratio.value = self.chosen.config.mask.ratio_in_use
-        self._encode(image)
 
     def _offer_held_out(self) -> None:
         """Let the controls choose among the images of the chosen model's data. Raises DataError."""
         self.credit.value = ""
         self.dataset = None
+        own = [(f"your picture: {self.own.name}", OWN)] if self.own else []
+        with self._switching():
+            self.stop.options = own
+            self.stop.value = OWN if self.shows_own else None
         splits = build_splits(self.chosen.config.data)
         self.dataset = splits.validation
-        offered = STOPS.get(self.model.value, range(10))
-        stops = {
-            f"{number}: {self.dataset.caption(number) or 'a photograph'}": number
-            for number in offered
-            if number < len(self.dataset)
-        }
+        offered = [number for number in STOPS.get(self.model.value, range(10)) if number < len(self.dataset)]
         with self._switching():
-            self.stop.options = list(stops.items())
+            self.stop.options = [(f"{number}: {self._caption(number)}", number) for number in offered] + own
             self.number.max = len(self.dataset) - 1
-            self.number.value = next(iter(stops.values()))
-            self.stop.value = None if self.shows_own else self.number.value
-        self.credit.value = f'<div class="mvqlab-note">{html.escape(splits.credit)}</div>'
+            self.number.value = offered[0]
+            self.stop.value = OWN if self.shows_own else offered[0]
+        self.credit.value = remark(splits.credit)
+
+    def _caption(self, number: int) -> str:
+        assert self.dataset is not None
+        return self.dataset.caption(number) or "a photograph"
 
     @contextmanager
     def _switching(self) -> Iterator[None]:
@@ -282,72 +310,91 @@ class MaskExplorer(widgets.VBox):
         finally:
             self.is_switching = False
 
-    def _held_out(self) -> Tensor:
-        if self.dataset is None:
-            self._offer_held_out()
-        assert self.dataset is not None
-        return self.dataset[self.number.value]["image"]
-
-    def _own(self) -> Tensor:
-        return self.file.image(self.chosen.config.data.resolution)
-
     def _take_stop(self) -> None:
-        if not self.is_switching and self.stop.value is not None:
-            with self._switching():
-                self.number.value = self.stop.value
-            self._take_held_out()
+        if self.is_switching or self.stop.value is None:
+            return
+        if self.stop.value == OWN:
+            self._show_own()
+            return
+        with self._switching():
+            self.number.value = self.stop.value
+        self._take_held_out()
 
     def _take_held_out(self) -> None:
         if self.is_switching:
             return
+        if self.dataset is None:
+            self._offer_held_out()
         with self._switching():
             known = [number for _, number in self.stop.options]
             self.stop.value = self.number.value if self.number.value in known else None
-        self._encode(self._held_out())
-        self.shows_own = False
-        self.remark.value = ""
+        self._show_held_out()
 
     def _take_own(self) -> None:
-        self._own()  # what is no picture changes nothing
-        switches = not self.shows_own and ANYTHING in self.models
-        self.shows_own = True
-        with self._switching():
-            self.stop.value = None
-            self.model.value = ANYTHING if switches else self.model.value
-        if not switches:
-            self._encode(self._own())
-        else:
+        self.file.image(self.chosen.config.data.resolution)  # what is no picture changes nothing
+        self.own = OwnPicture(str(self.file.chosen["name"]), self.file.content)
+        if not self.shows_own and ANYTHING in self.models:
+            with self._switching():
+                self.model.value = ANYTHING
             self.chosen = self.models[ANYTHING]
-            self._begin(self._own())
-            self._offer_held_out()
-        self.remark.value = f'<div class="mvqlab-note" role="status">{FOREIGN}</div>' if switches else ""
+            self._begin()
+        self._show_own()
+        self._offer_held_out()
+
+    def _show_held_out(self) -> None:
+        assert self.dataset is not None
+        number = self.number.value
+        image = self.dataset[number]["image"]
+        self.shows_own = False
+        self._encode(image, f"original: held-out image {number}, {self._caption(number)}")
+
+    def _show_own(self) -> None:
+        assert self.own is not None
+        image = picture_from(self.own.content, self.own.name, self.chosen.config.data.resolution)
+        self.shows_own = True
+        self._encode(image, f"original: your picture, {self.own.name}")
 
     def _show_second(self) -> None:
         self.second.layout.display = "" if self.compares.value else "none"
+        (self.panels.add_class if self.compares.value else self.panels.remove_class)("mvqlab-two")
         self._show()
 
-    def _encode(self, image: Tensor) -> None:
-        """Run the encoder and the scorer: once an image."""
+    def _encode(self, image: Tensor, caption: str) -> None:
+        """Run the encoder and the scorer: once an image. Its name and number are what is shown."""
         self.encoded = EncodedImage(self.chosen, image, self.perceptual)
+        self.caption = caption
+        self.file.shown = self.own.name if self.own and self.shows_own else ""
+        self.number.layout.visibility = "hidden" if self.shows_own else "visible"
+        self.remark.value = remark(self._warning(), "status")
         self._show()
+
+    def _warning(self) -> str:
+        """What a visitor has to know who looks at a picture of their own."""
+        if not self.shows_own:
+            return ""
+        if self.model.value == ANYTHING:
+            return OF_ANYTHING
+        words = self.model.value
+        return FOREIGN.format(
+            kind=words.partition(",")[0] if words in MODELS else self.chosen.config.data.name
+        )
 
     def _show(self) -> None:
-        size = SMALL_SIZE if self.compares.value else SIZE
         side = self.encoded.model.side
         scores = self.encoded.scores.view(side, side)
         pictures = [
-            figure(pixels_of(self.encoded.image), "original", size),
+            figure(pixels_of(self.encoded.image), self.caption, lines=2),
             figure(
                 heat_map(scores),
                 f"scores, {float(scores.min()):.2f} (dark) to {float(scores.max()):.2f}",
-                size,
                 "score of each region, bright where important",
+                lines=2,
             ),
         ]
-        self.original.value = "".join(pictures)
-        self.first.show(self.encoded, size)
+        self.original.value = side_by_side(pictures)
+        self.first.show(self.encoded)
         if self.compares.value:
-            self.second.show(self.encoded, size)
+            self.second.show(self.encoded)
 
 
 def _perceptual(net: str) -> PerceptualLoss | None:

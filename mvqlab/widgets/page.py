@@ -12,6 +12,7 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from mvqlab.widgets.codebook_atlas import CodebookAtlas
+from mvqlab.widgets.elements import Instrument, classed, style
 from mvqlab.widgets.generation_player import GenerationPlayer
 from mvqlab.widgets.mask_explorer import MaskExplorer
 
@@ -25,28 +26,31 @@ from mvqlab.widgets.page import all_widgets
 all_widgets()"""
 
 
-WIDGETS: dict[str, Callable[[], widgets.Widget]] = {
+WIDGETS: dict[str, Callable[[], Instrument]] = {
     "Mask explorer": MaskExplorer,
     "Generation player": GenerationPlayer,
     "Codebook atlas": CodebookAtlas,
 }
 
 
-def all_widgets() -> widgets.Tab:
-    """The three widgets, a tab each; a widget is made when its tab is first opened."""
+def all_widgets() -> widgets.Box:
+    """The three widgets, a tab each; a widget is made when its tab is first opened. They grow together."""
     places = [widgets.VBox([widgets.HTML("loading ...")]) for _ in WIDGETS]
     tab = widgets.Tab(children=places, titles=tuple(WIDGETS))
     empty = dict(enumerate(WIDGETS.values()))
+    made: list[Instrument] = []
 
     def fill(_: object = None) -> None:
         make = empty.pop(tab.selected_index, None)
         if make is not None:
-            places[tab.selected_index].children = (make(),)
+            made.append(make())
+            widgets.link((made[0].large, "value"), (made[-1].large, "value"))
+            places[tab.selected_index].children = (made[-1],)
 
     tab.observe(fill, "selected_index")
     tab.selected_index = 0
     fill()
-    return tab
+    return classed(widgets.VBox([style(), tab]), "mvqlab-page")
 
 
 def voila_arguments(

@@ -24,6 +24,9 @@ MOST_PAGES = 8  # open at once; a kernel takes up to 0.7 GB
 SECONDS_ALONE = 35  # until a kernel that nobody is connected to is shut down
 SECONDS_BETWEEN_LOOKS = 5
 PING_EVERY, PING_PATIENCE = 5_000, 15_000  # milliseconds: a browser that died closes nothing
+TEMPLATES = Path(__file__).parent / "templates"
+# whatever a page or a widget on it may ask for, a browser asks this server alone
+SAME_HOST = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 TRIES, PAUSE = 100, 0.1  # a new page waits for one that is just being left; its kernel has 5 s to end
 
 
@@ -38,7 +41,16 @@ def explore(
     with TemporaryDirectory(prefix="mvqlab-") as folder:
         notebook = write_notebook(Path(folder), CELL)
         arguments = voila_arguments(notebook, port, opens_browser, has_token)
-        Voila.launch_instance(argv=arguments, config=settings_of_pages(most))
+        LocalPage.launch_instance(argv=arguments, config=settings_of_pages(most))
+
+
+class LocalPage(Voila):
+    """Voila, whose own page would fetch icons from another host; ours comes first, and theirs serve it."""
+
+    def setup_template_dirs(self) -> None:
+        """Look for templates in our folder before Voila's."""
+        super().setup_template_dirs()
+        self.template_paths.insert(0, str(TEMPLATES))
 
 
 class PageKernels(AsyncMappingKernelManager):
@@ -93,16 +105,19 @@ def settings_of_pages(most: int = MOST_PAGES, seconds_alone: int = SECONDS_ALONE
 
     The page's farewell, by which its kernel ends at once, carries no XSRF token and would be refused. Without
     that check a request that changes something still needs a kernel's secret id and, as before, our Origin.
+    A page asks no other host (`SAME_HOST`), and no visitor chooses a template that would.
     A Host that is neither localhost nor a loopback address is a name that somebody pointed here: refused.
     """
     settings = Config()
     settings.Voila.tornado_settings = {
         "allow_remote_access": False,
         "disable_check_xsrf": True,
+        "headers": {"Content-Security-Policy": SAME_HOST},
         "ws_ping_interval": PING_EVERY,
         "ws_ping_timeout": PING_PATIENCE,
     }
     settings.VoilaConfiguration.multi_kernel_manager_class = PageKernels
+    settings.VoilaConfiguration.allow_template_override = "NO"
     settings.VoilaConfiguration.prelaunch_hook = refuse_other_sites
     settings.PageKernels.most = most
     settings.PageKernels.cull_idle_timeout = seconds_alone

@@ -20,11 +20,13 @@ MEGAPIXELS = 40.0  # of a picture, known from its header: more is refused as a d
 class PictureFile(anywidget.AnyWidget):
     """A button that takes an image file; `chosen` changes with every choice, `image` then decodes it.
 
+    shown: the words beside it; what is chosen need not be what is shown.
     Nothing is written to disk. A file over 8 MB does not leave the browser.
     """
 
     _esm = STATIC / "picture_file.js"
-    label = traitlets.Unicode("Your own picture:").tag(sync=True)
+    label = traitlets.Unicode("your own picture").tag(sync=True)
+    shown = traitlets.Unicode("").tag(sync=True)
     limit = traitlets.Int(MEGABYTES * 2**20).tag(sync=True)
     # bytes come as a view of the message; and need not travel back to the browser
     content = traitlets.Bytes(b"").tag(sync=True, from_json=lambda view, _: bytes(view), echo_update=False)

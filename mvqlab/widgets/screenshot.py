@@ -35,6 +35,7 @@ warnings.simplefilter("ignore")
 from mvqlab.widgets import GenerationPlayer
 
 player = GenerationPlayer()
+player.step.value = player.play.value = 27  # something is there, and something to come
 player.add_class("mvqlab-pictured")"""
 
 

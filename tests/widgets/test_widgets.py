@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 
@@ -13,15 +14,17 @@ from tiny_runs import tiny_stage1
 
 from mvqlab.data import DataError, emoji
 from mvqlab.data.catalogue import missing
+from mvqlab.evaluation.codebook.code_patches import cut_regions
 from mvqlab.models.transformers import build_stage2
-from mvqlab.widgets import mask_explorer
+from mvqlab.support.pretrained import LPIPS_FILES
+from mvqlab.widgets import mask_explorer, page
 from mvqlab.widgets.code_points import CodePoints
 from mvqlab.widgets.codebook_atlas import CodebookAtlas
 from mvqlab.widgets.coded_images import code_images
-from mvqlab.widgets.elements import Message
-from mvqlab.widgets.generation_player import Drawer, GenerationPlayer, Stage
+from mvqlab.widgets.elements import Instrument, Message
+from mvqlab.widgets.generation_player import BESIDE, Drawer, GenerationPlayer, Stage
 from mvqlab.widgets.mask_canvas import MaskCanvas
-from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, PAINTED, MaskExplorer
+from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, NETWORKS, OWN, PAINTED, MaskExplorer
 from mvqlab.widgets.picture_bytes import error_map, heat_map
 from mvqlab.widgets.recording import record
 from mvqlab.zoo.shipped import shipped_config
@@ -136,13 +139,53 @@ def test_an_own_picture_is_shown_by_the_model_of_anything() -> None:
     assert "model of anything" in explorer.remark.value
     assert "of 64 codes" in numbers(explorer)
     explorer.model.value = "small"
-    assert explorer.remark.value == "" and "of 16 codes" in numbers(explorer)
+    assert "foreign to this model" in explorer.remark.value and "of 16 codes" in numbers(explorer)
     own = explorer.original.value
     upload(explorer, 2)
     assert explorer.model.value == "small", "a choice that was made by hand stays"
     assert explorer.original.value == own
     explorer.stop.value = explorer.stop.options[2][1]
     assert explorer.original.value != own and explorer.number.value == explorer.stop.value
+    assert explorer.remark.value == ""
+
+
+def test_names_and_numbers_are_those_of_the_picture_that_is_shown(explorer: MaskExplorer) -> None:
+    """Once the number of a held-out image stood beside a picture of one's own, and the upload had no name."""
+    assert "held-out image 0" in explorer.original.value and explorer.file.shown == ""
+    upload(explorer)
+    assert "holiday.png" in explorer.original.value and explorer.file.shown == "holiday.png"
+    assert explorer.stop.value == OWN and explorer.number.layout.visibility == "hidden"
+    own = explorer.original.value
+    explorer.file.content = b"no picture"
+    explorer.file.chosen = CHOSEN | {"number": 2}
+    assert "holiday.jpg: is not an image" in explorer.message.value
+    assert explorer.file.shown == "holiday.png" and explorer.original.value == own
+    explorer.stop.value = 3
+    assert "held-out image 3" in explorer.original.value and explorer.file.shown == ""
+    assert explorer.number.layout.visibility == "visible"
+    explorer.stop.value = OWN
+    assert explorer.original.value == own, "the last that could be read, and not the broken one after it"
+    explorer.model.value = "large"
+    assert explorer.message.value == "" and "holiday.png" in explorer.original.value
+
+
+def test_the_number_of_a_network_that_knows_nothing_is_named_by_its_meaning(explorer: MaskExplorer) -> None:
+    judged = MaskExplorer(explorer.models, lpips="random")
+    assert "perceptual distance 0." in numbers(judged) and "untrained network" in numbers(judged)
+    assert set(NETWORKS) == {*LPIPS_FILES, "random"}
+
+
+def test_lecture_size_holds_for_all_instruments_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "WIDGETS", dict.fromkeys("abc", Instrument))
+    _, tab = page.all_widgets().children
+    tab.selected_index = 1
+    first, second = (place.children[0] for place in tab.children[:2])
+    first.large.value = True
+    assert second.large.value and "mvqlab-large" in second._dom_classes
+    tab.selected_index = 2
+    assert "mvqlab-large" in tab.children[2].children[0]._dom_classes
+    second.large.value = False
+    assert "mvqlab-large" not in first._dom_classes
 
 
 def test_a_stop_and_a_number_show_the_same_image(explorer: MaskExplorer) -> None:
@@ -230,6 +273,8 @@ def test_the_player_shows_every_step_to_the_end() -> None:
         stage.show(step)
         shown.append((stage.clock.value, stage.pictures.value))
     assert len(set(shown)) == 9  # it stands still after its last pair
+    figures = [pictures.count("<figure") for _, pictures in shown]
+    assert figures == [2] * 12, "a picture that comes later has its place from the beginning"
     assert "8 of 8 pairs" in stage.clock.value and "drawn" in stage.codes.value
 
 
@@ -243,6 +288,9 @@ def test_codes_without_images_are_words() -> None:
     stage.play(Drawer(model, stage1, None, stage1.config.sampling), recording, "tiny")
     stage.show(3)
     assert "drawn" in stage.codes.value and "<img" not in stage.codes.value
+    n_codes = stage.codes.value.count("mvqlab-bar")
+    stage.show(0)
+    assert "<img" not in stage.codes.value and stage.codes.value.count("mvqlab-bar") == n_codes
 
 
 def test_a_plain_model_is_uncovered_region_by_region() -> None:
@@ -275,13 +323,32 @@ def test_a_chosen_code_shows_regions_and_neighbours() -> None:
     assert panel.message.value == "" and panel.points.neighbours == []
 
 
-def test_near_regions_are_sorted_by_their_distance() -> None:
+def test_a_code_is_shown_by_the_regions_that_took_it() -> None:
+    """A code that two took shows those two, then others, each by its distance; others may lie nearer."""
     coded = code_images(tiny_stage1(), 8)
+    distances = (coded.features - coded.model.codebook[7]).norm(dim=1)
+    farthest = distances.topk(2).indices
+    codes = torch.full_like(coded.codes, 3)
+    codes[farthest] = 7
+    coded = dataclasses.replace(coded, codes=codes)
     near = coded.near(7, 5)
-    distances = [(feature - coded.model.codebook[7]).norm().item() for feature in coded.features]
-    best = sorted(range(len(distances)), key=distances.__getitem__)[:5]
-    assert near.patches.shape == (5, 12, 12, 3)
-    assert near.took_it.tolist() == [int(coded.codes[place]) == 7 for place in best]
+    assert near.patches.shape == (5, 12, 12, 3) and near.took_it.tolist() == [True] * 2 + [False] * 3
+    nearest = sorted(range(len(distances)), key=distances.tolist().__getitem__)
+    best = torch.tensor([*farthest.tolist()[::-1], *nearest[:3]])
+    expected = cut_regions(coded.images, coded.rows[best], coded.positions[best], coded.model.side, 1)
+    assert (near.patches == expected).all()
+
+
+def test_the_atlas_says_how_many_took_a_code() -> None:
+    atlas = CodebookAtlas({"tiny": tiny_stage1()})
+    panel = atlas.maps[0]
+    codes = torch.full_like(panel.coded.codes, 3)
+    codes[:2] = 7
+    panel.coded = dataclasses.replace(panel.coded, codes=codes)
+    panel.counts = panel.coded.counts
+    panel.code.value = 7
+    assert "taken 2 times" in panel.about.value and "the 2 regions that took it" in panel.detail.value
+    assert panel.detail.value.count("took it</figcaption>") == 2
 
 
 def test_heat_maps_have_ends_and_stand_a_flat_map() -> None:
@@ -299,8 +366,10 @@ def test_the_player_plays_all_models_that_come_along() -> None:
         player.model.value = name
         assert player.message.value == ""
         assert not player.class_name.disabled and not player.guidance.disabled
-        assert player.settings() == shipped_config(name).sampling, "it begins with the model's own settings"
-        player.step.value = player.step.max
+        drawn = [name, BESIDE[name]] if name in BESIDE else [name]
+        for one in drawn:
+            assert player.settings(one) == shipped_config(one).sampling, "it begins with the models' own"
+        assert player.step.value == player.play.value == player.step.max, "a whole image, to begin with"
         n_pairs = player.drawer(name).model.n_pairs
         assert f"{n_pairs} of {n_pairs} pairs" in player.stages["stackformer"].clock.value
         has_raster = player.stages["raster"].layout.display == ""
@@ -314,7 +383,8 @@ def test_the_player_plays_all_models_that_come_along() -> None:
     assert player.stages["stackformer"].pictures.value != before
     plain = player.stages["stackformer"].recording.trace.pairs.codes
     player.guidance.value = 5.0
-    assert (player.settings().code_guidance, player.settings().position_guidance) == (5.0, 5.0)
+    for one in ("fashion_stackformer", "fashion_raster"):
+        assert (player.settings(one).code_guidance, player.settings(one).position_guidance) == (5.0, 5.0)
     assert not torch.equal(player.stages["stackformer"].recording.trace.pairs.codes, plain)
     player.temperature.value = 0.0
     drawn = player.stages["stackformer"].recording.trace.pairs.codes

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import nbformat
 import numpy as np
@@ -41,6 +42,8 @@ def voila(browser: Any) -> Iterator[Any]:
     with serve(["mvqlab.cli.main", "explore", "--no-browser", "--port", "18866"], ROOT) as address:
         page = browser.new_page(viewport={"width": 1366, "height": 1000})
         page.set_default_timeout(PATIENCE)
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address)
         page.wait_for_selector(NUMBERS)
         yield page
@@ -160,7 +163,7 @@ def test_an_own_picture_is_shown_and_a_broken_one_gives_its_message(page: Any, t
     (tmp_path / "huge.png").write_bytes(bytes(12 * 2**20))
     before = text_of(page, NUMBERS)
     page.set_input_files("input[type=file]", tmp_path / "noise.png")
-    page.wait_for_selector("[role=status] >> text=Your own picture is shown by the model of anything")
+    page.wait_for_selector("[role=status] >> text=Shown by the model of anything")
     after = text_changes(page, NUMBERS, before)
     page.set_input_files("input[type=file]", tmp_path / "broken.png")
     page.wait_for_selector("[role=alert] >> text=broken.png: is not an image that Pillow can read")
@@ -191,8 +194,12 @@ def test_regions_are_painted_with_mouse_and_keys(page: Any) -> None:
 def test_the_player_plays_to_the_end(page: Any) -> None:
     open_tab(page, "Generation player")
     page.wait_for_selector(CLOCK)
-    assert page.inner_text(CLOCK).startswith("27 of 32 pairs")
-    page.locator(".jupyter-widgets.widget-play button, .widget-play button").first.click()
+    assert page.inner_text(CLOCK).startswith("32 of 32 pairs"), "a whole image, to begin with"
+    panel = page.locator(".mvqlab-stages > .mvqlab-panel").first
+    height = panel.bounding_box()["height"]
+    page.get_by_role("button", name="play").first.click()  # from the beginning
+    page.wait_for_function(f"!document.querySelector('{RASTER_CLOCK}').innerText.startsWith('64 of')")
+    assert panel.bounding_box()["height"] == height, "what is not drawn yet has its place"
     page.wait_for_function(f"document.querySelector('{RASTER_CLOCK}').innerText.startsWith('64 of 64 codes')")
     assert page.inner_text(CLOCK).startswith("32 of 32 pairs")
     assert "drawn" in page.inner_text(".mvqlab-codes >> nth=-1")
@@ -210,6 +217,90 @@ def test_a_click_on_a_code_shows_what_it_stands_for(voila: Any) -> None:
     n_maps = voila.locator("canvas[role=application]").filter(visible=True).count()
     assert n_maps >= 1, "one without garments, three with them"
     assert voila.locator("img[alt^='region near code']").count() == 8 * n_maps
+
+
+def test_what_stands_side_by_side_has_room_and_nothing_is_cut(voila: Any) -> None:
+    """On a projector, on a laptop and on a phone."""
+    open_tab(voila, "Mask explorer")
+    voila.locator("input[type=checkbox]").filter(visible=True).first.check()
+    panels = voila.locator(".mvqlab-explorer > .mvqlab-panel").filter(visible=True)
+    panels.nth(1).wait_for()
+    widths = {}
+    for width, columns in ((1920, 2), (1024, 1), (390, 1)):
+        voila.set_viewport_size({"width": width, "height": 1000})
+        lefts = {round(panel.bounding_box()["x"]) for panel in panels.all()}
+        assert len(lefts) == columns
+        widths[width] = voila.locator(PICTURE).first.bounding_box()["width"]
+        for cut in (".lm-TabBar-tabLabel", "select", "figcaption"):
+            shown = voila.locator(cut).filter(visible=True)
+            assert shown.count() > 0
+            too_wide = shown.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1)")
+            assert too_wide == [], (cut, width)
+        across = voila.evaluate("[document.body.scrollWidth, innerWidth]")
+        assert across[0] <= across[1]
+        letters = "all => Math.min(...all.map(one => parseFloat(getComputedStyle(one).fontSize)))"
+        words = voila.locator("figcaption, .mvqlab-caption, .mvqlab-note, .widget-label").filter(visible=True)
+        assert words.evaluate_all(letters) >= 14
+    assert widths[1920] > 240 and widths[390] > 140
+    voila.set_viewport_size({"width": 1920, "height": 1000})
+    voila.get_by_label("lecture size").filter(visible=True).first.check()
+    voila.wait_for_function(
+        f'document.querySelector("{PICTURE}").getBoundingClientRect().width > {1.5 * widths[1920]}'
+    )
+    voila.get_by_label("lecture size").filter(visible=True).first.uncheck()
+    voila.locator("input[type=checkbox]").filter(visible=True).first.uncheck()
+    voila.set_viewport_size({"width": 1366, "height": 1000})
+
+
+def test_a_finger_paints_or_scrolls_and_never_both(voila: Any) -> None:
+    open_tab(voila, "Mask explorer")
+    voila.set_viewport_size({"width": 390, "height": 700})
+    devtools = voila.context.new_cdp_session(voila)
+    devtools.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def scrolled_by(kind: str) -> bool:
+        voila.get_by_role("button", name="painted" if kind == "application" else "adaptive").first.click()
+        canvas = voila.locator(f"canvas[role={kind}]").filter(visible=True).first
+        canvas.wait_for()
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] - 8
+        before = voila.evaluate("document.querySelector('#rendered_cells').scrollTop")
+        touch = [{"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}]
+        touch += [
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 8 * step}]} for step in range(1, 13)
+        ]
+        for event in [*touch, {"type": "touchEnd", "touchPoints": []}]:
+            devtools.send("Input.dispatchTouchEvent", event)
+            voila.wait_for_timeout(20)
+        return voila.evaluate("document.querySelector('#rendered_cells').scrollTop") != before
+
+    assert scrolled_by("img"), "where nothing is painted, a finger scrolls"
+    before = codes(voila.inner_text(NUMBERS))
+    assert not scrolled_by("application")
+    codes_change(voila, before)
+    devtools.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    voila.get_by_role("button", name="adaptive").first.click()
+    voila.set_viewport_size({"width": 1366, "height": 1000})
+
+
+def test_no_other_host_is_asked(voila: Any) -> None:
+    """With all three instruments open; and whatever would ask one is refused by the browser."""
+    for name, is_there in (("Generation player", CLOCK), ("Codebook atlas", "#mvqlab-code-0")):
+        open_tab(voila, name)
+        voila.wait_for_selector(is_there)
+    hosts = {urlsplit(address).hostname for address in voila.asked if address.startswith(("http", "ws"))}
+    assert hosts == {"127.0.0.1"}
+    assert voila.locator(".mvqlab-play .fa-play").count() == 1
+    fonts = "[...document.fonts].filter(font => font.status === 'loaded').map(font => font.family)"
+    assert any("Font Awesome" in family for family in voila.evaluate(fonts)), "icons come from here"
+    refused = voila.evaluate(
+        """() => new Promise(resolve => {
+            document.addEventListener("securitypolicyviolation", event => resolve(event.blockedURI));
+            new Image().src = "https://elsewhere.example/icon.png";
+        })"""
+    )
+    assert refused == "https://elsewhere.example/icon.png"
 
 
 def test_the_page_asks_for_its_token(voila: Any) -> None:

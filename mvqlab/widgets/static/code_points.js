@@ -1,4 +1,5 @@
 // Codes as discs in a plane. A click chooses the nearest; arrow keys walk to the next one that way.
+// It is as wide as its place allows.
 const USED = "#0173b2";
 const UNUSED = "#949494";
 const CHOSEN = "#de8f05";
@@ -12,6 +13,7 @@ function render({ model, el }) {
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.style.cursor = "pointer";
+  el.classList.add("mvqlab-canvas", "mvqlab-code-points");
   el.append(canvas, spoken);
 
   let points = []; // { x, y, radius, isUsed } in pixels of the screen
@@ -19,7 +21,7 @@ function render({ model, el }) {
   function lay() {
     const bytes = model.get("points");
     const numbers = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-    const [width, height] = [model.get("width"), model.get("height")];
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     points = [];
     for (let row = 0; row + 2 < numbers.length; row += 3) {
       points.push({
@@ -39,11 +41,9 @@ function render({ model, el }) {
 
   function draw() {
     const scale = window.devicePixelRatio || 1;
-    const [width, height] = [model.get("width"), model.get("height")];
+    const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     canvas.width = width * scale;
     canvas.height = height * scale;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
     const context = canvas.getContext("2d");
     context.scale(scale, scale);
     context.fillStyle = "#ffffff";
@@ -128,8 +128,10 @@ function render({ model, el }) {
   });
 
   model.on("change:points", lay);
-  for (const name of ["chosen", "neighbours", "label", "width", "height"]) model.on(`change:${name}`, draw);
-  lay();
+  for (const name of ["chosen", "neighbours", "label"]) model.on(`change:${name}`, draw);
+  const widened = new ResizeObserver(lay); // and once when it is first laid out
+  widened.observe(canvas);
+  return () => widened.disconnect();
 }
 
 export default { render };

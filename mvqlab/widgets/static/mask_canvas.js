@@ -1,5 +1,5 @@
 // A picture under its mask: dropped regions lie under a veil. Where it may be painted, a click or a drag over
-// regions keeps or drops them; so do the arrow keys and the space bar.
+// regions keeps or drops them; so do the arrow keys and the space bar. It is as wide as its place allows.
 const VEIL = "rgba(235, 235, 235, 0.88)";
 const CURSOR = "#de8f05";
 
@@ -8,7 +8,7 @@ function render({ model, el }) {
   const spoken = document.createElement("span");
   spoken.setAttribute("aria-live", "polite");
   spoken.className = "mvqlab-spoken";
-  el.classList.add("mvqlab-mask-canvas");
+  el.classList.add("mvqlab-canvas", "mvqlab-mask-canvas");
   el.append(canvas, spoken);
 
   let picture = null;
@@ -17,7 +17,6 @@ function render({ model, el }) {
   let painted = -1;
 
   const side = () => model.get("side");
-  const size = () => model.get("size");
 
   async function load() {
     const bytes = model.get("picture");
@@ -28,8 +27,7 @@ function render({ model, el }) {
 
   function draw() {
     const scale = window.devicePixelRatio || 1;
-    canvas.width = canvas.height = size() * scale;
-    canvas.style.width = canvas.style.height = `${size()}px`;
+    canvas.width = canvas.height = Math.max(1, Math.round(canvas.clientWidth * scale));
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = false;
     if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
@@ -50,6 +48,7 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", `${model.get("label")}: ${n} of ${kept.length} regions are kept`);
     canvas.setAttribute("role", model.get("can_paint") ? "application" : "img");
     canvas.tabIndex = model.get("can_paint") ? 0 : -1;
+    canvas.style.touchAction = model.get("can_paint") ? "none" : "auto"; // a finger paints, or scrolls
     canvas.style.cursor = model.get("can_paint") ? "crosshair" : "default";
   }
 
@@ -107,10 +106,14 @@ function render({ model, el }) {
   canvas.addEventListener("blur", draw);
 
   model.on("change:picture", load);
-  for (const name of ["is_kept", "can_paint", "label", "side", "size"]) model.on(`change:${name}`, draw);
-  draw();
+  for (const name of ["is_kept", "can_paint", "label", "side"]) model.on(`change:${name}`, draw);
+  const widened = new ResizeObserver(draw); // and once when it is first laid out
+  widened.observe(canvas);
   load();
-  return () => picture && picture.close();
+  return () => {
+    widened.disconnect();
+    if (picture) picture.close();
+  };
 }
 
 export default { render };
