@@ -51,12 +51,9 @@ def atlas_of(coded: CodedImages) -> dict[str, Any]:
     lowest = plane.codes.min(dim=0).values
     extent = (plane.codes.max(dim=0).values - lowest).clamp(min=torch.finfo(torch.float32).tiny)
     places = ((plane.codes - lowest) / extent).tolist()
-    nearest = torch.cdist(model.codebook, coded.features).topk(
-        min(N_NEAR, len(coded.features)), largest=False
-    )
     codes = []
     for code, (x, y) in enumerate(places):
-        best = nearest.indices[code]
+        best = coded.regions_of(code, N_NEAR)
         took_it = (coded.codes[best] == code).int()
         near = torch.stack([coded.rows[best], coded.positions[best], took_it], dim=1)
         count = int(counts[code])

@@ -41,15 +41,15 @@ class CodedImages:
         """How often each code was taken (K,)."""
         return code_counts(self.codes, self.model.codebook_size)
 
-    def near(self, code: int, n: int = 8, context: int = 1) -> NearRegions:
-        """`n` regions that took `code`, nearest first; where they are fewer, the nearest others after them.
-
-        A region comes with `context` regions around it.
-        """
-        distances = (self.features - self.model.codebook[code]).norm(dim=1)
-        nearest = distances.argsort(stable=True)
+    def regions_of(self, code: int, n: int = 8) -> Tensor:
+        """`n` regions that took `code`, nearest first, then, where they are too few, nearest others."""
+        nearest = (self.features - self.model.codebook[code]).norm(dim=1).argsort(stable=True)
         took_it = self.codes[nearest] == code
-        best = torch.cat([nearest[took_it], nearest[~took_it]])[:n]
+        return torch.cat([nearest[took_it], nearest[~took_it]])[:n]
+
+    def near(self, code: int, n: int = 8, context: int = 1) -> NearRegions:
+        """`regions_of` a code, with `context` regions around each."""
+        best = self.regions_of(code, n)
         patches = cut_regions(self.images, self.rows[best], self.positions[best], self.model.side, context)
         return NearRegions(patches, self.codes[best] == code)
 

@@ -54,8 +54,11 @@ def test_an_atlas_says_who_is_near_whom() -> None:
         region = (coded.rows == row) & (coded.positions == place)
         assert bool(coded.codes[region] == busiest) == bool(took_it)
     distances = torch.cdist(coded.model.codebook[[busiest]], coded.features)[0]
-    row, place, _ = codes[busiest]["near"][0]
-    assert int(coded.rows[distances.argmin()]) == row and int(coded.positions[distances.argmin()]) == place
+    best = distances.where(coded.codes == busiest, torch.inf).argmin()
+    assert codes[busiest]["near"][0] == [int(coded.rows[best]), int(coded.positions[best]), 1]
+    for one in codes:
+        takers = [took_it for _, _, took_it in one["near"]]
+        assert takers == sorted(takers, reverse=True) and sum(takers) == min(one["count"], 8)
     assert [other for other, _ in codes[busiest]["neighbours"]] == [
         pair.second for pair in coded.neighbours(busiest, 6)
     ]

@@ -7,13 +7,14 @@ const MARGIN = 14; // pixels
 
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
+  canvas.style.cssText = "display: block; width: 100%; aspect-ratio: 4 / 3";
   const spoken = document.createElement("span");
   spoken.setAttribute("aria-live", "polite");
   spoken.className = "mvqlab-spoken";
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.style.cursor = "pointer";
-  el.classList.add("mvqlab-canvas", "mvqlab-code-points");
+  el.classList.add("mvqlab-code-points");
   el.append(canvas, spoken);
 
   let points = []; // { x, y, radius, isUsed } in pixels of the screen

@@ -5,10 +5,11 @@ const CURSOR = "#de8f05";
 
 function render({ model, el }) {
   const canvas = document.createElement("canvas");
+  canvas.style.cssText = "display: block; width: 100%; aspect-ratio: 1";
   const spoken = document.createElement("span");
   spoken.setAttribute("aria-live", "polite");
   spoken.className = "mvqlab-spoken";
-  el.classList.add("mvqlab-canvas", "mvqlab-mask-canvas");
+  el.classList.add("mvqlab-mask-canvas");
   el.append(canvas, spoken);
 
   let picture = null;

@@ -5,8 +5,6 @@ import { codedImages, cutRegion } from "./coded_images.js";
 import { choice, element, guard, note, picture, reading, row, wholeNumber } from "./elements.js";
 import { WidgetModel } from "./widget_model.js";
 
-const SHAPE = 0.75; // height of the map by its width
-
 export function atlas(section, offered) {
   const byName = new Map(offered.map((one) => [one.model, one]));
   const state = { model: null, code: 0 };
@@ -19,7 +17,7 @@ export function atlas(section, offered) {
   const about = reading("atlas-code");
   const detail = element("div");
   const credit = note("");
-  const points = new WidgetModel({ points: new DataView(new ArrayBuffer(0)), chosen: 0, neighbours: [], width: 390, height: 290, label: "codebook" });
+  const points = new WidgetModel({ points: new DataView(new ArrayBuffer(0)), chosen: 0, neighbours: [], label: "codebook" });
   section.append(
     row(model.box, code.box),
     head,
@@ -29,12 +27,6 @@ export function atlas(section, offered) {
   );
   codePoints.render({ model: points, el: mapBox });
   points.on("change:chosen", guard(() => take(points.get("chosen"))));
-  new ResizeObserver(([{ contentRect }]) => {
-    if (contentRect.width === 0) return;
-    points.traits.width = Math.min(720, Math.round(contentRect.width));
-    points.traits.height = Math.round(SHAPE * points.get("width"));
-    lay();
-  }).observe(mapBox);
 
   async function show(settings) {
     state.model = byName.has(settings.model) ? settings.model : offered[0].model;
@@ -82,7 +74,7 @@ export function atlas(section, offered) {
     about.textContent = `code ${state.code}: ${count ? `taken ${count} times, ${share.toFixed(2)} % of the regions` : "not in use"}`;
     const patches = (sheet, words) => near.map(([image, place, tookIt]) => patch(sheet, image, place, tookIt ? "took it" : "took another", `${words} ${state.code}`));
     detail.replaceChildren(
-      note("regions nearest to it"),
+      note("regions that took it, nearest first; then others that lie near"),
       element("div", { className: "patches" }, ...patches("seen", "region near code")),
       note("the same as they come back: what the code draws there"),
       element("div", { className: "patches" }, ...patches("drawn", "drawn region near code")),

@@ -51,7 +51,7 @@ export function explorer(section, offered, palette) {
   const keptCaption = element("figcaption", {}, "kept regions");
   const kept = element("figure", {}, canvasBox, keptCaption);
   const credit = note("");
-  const canvas = new WidgetModel({ picture: null, side: 1, is_kept: "", size: 100, can_paint: false, label: "kept regions" });
+  const canvas = new WidgetModel({ picture: null, side: 1, is_kept: "", can_paint: false, label: "kept regions" });
   section.append(
     row(model.box, ownBox),
     remark,
@@ -66,9 +66,6 @@ export function explorer(section, offered, palette) {
   );
   maskCanvas.render({ model: canvas, el: canvasBox });
   canvas.on("change:is_kept", guard(takePainted));
-  new ResizeObserver(([{ contentRect }]) => {
-    if (contentRect.width > 0) canvas.set("size", Math.round(contentRect.width));
-  }).observe(canvasBox);
 
   const restore = newestOnly(restoreNow);
 
