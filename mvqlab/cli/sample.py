@@ -83,7 +83,9 @@ def _sample(options: argparse.Namespace) -> int:
         )
     folder = options.out or free_name(DEFAULT_FOLDER)
     check_free(folder, options.fresh)
-    print(f"written: {draw().save(folder, options.fresh)}")
+    drawn = draw()
+    n = len(drawn.images)
+    print(f"written: {drawn.save(folder, options.fresh)} ({n} image{'' if n == 1 else 's'})")
     return 0
 
 

@@ -40,6 +40,7 @@ from mvqlab.plots.regions import (
     mask_agreement,
     score_histogram,
 )
+from mvqlab.plots.sheet import contact_sheet
 from mvqlab.plots.style import save_figure
 from mvqlab.plots.trade_off import precision_recall_curves, precision_recall_plane, rounds, trade_off
 
@@ -54,6 +55,7 @@ __all__ = [
     "code_clouds",
     "code_density",
     "code_grid",
+    "contact_sheet",
     "correlation_dots",
     "cost_shares",
     "curve_range",

@@ -6,6 +6,7 @@ on every machine with the same Pillow. Sizes are in pixels of the finished pictu
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,12 +17,16 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
+from mvqlab.data.pixels import to_uint8
 from mvqlab.support.files import whole_file
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
 
 MARGIN, GAP = 14, 6
+THIN = 2  # pixels of a model between the images of a contact sheet
+SEEN = 512  # pixels of a screen: less is a stamp
 INK, FAINT, PAPER = (34, 34, 34), (110, 110, 110), (255, 255, 255)
 TEXT, SMALL = 15, 12  # heights of letters
 LINE = 1.35  # heights of letters from one line to the next
@@ -81,6 +86,22 @@ def sheet(
     for number, line in enumerate(lines):
         draw.text((MARGIN, bottom + GAP + _height(number, SMALL)), line, FAINT, font(SMALL))
     return canvas
+
+
+def contact_sheet(images: Tensor | Sequence[Tensor]) -> Image.Image:
+    """Images (3, H, W) of one size in a square, enlarged as a whole to be at least `SEEN` pixels wide.
+
+    Images of a model, in [-1, 1], become bytes first.
+    """
+    images = [to_uint8(image) for image in images]
+    side = images[0].shape[-1] + THIN
+    n_columns = math.ceil(math.sqrt(len(images)))
+    n_rows = math.ceil(len(images) / n_columns)
+    pixels = np.full((n_rows * side + THIN, n_columns * side + THIN, 3), 255, dtype=np.uint8)
+    for number, image in enumerate(images):
+        top, left = (THIN + side * place for place in divmod(number, n_columns))
+        pixels[top : top + side - THIN, left : left + side - THIN] = image.permute(1, 2, 0).numpy()
+    return enlarged(pixels, math.ceil(SEEN / pixels.shape[1]))
 
 
 def enlarged(image: Pixels, factor: int) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -18,12 +19,12 @@ from torch import Tensor
 from mvqlab import __version__
 from mvqlab.models.pairs import Pairs
 from mvqlab.plots.picture_rows import hide_dropped
+from mvqlab.plots.sheet import contact_sheet
 from mvqlab.support.files import temporary_folder
 from mvqlab.support.plain import plain
 
 ASKED, PAIRS, SHEET, GIVEN = "asked.yaml", "pairs.npz", "contact_sheet.png", "given.png"
 IMAGE = re.compile(r"image_\d{4,}\.png")
-GAP = 2  # pixels between the images of a contact sheet
 MOST_ON_SHEET = 400  # images: more make a picture that few programs open
 
 
@@ -31,7 +32,7 @@ class SampleError(ValueError):
     """What was asked for cannot be drawn. The message says why, and what can."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Drawn:
     """Images (n, 3, H, W) uint8 and their pairs, on the CPU.
 
@@ -78,22 +79,25 @@ class Drawn:
         (folder / ASKED).write_text(text, encoding="utf-8")
 
     def contact_sheet(self) -> np.ndarray:
-        """The images on one (H, W, 3), the first 400 of them.
+        """The images on one (H, W, 3), the first 400 of them, at least 512 pixels wide.
 
         Of a completion the given image and its kept part come first.
         """
         images = list(self.images[:MOST_ON_SHEET])
         if self.given is not None:
             images = [self.given[0], _faded(*self.given), *images]
-        side = images[0].shape[-1]
-        n_columns = math.ceil(math.sqrt(len(images)))
-        n_rows = math.ceil(len(images) / n_columns)
-        step = side + GAP
-        sheet = np.full((n_rows * step + GAP, n_columns * step + GAP, 3), 255, dtype=np.uint8)
-        for number, image in enumerate(images):
-            top, left = (GAP + step * place for place in divmod(number, n_columns))
-            sheet[top : top + side, left : left + side] = image.permute(1, 2, 0).numpy()
-        return sheet
+        return np.asarray(contact_sheet(images))
+
+    def __repr__(self) -> str:
+        n, _, height, width = self.images.shape
+        words = f"{n} image{'' if n == 1 else 's'} of {width} x {height}, {self.pairs.n_pairs} pairs each"
+        return f"<{words}; save(FOLDER) writes them>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.contact_sheet()).save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 def check_free(folder: Path, fresh: bool) -> None:

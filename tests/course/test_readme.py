@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tiny_runs import TINY
 
 import mvqlab.config
@@ -29,6 +30,8 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     exec(code, names)
     assert names["samples"].images.shape == (10, 3, 16, 16)
     assert names["pairs"].codes.shape == (1, 8)
+    with Image.open(tmp_path / "results" / "mine" / "samples.png") as picture:
+        assert picture.width >= 512
 
 
 def test_every_file_it_names_is_there() -> None:

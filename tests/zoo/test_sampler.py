@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from collections.abc import Iterator
@@ -302,11 +303,20 @@ class TestFolder:
     def test_a_contact_sheet_has_an_end(self) -> None:
         """20 columns and 20 rows of 8 pixels with 2 between them."""
         assert MOST_ON_SHEET == 400
-        assert self.drawn(1000).contact_sheet().shape == (202, 202, 3)
+        assert self.drawn(1000).contact_sheet().shape == (3 * 202, 3 * 202, 3)
         three = self.drawn(3)
-        sheet = three.contact_sheet()
-        assert sheet.shape == (22, 22, 3) and (sheet[12:20, 12:20] == 255).all()
-        assert np.array_equal(sheet[12:20, 2:10], three.images[2].permute(1, 2, 0).numpy())
+        sheet = three.contact_sheet()  # 22 pixels, each a square of 24
+        assert sheet.shape == (24 * 22, 24 * 22, 3)
+        pixels = sheet[::24, ::24]
+        assert np.array_equal(np.kron(pixels, np.ones((24, 24, 1))), sheet), "enlarged without blur"
+        assert (pixels[12:20, 12:20] == 255).all()
+        assert np.array_equal(pixels[12:20, 2:10], three.images[2].permute(1, 2, 0).numpy())
+
+    def test_it_prints_as_a_line_and_a_notebook_shows_it(self) -> None:
+        """A dataclass prints its tensors."""
+        assert "3 images of 8 x 8" in repr(self.drawn(3)) and "tensor" not in repr(self.drawn(3))
+        with Image.open(io.BytesIO(self.drawn(3)._repr_png_())) as shown:
+            assert shown.size == (24 * 22, 24 * 22)
 
 
 def test_the_command_writes_all_and_replaces_nothing_unasked(
@@ -382,7 +392,11 @@ def test_the_command_draws_with_a_shipped_model(tmp_path: Path, capsys: pytest.C
     assert main([*boots, *around]) == 0
     assert str(tmp_path / "around" / "contact_sheet.png") in capsys.readouterr().out
     assert np.array_equal(picture_in(tmp_path / "around" / "given.png"), picture_in(given))
-    assert picture_in(tmp_path / "around" / "contact_sheet.png").shape == (2 * 34 + 2, 3 * 34 + 2, 3)
+    assert picture_in(tmp_path / "around" / "contact_sheet.png").shape == (
+        5 * (2 * 34 + 2),
+        5 * (3 * 34 + 2),
+        3,
+    )
     trained = load_trained("fashion_stackformer")
     image = torch.tensor(picture_in(given)).permute(2, 0, 1).float().div(127.5).sub(1.0)
     kept = pairs_of(trained.stage1.encode(image[None]).pairs, 0)
