@@ -186,3 +186,19 @@ def test_the_report_comes_even_without_torch() -> None:
 @pytest.mark.slow
 def test_all_is_well_where_the_tests_run() -> None:
     assert doctor.report().faults == []
+
+
+def test_the_remedy_is_one_that_can_be_typed_where_mvqlab_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was installed from a wheel has neither constraints.txt nor a folder to install from."""
+    monkeypatch.setattr(doctor, "NEEDED_PACKAGES", {"absent-package": "absent_package"})
+    monkeypatch.setattr(doctor, "OPTIONAL_PACKAGES", {"absent-sphinx": "absent_sphinx"})
+    monkeypatch.setattr(doctor, "EXTRAS", {"absent-sphinx": "book"})
+    for is_copy, needed, optional in (
+        (False, "-c constraints.txt -e '.'", "-c constraints.txt -e '.[book]'"),
+        (True, "'mvqlab'", "'mvqlab[book]'"),
+    ):
+        monkeypatch.setattr(doctor, "IS_COPY", is_copy)
+        _, *absent = doctor.check_packages()
+        assert [one.text for one in absent] == [
+            f"not installed: pip install {words}" for words in (needed, optional)
+        ]
