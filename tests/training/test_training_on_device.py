@@ -357,3 +357,21 @@ def test_a_precision_that_would_not_run_is_refused(tmp_path: Path) -> None:
         train_stage1_on_device(
             toy("stage1.precision=16-mixed"), StoredImages(images), images, tmp_path, 1.0, say=silent
         )
+
+
+def test_scores_learn_what_dropped_regions_lose_on_the_device_too(tmp_path: Path) -> None:
+    """Without the product they learn by that loss alone: with it they move from where all runs begin."""
+
+    def scorer_after(weight: float, n_steps: int) -> dict[str, torch.Tensor]:
+        changes = ("mask.kind=adaptive", "mask.mask_ratio=[0.0,0.9]", "mask.product=none")
+        config = toy(*changes, f"loss.scorer_weight={weight}")
+        torch.manual_seed(0)
+        trained = train_stage1_on_device(
+            config, StoredImages(pixels), pixels, tmp_path, 30.0, n_steps=n_steps, say=silent
+        )
+        return trained.model.mask.scorer.state_dict()
+
+    pixels = pictures(8)
+    begun, without, taught = scorer_after(0.0, 1), scorer_after(0.0, 4), scorer_after(0.1, 4)
+    assert all(torch.equal(begun[name], without[name]) for name in begun)
+    assert not any(torch.equal(begun[name], taught[name]) for name in begun)
