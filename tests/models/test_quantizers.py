@@ -13,13 +13,16 @@ from torch import Tensor
 
 from mvqlab.config import Config, ConfigError, QuantizerConfig, config_from_dict
 from mvqlab.config.levels import even_levels
-from mvqlab.data import Batch
+from mvqlab.data import Batch, build_splits
+from mvqlab.evaluation import evaluate_stage1
 from mvqlab.evaluation.codebook.usage import code_counts, codebook_redundancy, codebook_usage
+from mvqlab.evaluation.likelihood.bits import pair_bits
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.pairs import NO_CODE
 from mvqlab.models.quantizers import KINDS, build_quantizer
+from mvqlab.sampling import sample_images
 from mvqlab.support.optional import MissingPackageError
-from mvqlab.training import load_stage1, train_stage1
+from mvqlab.training import load_stage1, tokenise, train_stage1, train_stage2
 from mvqlab.training.stage1_step import Judged, stage1_step
 
 K, N_Z = 64, 8
@@ -234,3 +237,18 @@ def test_settings_of_before_are_written_as_before() -> None:
     written = other.model_dump(mode="json")["quantizer"]
     assert (written["kind"], written["levels"]) == ("fsq", [8, 8])
     assert config_from_dict(other.model_dump(mode="json")) == other
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_transformers_and_the_evaluation_take_any_kind(kind: str, tmp_path: Path) -> None:
+    """From pairs to samples, bits and the codebook's columns: the same road as with the published kind."""
+    config = settings(kind, "mask.mask_ratio=0.5", "evaluation.samples=3")
+    stage1 = train_stage1(config, tmp_path / "stage1")
+    splits = build_splits(config.data)
+    row = evaluate_stage1(stage1, splits, config)
+    assert 0.0 < float(row["codebook_used_share"]) <= 1.0 and float(row["psnr"]) > 0.0
+    stage2 = train_stage2(config, stage1, tmp_path / "stage2", splits=splits)
+    samples = sample_images(stage2, stage1, config)
+    assert samples.images.shape[0] == 3 and samples.pairs.codes.max() < K
+    tokens = tokenise(stage1, splits.validation)
+    assert pair_bits(stage2, tokens.pairs).codes.isfinite().all()
