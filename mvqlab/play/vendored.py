@@ -13,8 +13,14 @@ from mvqlab.support.files import cache_folder, temporary_folder, writable_folder
 HERE = Path(__file__).parent
 MANIFESTS = ("package.json", "package-lock.json")
 PACKAGE = "onnxruntime-web"
-# what the page loads: the module, and what that loads by itself
-FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+# what the page loads, the module and what that loads by itself, and what it is called there: some web servers
+# do not know that .mjs is a script
+SOURCES = {
+    "ort.wasm.min.mjs": "ort.js",
+    "ort-wasm-simd-threaded.mjs": "ort_wasm.js",
+    "ort-wasm-simd-threaded.wasm": "ort_wasm.wasm",
+}
+FILES = tuple(SOURCES.values())
 
 
 class VendorError(RuntimeError):
@@ -38,7 +44,7 @@ def vendored_runtime() -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    """Let npm install what the lock file names, and take FILES of it into `folder`. Raises VendorError."""
+    """Let npm install what the lock file names, and take SOURCES of it into `folder`. Raises VendorError."""
     npm = shutil.which("npm")
     if npm is None:
         raise VendorError("the page needs a package from npm, and there is no npm here: install Node.js")
@@ -51,5 +57,5 @@ def _fetch(folder: Path) -> None:
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise VendorError(f"npm could not fetch {PACKAGE}: {said[0] if said else 'it does not say why'}")
-        for name in FILES:
-            shutil.copy(Path(place) / "node_modules" / PACKAGE / "dist" / name, folder)
+        for source, name in SOURCES.items():
+            shutil.copy(Path(place) / "node_modules" / PACKAGE / "dist" / source, folder / name)

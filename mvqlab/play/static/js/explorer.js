@@ -31,6 +31,7 @@ export function explorer(section, offered, palette) {
   let known; // the model's card
   let image; // { pixels, tensor, scores, codes } of what is shown
   let ownFile = null;
+  let encoding = 0; // which of the encodings that were begun is wanted
 
   const model = choice("model", offered.map((one) => [one.model, one.words]), guard(changeModel));
   const images = element("div");
@@ -100,12 +101,15 @@ export function explorer(section, offered, palette) {
 
   // Run the encoder and the scorer: once an image.
   async function encode() {
+    encoding += 1;
+    const mine = encoding;
     const pixels = state.image === OWN
       ? await readFile(ownFile, known.resolution)
       : pixelsOf(await fetchPicture(byName.get(state.model).images.find((one) => one.number === state.image).file), known.resolution);
     original.show(pixels, "original");
     const tensor = tensorOf(pixels);
     const encoded = await run(state.model, "encode", { image: float32(tensor, [1, 3, known.resolution, known.resolution]) });
+    if (mine !== encoding) return; // another image or model was asked for in the meantime
     image = { pixels, tensor, scores: encoded.scores, codes: encoded.codes };
     canvas.set("picture", await pngOf(pixels));
     const [low, high] = [Math.min(...image.scores), Math.max(...image.scores)];

@@ -1,8 +1,11 @@
 // Runs the graphs of the models by ONNX Runtime, on one thread, so that the page needs no special headers.
-import * as ort from "../ort/ort.wasm.min.mjs";
+import * as ort from "../ort/ort.js";
 
 ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = new URL("../ort/", import.meta.url).href;
+ort.env.wasm.wasmPaths = {
+  mjs: new URL("../ort/ort_wasm.js", import.meta.url).href,
+  wasm: new URL("../ort/ort_wasm.wasm", import.meta.url).href,
+};
 ort.env.logLevel = "error";
 
 const sessions = new Map(); // by "model/graph": promises

@@ -139,6 +139,7 @@ export function player(section, offered, palette) {
   }
 
   function startTimer() {
+    for (const stage of stages) stage.hush(true);
     clearInterval(timer);
     timer = setInterval(guard(async () => {
       if (step.value() >= Number(step.input.max)) return pause();
@@ -150,6 +151,7 @@ export function player(section, offered, palette) {
   function pause() {
     clearInterval(timer);
     timer = null;
+    for (const stage of stages) stage.hush(false);
     play.textContent = "play";
   }
 
@@ -184,15 +186,19 @@ export function player(section, offered, palette) {
 
     async function draw(asked, isWanted) {
       const began = performance.now();
+      hush(true);
       const drawn = await drawPairs(name, asked, (all) => {
         clock.textContent = `${all.length} of ${known.n_pairs} ${words()} drawn`;
         if (isWanted()) showPair(all.at(-1));
         return isWanted();
       });
+      hush(false);
       if (drawn) pairs = drawn;
       box.dataset.milliseconds = (performance.now() - began).toFixed(0);
     }
 
+    // What is said aloud stands still while pictures move.
+    const hush = (isMoving) => clock.setAttribute("aria-live", isMoving ? "off" : "polite");
     const words = () => (known.predicts.length === 2 ? "pairs" : "codes");
 
     async function imageAt(n) {
@@ -230,7 +236,7 @@ export function player(section, offered, palette) {
     function showPair(pair) {
       const at = `row ${Math.floor(pair.place / known.side) + 1}, column ${(pair.place % known.side) + 1}`;
       const law = pair.places ?? Float32Array.from({ length: known.side ** 2 }, (_, place) => Number(place === pair.place));
-      const share = `${(100 * law[pair.place]).toFixed(0)} %`;
+      const share = percent(law[pair.place]);
       const text = pair.places ? `place drawn: ${at}, ${share}` : `place given: ${at}`;
       places.show(framed(heatMap(law, palette, 0, Math.max(...law)), pair.place), text, pair.places ? `probability of every place; drawn: ${at}, ${share}` : text);
       codes.replaceChildren(...pair.codes.map(({ code, share: ofCode }, place) => codeFigure(code, ofCode, place === 0)));
@@ -238,7 +244,7 @@ export function player(section, offered, palette) {
 
     function codeFigure(code, share, isDrawn) {
       const made = picture();
-      const text = `code ${code}\n${(100 * share).toFixed(0)} %${isDrawn ? ", drawn" : ""}`;
+      const text = `code ${code}\n${percent(share)}${isDrawn ? ", drawn" : ""}`;
       if (coded) {
         const [near, at] = coded.codes[code].near[0];
         made.show(cutRegion(coded, "seen", near, at), text);
@@ -250,11 +256,13 @@ export function player(section, offered, palette) {
       return made.box;
     }
 
-    return { box, open: openStage, clear, draw, show: showStep, nPairs: () => pairs.length };
+    return { box, open: openStage, clear, draw, hush, show: showStep, nPairs: () => pairs.length };
   }
 
   return { show, tell: say };
 }
+
+const percent = (share) => (share > 0 && share < 0.005 ? "under 1 %" : `${(100 * share).toFixed(0)} %`);
 
 // Each value as a square of pixels, an orange frame around one.
 function framed(pixels, place) {
