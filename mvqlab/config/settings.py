@@ -24,17 +24,18 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     model_serializer,
     model_validator,
 )
-from pydantic_core import to_jsonable_python
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.levels import even_levels
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
+ANY: TypeAdapter[Any] = TypeAdapter(Any)
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -182,7 +183,7 @@ class Section(BaseModel):
     def plain(self) -> dict[str, Any]:
         """All settings as plain values, also those that are not written: two sections compare by it."""
         return {
-            name: value.plain() if isinstance(value, Section) else to_jsonable_python(value)
+            name: value.plain() if isinstance(value, Section) else ANY.dump_python(value, mode="json")
             for name, value in self
         }
 
