@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mvqlab import __version__
 from mvqlab.cli.arguments import UsageError, count, positive
@@ -127,6 +128,11 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on though the data or the stage 1 are others than before",
     )
+    parser.add_argument(
+        "--wandb",
+        metavar="PROJECT",
+        help="send curves there, to Weights & Biases; with WANDB_MODE=offline nothing leaves this machine",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
 
@@ -187,12 +193,16 @@ def _train(options: argparse.Namespace) -> int:
         _check_free_for_training(folder, Path(options.preset))
     from mvqlab.support.pretrained import require_all
     from mvqlab.training import load_stage1, train_stage1, train_stage2
+    from mvqlab.training.loggers import wandb_logger
     from mvqlab.training.origin import check_is_finished
 
     require_all(config)
     folder.mkdir(parents=True, exist_ok=True)  # says now, not after the training, that it cannot be
+    how: dict[str, Any] = {"resume": options.resume, "allow_changes": options.allow_changes}
+    if options.wandb:
+        how["loggers"] = [wandb_logger(folder, options.wandb, config, resume=options.resume)]
     if options.stage == 1:
-        train_stage1(config, folder, resume=options.resume, allow_changes=options.allow_changes)
+        train_stage1(config, folder, **how)
     else:
         source = options.stage1 or runs / "stage1"
         if source.resolve() == folder.resolve():
@@ -200,7 +210,7 @@ def _train(options: argparse.Namespace) -> int:
         stage1 = load_stage1(source)
         if not options.allow_changes:
             check_is_finished(source)
-        train_stage2(config, stage1, folder, resume=options.resume, allow_changes=options.allow_changes)
+        train_stage2(config, stage1, folder, **how)
     print(f"trained: {folder}")
     return 0
 

@@ -1,14 +1,18 @@
-"""The curves of a run: rows in memory, one CSV that pandas reads, TensorBoard for those who want it."""
+"""The curves of a run: rows in memory, one CSV that pandas reads, and loggers for those who want them."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from mvqlab.support.files import whole_file
+
+if TYPE_CHECKING:
+    from lightning_fabric.loggers import Logger
 
 
 class DamagedCurvesWarning(UserWarning):
@@ -22,12 +26,12 @@ class Curves:
     and whatever was logged. It is written whole, so a reader never meets half a row.
     """
 
-    def __init__(self, folder: Path, up_to_step: int = 0, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, up_to_step: int = 0, loggers: Sequence[Logger] = ()) -> None:
         self.path = folder / "curves.csv"
         self.rows: list[dict[str, Any]] = []
         if up_to_step and self.path.exists():
             self.rows = _rows(self.path, up_to_step)
-        self._writer = _tensorboard_writer(folder) if tensorboard else None
+        self.loggers = loggers
 
     @property
     def seconds(self) -> float:
@@ -37,9 +41,8 @@ class Curves:
     def add(self, step: int, split: str, seconds: float, **values: float) -> None:
         """Log `values` after `step` steps."""
         self.rows.append({"step": step, "split": split, "seconds": round(seconds, 3), **values})
-        if self._writer is not None:
-            for name, value in values.items():
-                self._writer.add_scalar(f"{split}/{name}", value, step)
+        for logger in self.loggers:
+            logger.log_metrics({f"{split}/{name}": value for name, value in values.items()}, step)
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
@@ -49,8 +52,8 @@ class Curves:
         """Write the CSV, whole."""
         with whole_file(self.path) as path:
             self.table().to_csv(path, index=False)
-        if self._writer is not None:
-            self._writer.flush()
+        for logger in self.loggers:
+            logger.save()
 
 
 def read_curves(path: Path) -> pd.DataFrame:
@@ -75,14 +78,3 @@ def read_curves(path: Path) -> pd.DataFrame:
 def _rows(path: Path, up_to_step: int) -> list[dict[str, Any]]:
     earlier = read_curves(path)
     return earlier[earlier["step"] <= up_to_step].to_dict("records")
-
-
-def _tensorboard_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ModuleNotFoundError(
-            "tensorboard logs were asked for, but tensorboard is not installed: "
-            "pip install 'mvqlab[tensorboard]', or set tensorboard=false"
-        ) from None
-    return SummaryWriter(log_dir=str(folder / "tensorboard"))

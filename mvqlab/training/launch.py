@@ -37,10 +37,10 @@ def make_fabric(precision: Precision = "32-true") -> Fabric:
     `check_precision`).
     """
     check_precision(precision, torch.cuda.is_available())
-    fabric_package = _fabric_package()
-    environments = import_module(f"{fabric_package.__name__}.plugins.environments")
+    package = fabric_package()
+    environments = import_module(f"{package.__name__}.plugins.environments")
     world, local = _processes()
-    fabric = fabric_package.Fabric(
+    fabric = package.Fabric(
         accelerator="auto",
         devices=local,
         num_nodes=world // local,
@@ -105,7 +105,7 @@ def _told(name: str, default: int, least: int) -> int:
     return int(word)
 
 
-def _fabric_package() -> ModuleType:
+def fabric_package() -> ModuleType:
     """lightning_fabric, or the same as a part of lightning, which is what some machines have."""
     try:
         return import_module("lightning_fabric")

@@ -6,7 +6,7 @@ What a single step does stands in `stage1_step` and `stage2_step`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -31,6 +31,7 @@ from mvqlab.training.checkpoint import (
 )
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import seed_noise
+from mvqlab.training.loggers import tensorboard_logger
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.origin import Origin, check_same_origin, origin_of_state, save_origin
 from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
@@ -38,6 +39,7 @@ from mvqlab.training.updates import FabricUpdates
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
 Item = TypeVar("Item")  # what a stage's batches are
 Model = TypeVar("Model", bound=nn.Module)
@@ -86,6 +88,7 @@ class Run(ABC, Generic[Model, Item]):
         self.origin, self.bare = origin, model
         self.step = 0
         self.replaces_earlier = False
+        self.loggers: Sequence[Logger] = ()
         self.average = WeightAverage(model, options.weight_average)
         self.updates = FabricUpdates(fabric)
         if options.compile:
@@ -132,28 +135,37 @@ class Run(ABC, Generic[Model, Item]):
         allow_changes: bool = False,
         on_step: OnStep | None = None,
         on_model: OnModel | None = None,
+        loggers: Sequence[Logger] = (),
     ) -> Model:
         """Train to the last step, from the first or from the state in the folder: see `train_stage1`.
 
         Returns the model that is kept, in evaluation mode.
         """
+        own = [tensorboard_logger(self.folder)] if self.options.tensorboard else []
+        self.loggers = [*own, *loggers]
         if resume:
             self.load(allow_changes=allow_changes)
         else:
             self.start()
         stream = self.stream(self.step)
         self.bare.train()
-        run_steps(
-            f"stage {self.stage}",
-            self.options,
-            self.step,
-            take_step=lambda step: self.take_step(step, stream),
-            validate=self.validate,
-            save=self.save,
-            curves=self.curves,
-            folder=self.progress_folder,
-            on_step=with_model(on_step, on_model, self.average.model, self.bare),
-        )
+        ended = "failed"
+        try:
+            run_steps(
+                f"stage {self.stage}",
+                self.options,
+                self.step,
+                take_step=lambda step: self.take_step(step, stream),
+                validate=self.validate,
+                save=self.save,
+                curves=self.curves,
+                folder=self.progress_folder,
+                on_step=with_model(on_step, on_model, self.average.model, self.bare),
+            )
+            ended = "success"
+        finally:
+            for logger in self.loggers:
+                logger.finalize(ended)
         return self.average.model.eval()
 
     def take_step(self, step: int, stream: Iterator[Item]) -> Losses:
@@ -173,7 +185,7 @@ class Run(ABC, Generic[Model, Item]):
         """Begin afresh. An earlier run in the folder stays as it is until this one is first saved."""
         self.replaces_earlier = True
         seed_noise(self.config.seed, self.fabric.global_rank)
-        self.curves = Curves(self.folder, tensorboard=self.options.tensorboard)
+        self.curves = Curves(self.folder, loggers=self.loggers)
 
     def load(self, *, allow_changes: bool = False) -> None:
         """Go on from the state in the folder."""
@@ -190,7 +202,7 @@ class Run(ABC, Generic[Model, Item]):
             set_random_state(state["random"], self.fabric.global_rank)
         if before is not None:
             tell_of_other_schedule(getattr(before, f"stage{self.stage}"), self.options, self.step)
-        self.curves = Curves(self.folder, self.step, self.options.tensorboard)
+        self.curves = Curves(self.folder, self.step, self.loggers)
         if self.fabric.is_global_zero:
             self.save_more()  # as it is in the state, whatever lies there
             if not holds_weights_of(self.folder / WEIGHTS, self.average.model):

@@ -8,7 +8,7 @@ One forward pass a step serves the generator's and the discriminator's update al
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +33,7 @@ from mvqlab.training.warm_up import set_mask, wait_or_start
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
 SCORERS_OF_MASKS = ("mask.scorer.", "mask.gain.")  # what parameters of f_s are called in a model
 
@@ -45,6 +46,7 @@ def train_stage1(
     allow_changes: bool = False,
     on_step: OnStep | None = None,
     on_model: OnModel | None = None,
+    loggers: Sequence[Logger] = (),
     splits: Splits | None = None,
 ) -> TokenModel:
     """Train the stage-1 model that `config` describes; returns it in evaluation mode.
@@ -53,7 +55,8 @@ def train_stage1(
     `resume` the run in it goes on where its state was last written, which is refused where the data are no
     longer what they were, unless `allow_changes`. `on_step(step, values)` is called
     whenever losses are logged, and `on_model(step, model)` with the model as it would be kept then, in
-    evaluation mode; what these raise ends the training. Several processes (`torchrun`) each train on their
+    evaluation mode; what these raise ends the training. `loggers`, Fabric's, hear every row of the curves
+    (see `training.loggers`). Several processes (`torchrun`) each train on their
     share of every batch.
 
     Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
@@ -71,7 +74,9 @@ def train_stage1(
         seed_everything(config.seed)
         splits = splits or build_splits(config.data)
         run = Stage1Run(config, folder, fabric, splits)
-        return run.carry_out(resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model)
+        return run.carry_out(
+            resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model, loggers=loggers
+        )
 
 
 def load_stage1(folder: Path | str) -> TokenModel:

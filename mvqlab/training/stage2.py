@@ -5,7 +5,7 @@ loss = cross-entropy of the codes + position_weight * cross-entropy of the posit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -46,6 +46,7 @@ from mvqlab.training.tokens import TokenSet, weights_hash
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
 
 def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
@@ -69,13 +70,14 @@ def train_stage2(
     allow_changes: bool = False,
     on_step: OnStep | None = None,
     on_model: OnModel | None = None,
+    loggers: Sequence[Logger] = (),
     splits: Splits | None = None,
 ) -> PairModel:
     """Train the transformer that `config` describes on the pairs of `stage1`; returns it in evaluation mode.
 
     The data set is encoded once, before the first step. `folder`, `resume`, `allow_changes` (of the data, or
-    of `stage1`), `on_step`, `on_model`: as in `train_stage1`. A tokenizer of captions is learned at the start
-    and kept.
+    of `stage1`), `on_step`, `on_model`, `loggers`: as in `train_stage1`. A tokenizer of captions is
+    learned at the start and kept.
 
     Warns (ScheduleWarning) where another number of steps than the run began with changes the learning rate.
 
@@ -105,7 +107,9 @@ def train_stage2(
         model = build_transformer(config, stage1, splits.n_classes)
         origin = replace(origin_of(splits, weights_hash(stage1)), n_images=len(tokens.train))
         run = Stage2Run(config, model, tokens, folder, fabric, origin, tokenizer)
-        return run.carry_out(resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model)
+        return run.carry_out(
+            resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model, loggers=loggers
+        )
 
 
 def check_same_stage1(config: Config, of_stage1: Config) -> None:

@@ -156,6 +156,8 @@ def test_what_the_package_imports_is_declared() -> None:
     declared = set(RUNTIME) | set(
         requirements_of(
             EXTRAS["tensorboard"],
+            EXTRAS["wandb"],
+            EXTRAS["hub"],
             EXTRAS["inception"],
             EXTRAS["efficientnet"],
             EXTRAS["bench"],

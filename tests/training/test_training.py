@@ -500,6 +500,42 @@ def test_tensorboard_logs_are_written_when_asked_for(tmp_path: Path, splits: Spl
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+class Heard:
+    """Keeps what a logger of Fabric's would be told."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.ended = ""
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append((step, metrics))
+
+    def save(self) -> None:
+        """There is nothing to write."""
+
+    def finalize(self, status: str) -> None:
+        self.ended = status
+
+
+def test_loggers_hear_the_rows_of_the_curves_and_how_it_ended(tmp_path: Path, splits: Splits) -> None:
+    logger = Heard()
+    train_stage1(tiny(), tmp_path, splits=splits, loggers=[logger])
+    rows = pd.read_csv(tmp_path / "curves.csv")
+    assert [(step, next(iter(values)).split("/")[0]) for step, values in logger.rows] == [
+        (row.step, row.split) for row in rows.itertuples()
+    ]
+    first = {name.removeprefix("train/"): value for name, value in logger.rows[0][1].items()}
+    assert first["loss"] == pytest.approx(rows["loss"][0]) and logger.ended == "success"
+    stopped = Heard()
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage1(tiny(), tmp_path / "stopped", splits=splits, loggers=[stopped], on_step=stop)
+    assert stopped.ended == "failed"
+
+
 def test_stage2_refuses_another_stage1(tmp_path: Path, splits: Splits) -> None:
     """Neither settings that the stage 1 given was not trained with, nor going on with another's codes."""
     stage1 = build_stage1(tiny()).eval()
