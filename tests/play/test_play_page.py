@@ -72,8 +72,9 @@ def open_page(browser: Any, address: str) -> Iterator[Any]:
     """Opens the page at a link; in the end nothing was asked of another host, and no script failed."""
     contexts, foreign, faults = [], [], []
 
-    def open_at(link: str = "", width: int = 1280, height: int = 900, scheme: str = "light") -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    def open_at(link: str = "", width: int = 1280, scheme: str = "light", touch: bool = False) -> Any:
+        viewport = {"width": width, "height": 900}
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, has_touch=touch)
         contexts.append(context)
 
         def only_ours(route: Any) -> None:
@@ -149,6 +150,30 @@ def test_regions_are_painted_and_an_address_keeps_them(open_page: Any) -> None:
     both = text_changes(page, NUMBERS, painted)
     again = open_page(page.url.partition("/page/")[2])
     assert text_changes(again, NUMBERS, "") == both
+
+
+def test_a_finger_paints_and_does_not_scroll(open_page: Any) -> None:
+    page = open_page("#explorer?model=simple_mqvae&image=4&ratio=50&mask=painted", width=390, touch=True)
+    before = text_changes(page, NUMBERS, "")
+    canvas = page.locator("canvas[role=application]:visible")
+    canvas.scroll_into_view_if_needed()
+    box, scrolled = canvas.bounding_box(), page.evaluate("scrollY")
+    page.touchscreen.tap(box["x"] + 6, box["y"] + 6)
+    tapped = text_changes(page, NUMBERS, before)
+    assert abs(int(tapped.split()[0]) - 32) == 1
+    finger = page.context.new_cdp_session(page)
+    x, step = box["x"] + box["width"] / 2, box["height"] / 8
+    for n in range(8):  # down the middle, a region a step
+        at = {"x": x, "y": box["y"] + (n + 0.5) * step}
+        kind = "touchStart" if n == 0 else "touchMove"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [at]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    text_changes(page, NUMBERS, tapped)
+    page.wait_for_timeout(200)
+    kept = re.search(r"kept=(\w+)", page.url)[1]
+    columns = {kept[2 * row + 1][0] in "89abcdef" for row in range(8)}  # the first bit of a row's second half
+    assert len(columns) == 1, "all regions under the finger are alike"
+    assert page.evaluate("scrollY") == scrolled
 
 
 def test_an_own_picture_is_shown_and_a_broken_one_gives_its_message(open_page: Any, tmp_path: Path) -> None:
