@@ -99,5 +99,6 @@ def _book(options: argparse.Namespace) -> int:
     from mvqlab.course.book import build_book
 
     notebooks, has_play = here_or_in_lab(options.notebooks), not options.no_play
-    print(f"written: {build_book(notebooks, options.out, options.scale, has_play)}")
+    page = build_book(notebooks, options.out, options.scale, has_play)
+    print(f"written: {page}; with excerpts in its search: python -m http.server -d {page.parent}")
     return 0

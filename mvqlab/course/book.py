@@ -16,6 +16,7 @@ from mvqlab.grid.execute import ThisPython
 from mvqlab.interop.onnx_export import ExportError
 from mvqlab.play.build import build_page
 from mvqlab.play.vendored import VendorError
+from mvqlab.results.reference import FOLDER
 from mvqlab.support.files import CacheError, check_nothing_in_the_way, whole_file, write_text_whole
 from mvqlab.support.progress import QUIET_VARIABLE, Progress
 
@@ -23,6 +24,7 @@ NO_PLAY = """# Play
 
 This book was made without the page on which the models run in your browser: {} `mvqlab play build` makes it.
 """
+PICTURE = "mask_ratio_moving.webp"  # of the kept ones, on the first page
 MARK = ".made_by_mvqlab"  # in the sources of a book, which the next one may write over
 
 
@@ -37,6 +39,7 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick", has_play: bool 
     A lesson that has not changed since it was last run for this book is not run again. Executed notebooks
     stay in ``out/source``, the site is ``out/html``. In ``out/html/play`` lies the page of `mvqlab.play`,
     unless it is left out (`has_play`) or cannot be built here: then the book says so where links would be.
+    Behind a web server the search shows excerpts; in files opened by hand browsers let it read no pages.
 
     Raises BookError; InTheWayError where something else than a book is in these two.
     """
@@ -52,6 +55,7 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick", has_play: bool 
     (source / MARK).touch()
     shutil.copytree(notebooks / "book", source, dirs_exist_ok=True)
     shutil.copy(notebooks / "LECTURER.md", source)
+    _put_picture(source)
     for notebook in set(notebooks.glob("*.ipynb")) - set(lessons):
         shutil.copy(notebook, source)
     with Progress("running the lessons", len(lessons)) as progress:
@@ -63,6 +67,16 @@ def build_book(notebooks: Path, out: Path, scale: str = "quick", has_play: bool 
         write_text_whole(source / "play.md", NO_PLAY.format(missing))
     _render(source, html)
     return html / "index.html"
+
+
+def _put_picture(source: Path) -> None:
+    """What the first page begins with; where no pictures are kept, as in a wheel, it begins with words."""
+    if (FOLDER / PICTURE).exists():
+        shutil.copy(FOLDER / PICTURE, source)
+    else:
+        page = source / "index.md"
+        lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text_whole(page, "".join(line for line in lines if PICTURE not in line))
 
 
 def _why_no_play(folder: Path) -> str:

@@ -14,5 +14,6 @@ exclude_patterns = ["**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "Masked vector quantisation"
 html_show_sourcelink = False
+html_show_search_summary = True  # excerpts, where a web server lets the browser read pages
 html_static_path = ["static"]
 html_css_files = ["course.css"]

@@ -11,7 +11,7 @@ import pytest
 
 from mvqlab.cli.main import main
 from mvqlab.course import book
-from mvqlab.course.book import BookError, build_book
+from mvqlab.course.book import PICTURE, BookError, build_book
 from mvqlab.play.vendored import VendorError
 from mvqlab.support.files import InTheWayError
 
@@ -45,6 +45,9 @@ def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_pa
     lesson = (page.parent / "00_lesson.html").read_text()
     assert "scale full" in lesson and "papermill" not in lesson
     assert 'src="http' not in lesson and 'href="https://cdn' not in lesson
+    assert f'src="_images/{PICTURE}"' in page.read_text() and (page.parent / "_images" / PICTURE).exists()
+    options = (page.parent / "_static" / "documentation_options.js").read_text()
+    assert "SHOW_SEARCH_SUMMARY: true" in options and 'role="main"' in lesson, "what excerpts are cut out of"
     assert "mathjax" in lesson and list(page.parent.glob("_static/**/tex-*.js"))
 
     executed = tmp_path / "book" / "source" / "00_lesson.ipynb"
@@ -53,6 +56,13 @@ def test_a_book_shows_what_the_lessons_print_and_needs_no_network(course, tmp_pa
     assert executed.stat().st_mtime_ns == before, "what has not changed is not run again"
     assert main([*book, "--no-play"]) == 0
     assert "scale quick" in (page.parent / "00_lesson.html").read_text()
+
+
+def test_without_kept_pictures_a_book_begins_with_words(course, tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "FOLDER", tmp_path / "nowhere")
+    book._put_picture(course / "book")
+    said = (course / "book" / "index.md").read_text()
+    assert PICTURE not in said and said.startswith("# Masked vector quantisation\n\n")
 
 
 @pytest.mark.slow
