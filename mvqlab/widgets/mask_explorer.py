@@ -260,6 +260,8 @@ class MaskExplorer(Instrument):
             ),
         ]
         self.message.guard(self._change_model)()
+        if not self.message.value:
+            self._show()  # once more: the first time that is told holds what torch sets up
 
     def _change_model(self) -> None:
         """Show the chosen model's own held-out images, or once more the picture of one's own."""
