@@ -53,7 +53,7 @@ def _fetch(folder: Path) -> None:
             shutil.copy(HERE / name, place)
         # nothing that a package would run is run
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=place, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise VendorError(f"npm could not fetch {PACKAGE}: {said[0] if said else 'it does not say why'}")

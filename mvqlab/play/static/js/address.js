@@ -14,5 +14,7 @@ export function write(instrument, settings) {
 // A number out of an address, kept between two; `otherwise` where there is none.
 export function number(words, low, high, otherwise) {
   const value = Number(words);
-  return words === undefined || words === "" || Number.isNaN(value) ? otherwise : Math.min(high, Math.max(low, value));
+  return words === undefined || words === "" || Number.isNaN(value)
+    ? otherwise
+    : Math.min(high, Math.max(low, value));
 }

@@ -10,23 +10,42 @@ export function atlas(section, offered) {
   const state = { model: null, code: 0 };
   let coded;
 
-  const model = choice("codebook", offered.map((one) => [one.model, one.words]), guard(changeModel));
-  const code = wholeNumber("code", 0, 0, guard(() => take(Number(code.input.value))));
+  const model = choice(
+    "codebook",
+    offered.map((one) => [one.model, one.words]),
+    guard(changeModel),
+  );
+  const code = wholeNumber(
+    "code",
+    0,
+    0,
+    guard(() => take(Number(code.input.value))),
+  );
   const head = note("");
   const mapBox = element("div");
   const about = reading("atlas-code");
   const detail = element("div");
   const credit = note("");
-  const points = new WidgetModel({ points: new DataView(new ArrayBuffer(0)), chosen: 0, neighbours: [], label: "codebook" });
+  const points = new WidgetModel({
+    points: new DataView(new ArrayBuffer(0)),
+    chosen: 0,
+    neighbours: [],
+    label: "codebook",
+  });
   section.append(
     row(model.box, code.box),
     head,
     element("div", { className: "panels" }, mapBox, element("div", {}, about, detail)),
     credit,
-    note("Codes on their two principal components, as large as they are taken often over held-out images; crosses are not in use. A click or the arrow keys choose one. Distances are shares of the mean distance between codes. A region is shown with its surroundings."),
+    note(
+      "Codes on their two principal components, as large as they are taken often over held-out images; crosses are not in use. A click or the arrow keys choose one. Distances are shares of the mean distance between codes. A region is shown with its surroundings.",
+    ),
   );
   codePoints.render({ model: points, el: mapBox });
-  points.on("change:chosen", guard(() => take(points.get("chosen"))));
+  points.on(
+    "change:chosen",
+    guard(() => take(points.get("chosen"))),
+  );
 
   async function show(settings) {
     state.model = byName.has(settings.model) ? settings.model : offered[0].model;
@@ -68,11 +87,17 @@ export function atlas(section, offered) {
     state.code = Math.min(last, Math.max(0, Number.isInteger(asked) ? asked : 0));
     code.input.value = state.code;
     const { count, near, neighbours } = coded.codes[state.code];
-    points.set("neighbours", neighbours.map(([other]) => other));
+    points.set(
+      "neighbours",
+      neighbours.map(([other]) => other),
+    );
     points.set("chosen", state.code);
     const share = (100 * count) / coded.n_regions;
     about.textContent = `code ${state.code}: ${count ? `taken ${count} times, ${share.toFixed(2)} % of the regions` : "not in use"}`;
-    const patches = (sheet, words) => near.map(([image, place, tookIt]) => patch(sheet, image, place, tookIt ? "took it" : "took another", `${words} ${state.code}`));
+    const patches = (sheet, words) =>
+      near.map(([image, place, tookIt]) =>
+        patch(sheet, image, place, tookIt ? "took it" : "took another", `${words} ${state.code}`),
+      );
     detail.replaceChildren(
       note("regions that took it, nearest first; then others that lie near"),
       element("div", { className: "patches" }, ...patches("seen", "region near code")),
@@ -97,9 +122,18 @@ export function atlas(section, offered) {
   function neighbour([other, distance]) {
     const [image, place] = coded.codes[other].near[0];
     const isNear = distance < coded.near_share;
-    const made = patch("seen", image, place, `${other}: ${distance.toFixed(2)}${isNear ? " ≈" : ""}`, `code ${other}, at ${distance.toFixed(2)} of the mean distance`);
+    const made = patch(
+      "seen",
+      image,
+      place,
+      `${other}: ${distance.toFixed(2)}${isNear ? " ≈" : ""}`,
+      `code ${other}, at ${distance.toFixed(2)} of the mean distance`,
+    );
     const press = element("button", { type: "button", title: `show code ${other}` });
-    press.addEventListener("click", guard(() => take(other)));
+    press.addEventListener(
+      "click",
+      guard(() => take(other)),
+    );
     press.append(...made.childNodes);
     made.append(press);
     return made;

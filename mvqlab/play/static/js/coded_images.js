@@ -33,6 +33,16 @@ export function cutRegion(coded, sheet, row, place, context = 1) {
   const [y0, x0] = [Math.max(0, top), Math.max(0, left)];
   const [height, width] = [Math.min(resolution, top + edge) - y0, Math.min(resolution, left + edge) - x0];
   const [ofRow, ofColumn] = [Math.floor(row / columns) * resolution, (row % columns) * resolution];
-  drawing.drawImage(coded[sheet], ofColumn + x0, ofRow + y0, width, height, x0 - left, y0 - top, width, height);
+  drawing.drawImage(
+    coded[sheet],
+    ofColumn + x0,
+    ofRow + y0,
+    width,
+    height,
+    x0 - left,
+    y0 - top,
+    width,
+    height,
+  );
   return drawing.getImageData(0, 0, edge, edge);
 }

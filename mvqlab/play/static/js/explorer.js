@@ -5,15 +5,32 @@ import { asText, atRandom, byVariance, fromText, keepBest, nKept } from "./choic
 import { button, choice, element, guard, note, picture, radios, reading, row, slider } from "./elements.js";
 import { bool, card, float32, int32, open, run } from "./models.js";
 import { newestOnly } from "./newest.js";
-import { colours, fetchPicture, heatMap, pixelsFrom, pixelsOf, pngOf, readFile, tensorOf } from "./pictures.js";
+import {
+  colours,
+  fetchPicture,
+  heatMap,
+  pixelsFrom,
+  pixelsOf,
+  pngOf,
+  readFile,
+  tensorOf,
+} from "./pictures.js";
 import { bits, psnr } from "./quality.js";
 import { WidgetModel } from "./widget_model.js";
 
 const MASKS = [
   { value: "learned", words: "learned", title: "keeps the regions that score highest" },
   { value: "random", words: "random", title: "keeps regions drawn at random" },
-  { value: "variance", words: "variance", title: "keeps the regions whose pixels differ most: nothing is learned" },
-  { value: "inverted", words: "inverted", title: "keeps the regions that score lowest: drops the important ones" },
+  {
+    value: "variance",
+    words: "variance",
+    title: "keeps the regions whose pixels differ most: nothing is learned",
+  },
+  {
+    value: "inverted",
+    words: "inverted",
+    title: "keeps the regions that score lowest: drops the important ones",
+  },
   {
     value: "painted",
     words: "painted",
@@ -33,16 +50,29 @@ export function explorer(section, offered, palette) {
   let ownFile = null;
   let encoding = 0; // which of the encodings that were begun is wanted
 
-  const model = choice("model", offered.map((one) => [one.model, one.words]), guard(changeModel));
+  const model = choice(
+    "model",
+    offered.map((one) => [one.model, one.words]),
+    guard(changeModel),
+  );
   const images = element("div");
   let imageButtons;
   const file = element("input", { type: "file", accept: "image/*" });
   file.addEventListener("change", guard(takeFile));
-  const ownBox = element("label", { className: "control" }, element("span", {}, "your own picture, which stays here"), file);
+  const ownBox = element(
+    "label",
+    { className: "control" },
+    element("span", {}, "your own picture, which stays here"),
+    file,
+  );
   const remark = element("p", { className: "note", role: "status" });
   const masks = radios("mask", "mask", MASKS, guard(changeMask));
   const hint = note("");
-  const ratio = slider("mask ratio, the share dropped", { min: 0, max: 95, step: 1, say: (value) => `${value} %` }, guard(changeRatio));
+  const ratio = slider(
+    "mask ratio, the share dropped",
+    { min: 0, max: 95, step: 1, say: (value) => `${value} %` },
+    guard(changeRatio),
+  );
   const again = button("draw again", guard(drawAgain));
   const numbers = reading("explorer-numbers");
   const original = picture();
@@ -52,7 +82,13 @@ export function explorer(section, offered, palette) {
   const keptCaption = element("figcaption", {}, "kept regions");
   const kept = element("figure", {}, canvasBox, keptCaption);
   const credit = note("");
-  const canvas = new WidgetModel({ picture: null, side: 1, is_kept: "", can_paint: false, label: "kept regions" });
+  const canvas = new WidgetModel({
+    picture: null,
+    side: 1,
+    is_kept: "",
+    can_paint: false,
+    label: "kept regions",
+  });
   section.append(
     row(model.box, ownBox),
     remark,
@@ -63,7 +99,9 @@ export function explorer(section, offered, palette) {
     numbers,
     element("div", { className: "pictures" }, original.box, scores.box, kept, restored.box),
     credit,
-    note("Dropped regions are inferred from the kept ones. Bits: N log2 K for the codes and log2 C(L, N) for their places, nothing learned. No held-out image was trained on."),
+    note(
+      "Dropped regions are inferred from the kept ones. Bits: N log2 K for the codes and log2 C(L, N) for their places, nothing learned. No held-out image was trained on.",
+    ),
   );
   maskCanvas.render({ model: canvas, el: canvasBox });
   canvas.on("change:is_kept", guard(takePainted));
@@ -103,17 +141,27 @@ export function explorer(section, offered, palette) {
   async function encode() {
     encoding += 1;
     const mine = encoding;
-    const pixels = state.image === OWN
-      ? await readFile(ownFile, known.resolution)
-      : pixelsOf(await fetchPicture(byName.get(state.model).images.find((one) => one.number === state.image).file), known.resolution);
+    const pixels =
+      state.image === OWN
+        ? await readFile(ownFile, known.resolution)
+        : pixelsOf(
+            await fetchPicture(byName.get(state.model).images.find((one) => one.number === state.image).file),
+            known.resolution,
+          );
     original.show(pixels, "original");
     const tensor = tensorOf(pixels);
-    const encoded = await run(state.model, "encode", { image: float32(tensor, [1, 3, known.resolution, known.resolution]) });
+    const encoded = await run(state.model, "encode", {
+      image: float32(tensor, [1, 3, known.resolution, known.resolution]),
+    });
     if (mine !== encoding) return; // another image or model was asked for in the meantime
     image = { pixels, tensor, scores: encoded.scores, codes: encoded.codes };
     canvas.set("picture", await pngOf(pixels));
     const [low, high] = [Math.min(...image.scores), Math.max(...image.scores)];
-    scores.show(heatMap(image.scores, palette), `scores, ${low.toFixed(2)} (dark) to ${high.toFixed(2)}`, "score of each region, bright where important");
+    scores.show(
+      heatMap(image.scores, palette),
+      `scores, ${low.toFixed(2)} (dark) to ${high.toFixed(2)}`,
+      "score of each region, bright where important",
+    );
     await choose();
   }
 
@@ -149,7 +197,10 @@ export function explorer(section, offered, palette) {
   async function restoreNow(isKept) {
     const began = performance.now();
     const shape = [1, isKept.length];
-    const outputs = await run(state.model, "restore", { codes: int32(image.codes, shape), is_kept: bool(isKept, shape) });
+    const outputs = await run(state.model, "restore", {
+      codes: int32(image.codes, shape),
+      is_kept: bool(isKept, shape),
+    });
     const pixels = pixelsFrom(outputs.image, known.resolution);
     const n = isKept.reduce((sum, one) => sum + one, 0);
     restored.show(pixels, "restored", `restored: ${state.mask} mask, ${n} of ${isKept.length} regions kept`);

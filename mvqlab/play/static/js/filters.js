@@ -3,7 +3,10 @@
 // Classifier-free guidance: logits of two rows, told and not told, to one (Ho and Salimans 2022).
 export function guided(logits, scale) {
   const n = logits.length / 2;
-  return Float32Array.from({ length: n }, (_, place) => logits[n + place] + scale * (logits[place] - logits[n + place]));
+  return Float32Array.from(
+    { length: n },
+    (_, place) => logits[n + place] + scale * (logits[place] - logits[n + place]),
+  );
 }
 
 // Probabilities of `logits` at a temperature; 0 takes the likeliest. isAllowed says which may be drawn.
@@ -41,6 +44,8 @@ export function openPlaces(nPlaces, taken, nToCome, isRising) {
 
 // The n likeliest indices, likeliest first.
 export function likeliest(probabilities, n) {
-  const order = [...probabilities.keys()].sort((first, second) => probabilities[second] - probabilities[first]);
+  const order = [...probabilities.keys()].sort(
+    (first, second) => probabilities[second] - probabilities[first],
+  );
   return order.slice(0, n);
 }

@@ -4,7 +4,8 @@ import { guard } from "./elements.js";
 import { fetchJson } from "./models.js";
 
 const makers = {
-  explorer: async (section, page) => (await import("./explorer.js")).explorer(section, page.explorer, page.cividis),
+  explorer: async (section, page) =>
+    (await import("./explorer.js")).explorer(section, page.explorer, page.cividis),
   player: async (section, page) => (await import("./player.js")).player(section, page.player, page.cividis),
   atlas: async (section, page) => (await import("./atlas.js")).atlas(section, page.atlas),
 };

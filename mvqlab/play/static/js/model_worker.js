@@ -18,14 +18,20 @@ function session(name, graph) {
 
 async function openSession(key) {
   const answer = await fetch(new URL(`../models/${key}.onnx`, import.meta.url));
-  if (!answer.ok) throw new Error(`models/${key}.onnx is missing (${answer.status}): is the folder of the page whole?`);
-  return ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), { executionProviders: ["wasm"] });
+  if (!answer.ok)
+    throw new Error(`models/${key}.onnx is missing (${answer.status}): is the folder of the page whole?`);
+  return ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), {
+    executionProviders: ["wasm"],
+  });
 }
 
 async function compute({ name, graph, inputs }) {
   const opened = await session(name, graph);
   if (!inputs) return {}; // to open it was all that was asked
-  const tensors = Object.entries(inputs).map(([key, { type, data, dims }]) => [key, new ort.Tensor(type, data, dims)]);
+  const tensors = Object.entries(inputs).map(([key, { type, data, dims }]) => [
+    key,
+    new ort.Tensor(type, data, dims),
+  ]);
   const outputs = await opened.run(Object.fromEntries(tensors));
   return Object.fromEntries(Object.entries(outputs).map(([key, tensor]) => [key, tensor.data]));
 }

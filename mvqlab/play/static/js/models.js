@@ -39,7 +39,8 @@ export function open(name, graphs) {
 
 export async function fetchJson(address) {
   const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${address} is missing (${answer.status}): is the folder of the page whole?`);
+  if (!answer.ok)
+    throw new Error(`${address} is missing (${answer.status}): is the folder of the page whole?`);
   return answer.json();
 }
 

@@ -5,7 +5,8 @@ const GREY = 200; // where nothing is known
 
 export async function fetchPicture(address) {
   const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${address} is missing (${answer.status}): is the folder of the page whole?`);
+  if (!answer.ok)
+    throw new Error(`${address} is missing (${answer.status}): is the folder of the page whole?`);
   return createImageBitmap(await answer.blob());
 }
 
@@ -85,7 +86,8 @@ export function uncovered(whole, isDrawn) {
   const pixels = nothing(resolution);
   const p = resolution / side;
   for (let place = 0; place < resolution * resolution; place++) {
-    const region = Math.floor(Math.floor(place / resolution) / p) * side + Math.floor((place % resolution) / p);
+    const region =
+      Math.floor(Math.floor(place / resolution) / p) * side + Math.floor((place % resolution) / p);
     if (isDrawn[region]) pixels.data.set(whole.data.subarray(4 * place, 4 * place + 4), 4 * place);
   }
   return pixels;
@@ -98,7 +100,10 @@ export function heatMap(values, palette, low = Math.min(...values), high = Math.
   values.forEach((value, place) => {
     const shade = high > low ? Math.min(255, Math.floor((256 * (value - low)) / (high - low))) : 0;
     for (let colour = 0; colour < 3; colour++) {
-      pixels.data[4 * place + colour] = parseInt(palette.slice(6 * shade + 2 * colour, 6 * shade + 2 * colour + 2), 16);
+      pixels.data[4 * place + colour] = parseInt(
+        palette.slice(6 * shade + 2 * colour, 6 * shade + 2 * colour + 2),
+        16,
+      );
     }
     pixels.data[4 * place + 3] = 255;
   });
