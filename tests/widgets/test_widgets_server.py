@@ -26,7 +26,6 @@ from mvqlab.widgets.page_server import PageKernels, explore
 
 PATIENCE = 300  # seconds: the machine may be busy with other tests
 LIGHT = """from pathlib import Path
-from voila.app import Voila
 from mvqlab.widgets import page_server
 from mvqlab.widgets.page import voila_arguments, write_notebook
 
@@ -44,7 +43,7 @@ async def look_when_told(manager):
 
 
 page_server.PageKernels.cull_kernels = look_when_told
-Voila.launch_instance(argv=arguments, config=settings)"""
+page_server.LocalPage.launch_instance(argv=arguments, config=settings)"""
 
 
 def kernels() -> set[int]:
@@ -130,6 +129,7 @@ def test_visitors_without_a_browser_are_few_and_leave_no_kernel(address: str, fo
     assert [get(address)[0], get(address)[0]] == [200, 200] and len(kernels()) == 2
     status, words = get(address)
     assert status == 503 and "2 pages are open" in words and "--pages" in words
+    assert "https://" not in words, "an error's page asks no other host either"
     with looks_for_kernels_alone(folder):
         assert comes_true(lambda: not kernels())
 
