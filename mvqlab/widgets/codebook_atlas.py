@@ -99,7 +99,7 @@ class CodeMap(widgets.VBox):
         self.detail.value = (
             remark(_of_regions(count))
             + side_by_side(patches, "patches")
-            + remark("codes nearest to it (framed in the map), each by the region nearest to it")
+            + remark("codes nearest to it (framed in the map), each by a region that took it")
             + side_by_side(beside, "patches")
         )
 
