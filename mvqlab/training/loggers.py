@@ -73,7 +73,7 @@ def wandb_logger(folder: Path, project: str, config: Config, *, resume: bool = F
         def experiment(self) -> Any:
             if self._run is None:
                 known = folder / WANDB_RUN
-                before = known.read_text("utf-8").strip() if resume and known.exists() else None
+                before = known.read_text(encoding="utf-8").strip() if resume and known.exists() else None
                 folder.mkdir(parents=True, exist_ok=True)
                 self._run = wandb.init(
                     project=project,

@@ -13,7 +13,7 @@ import ipywidgets as widgets
 from mvqlab.widgets.picture_bytes import Pixels, png
 
 Shown = TypeVar("Shown", bound=widgets.DOMWidget)
-STYLE = (Path(__file__).parent / "static" / "widgets.css").read_text("utf-8")
+STYLE = (Path(__file__).parent / "static" / "widgets.css").read_text(encoding="utf-8")
 
 
 def style() -> widgets.HTML:
