@@ -16,53 +16,30 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mvqlab.config import QuantizerConfig
-from mvqlab.models.quantizer import Quantised, Quantizer, in_float32
-from mvqlab.support.optional import required
+from mvqlab.models.packaged_quantizer import PackagedQuantizer
+from mvqlab.models.quantizer import in_float32
 
 ENTROPY_WEIGHT = 0.1
 
 
-class LookupFreeQuantizer(Quantizer):
-    """Features to their signs; nothing but the two linear maps is learned."""
+class LookupFreeQuantizer(PackagedQuantizer):
+    """Features to their signs; nothing but the two linear maps is learned.
+
+    The codes' rank is at most log2 K.
+    """
 
     def __init__(self, config: QuantizerConfig) -> None:
-        super().__init__()
-        package = required("vector_quantize_pytorch", "rivals", "quantizer.kind=lfq")
-        self.rule = package.LFQ(
+        super().__init__(
+            "lfq",
+            "LFQ",
             codebook_size=config.codebook_size,
             dim=config.code_dim,
             entropy_loss_weight=ENTROPY_WEIGHT,
             commitment_loss_weight=config.commitment_weight,
         )
 
-    @property
-    def size(self) -> int:
-        """K, a power of two."""
-        return int(self.rule.codebook_size)
-
-    @property
-    def codes(self) -> Float[Tensor, "K n_z"]:
-        """The vectors of all codes, by index: their rank is at most log2 K, and one."""
-        return self.look_up(torch.arange(self.size, device=self.rule.mask.device))
-
     def nearest(self, features: Float[Tensor, "*any n_z"]) -> Int[Tensor, "*any"]:
-        """Indices of the codes whose signs `features` have."""
+        """Indices of the codes whose signs `features` have, without the entropies that training needs."""
         with torch.no_grad(), in_float32(features):
             is_positive = self.rule.project_in(features.float()) > 0.0  # (..., log2 K)
             return (is_positive * self.rule.mask).sum(dim=-1)  # (..., log2 K) -> (...)
-
-    def look_up(self, codes: Int[Tensor, "*any"]) -> Float[Tensor, "*any n_z"]:
-        """Vectors of the codes with the indices `codes`."""
-        vectors = self.rule.indices_to_codes(codes.reshape(-1))  # (...) -> (M,) -> (M, n_z)
-        return vectors.reshape(*codes.shape, vectors.shape[-1])  # (M, n_z) -> (..., n_z)
-
-    def quantise(self, features: Float[Tensor, "*any n_z"]) -> Quantised:
-        """`forward` for features that are all real, in rows of any shape."""
-        rows = features.reshape(1, -1, features.shape[-1])  # (..., n_z) -> (1, M, n_z)
-        with in_float32(features):
-            quantised, codes, loss = self.rule(rows.float())
-        return Quantised(
-            quantised.to(features.dtype).reshape(features.shape),
-            codes.long().reshape(features.shape[:-1]),
-            loss.reshape(()),
-        )

@@ -118,6 +118,7 @@ class MaskModule(nn.Module):
     """
 
     ramp = 1.0  # how much of what is to be dropped in training is dropped by now, see training/warm_up.py
+    pads = False  # whether images may keep fewer than N, so that positions of L are marked as padding
 
     def __init__(
         self,
@@ -178,7 +179,8 @@ class MaskModule(nn.Module):
         normalised = F.layer_norm(kept, kept.shape[-1:]) if self.settings.norm else kept  # (B, N, d)
         kept = self.project(normalised)  # (B, N, n_z)
         weighed = self.weigh(kept, scores.gather(1, read))  # scores (B, L) -> (B, N)
-        return KeptRegions(weighed, positions, scores, is_among(positions, n_positions))
+        is_padding = positions == n_positions if self.pads else None
+        return KeptRegions(weighed, positions, scores, is_among(positions, n_positions), is_padding)
 
     def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
         """What reaches the quantiser of the regions `kept`, which have these `scores`: here all of it."""
@@ -280,22 +282,17 @@ class PrefixMask(AdaptiveMask):
     (arXiv 2501.10064), whose tokens have no place in the image.
     """
 
+    @property
+    def pads(self) -> bool:  # type: ignore[override]
+        """Whether images may keep fewer than N: in training."""
+        return self.training
+
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the best `scores`; in training as many as each image draws, padded with L."""
         if not self.training:
             return super().positions_to_keep(scores)
         n = [self.n_of_batch(scores.shape[1]) for _ in scores]  # one draw an image
         return best_of_each(self.ranked_by(scores), torch.tensor(n, device=scores.device))
-
-    def keep(
-        self,
-        features: Float[Tensor, "B d h w"],
-        scores: Float[Tensor, "B L"],
-        positions: Int[Tensor, "B N"],
-    ) -> KeptRegions:
-        """Keep the regions of `features` at `positions`; in training those of L are marked as padding."""
-        kept = super().keep(features, scores, positions)
-        return kept._replace(is_padding=positions == scores.shape[1]) if self.training else kept
 
 
 class ThresholdMask(AdaptiveMask):
@@ -308,6 +305,7 @@ class ThresholdMask(AdaptiveMask):
     """
 
     threshold: Float[Tensor, ""]
+    pads = True
     decay = 0.95  # of the moving average: it looks back some twenty batches
 
     def __init__(
@@ -331,15 +329,6 @@ class ThresholdMask(AdaptiveMask):
         if self.threshold.isnan():  # before any training
             return positions_above(scores, lowest_kept(scores, self.n))
         return positions_above(scores, self.threshold)
-
-    def keep(
-        self,
-        features: Float[Tensor, "B d h w"],
-        scores: Float[Tensor, "B L"],
-        positions: Int[Tensor, "B N"],
-    ) -> KeptRegions:
-        """Keep the regions of `features` at `positions`, of which those of L are marked as padding."""
-        return super().keep(features, scores, positions)._replace(is_padding=positions == scores.shape[1])
 
     @torch.no_grad()
     def _average_in(self, threshold_of_batch: Float[Tensor, ""]) -> None:

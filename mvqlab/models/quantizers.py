@@ -6,7 +6,7 @@
     fsq        no codebook: a few numbers a feature, each rounded to one of a few levels
     lfq        no codebook: a few signs a feature
 
-All but `ema` come with lucidrains' vector-quantize-pytorch, from which each takes the rule itself.
+All but `ema` take their rule from lucidrains' vector-quantize-pytorch (see `packaged_quantizer`).
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from mvqlab.data.pixels import to_display, to_uint8
 from mvqlab.evaluation.codebook.plane import principal_plane
-from mvqlab.evaluation.codebook.usage import NEAR_SHARE, codebook_redundancy, codebook_usage
+from mvqlab.evaluation.codebook.usage import NEAR_SHARE
 from mvqlab.support.files import whole_file, write_text_whole
+from mvqlab.widgets.codebook_atlas import in_numbers
 from mvqlab.widgets.coded_images import CodedImages, code_images
 from mvqlab.zoo.shipped import load_shipped_stage1
 
@@ -68,24 +69,12 @@ def atlas_of(coded: CodedImages) -> dict[str, Any]:
             }
         )
     return {
-        "head": _head(coded, float(plane.explained.sum())),
+        "head": in_numbers(coded, float(plane.explained.sum())),
         "columns": COLUMNS,
         "n_regions": len(coded.codes),
         "near_share": NEAR_SHARE,
         "codes": codes,
     }
-
-
-def _head(coded: CodedImages, explained: float) -> str:
-    """The codebook in numbers, as the notebook's atlas has it."""
-    size = coded.model.codebook_size
-    usage = codebook_usage(coded.codes, size)
-    redundancy = codebook_redundancy(coded.model.codebook, coded.counts)
-    return (
-        f"{redundancy.n_codes} of {size} codes in use over {len(coded.images)} held-out images, perplexity "
-        f"{usage.perplexity:.0f}, effective rank {redundancy.effective_rank:.1f}, near-duplicates "
-        f"{redundancy.near_duplicate_share:.1%}; the plane holds {explained:.0%} of the codes' variance"
-    )
 
 
 def _write_sheet(images: Tensor, path: Path, **settings: Any) -> None:

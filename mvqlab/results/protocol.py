@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 from mvqlab.results.power import SIGNIFICANCE, holm
@@ -73,10 +73,7 @@ NOTHING = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
 
 def read_protocol(path: str | Path) -> list[Hypothesis]:
     """The hypotheses of the YAML file at `path`, a list of mappings. Raises ProtocolError."""
-    try:
-        content = read_yaml(Path(path), "protocol")
-    except YamlFileError as error:
-        raise ProtocolError(str(error)) from None
+    content = _content(path)
     if not isinstance(content.get("hypotheses"), list):
         raise ProtocolError(f"{path} has no list `hypotheses`")
     return [_hypothesis(f"{path}, hypothesis {n}", one) for n, one in enumerate(content["hypotheses"], 1)]
@@ -84,14 +81,17 @@ def read_protocol(path: str | Path) -> list[Hypothesis]:
 
 def read_claims(path: str | Path) -> dict[int, str]:
     """What each claim of the protocol at `path` says, by its number. Raises ProtocolError."""
-    try:
-        content = read_yaml(Path(path), "protocol")
-    except YamlFileError as error:
-        raise ProtocolError(str(error)) from None
-    claims = content.get("claims", {})
+    claims = _content(path).get("claims", {})
     if not isinstance(claims, dict) or not all(isinstance(number, int) for number in claims):
         raise ProtocolError(f"{path}: `claims` must give words by the number of a claim")
     return {number: str(words) for number, words in claims.items()}
+
+
+def _content(path: str | Path) -> Any:
+    try:
+        return read_yaml(Path(path), "protocol")
+    except YamlFileError as error:
+        raise ProtocolError(str(error)) from None
 
 
 def _hypothesis(where: str, given: object) -> Hypothesis:

@@ -204,10 +204,16 @@ def scorer_loss(made: Reconstruction, images: Float[Tensor, "B 3 H W"]) -> Float
     2512.16975) does for videos; the paper's scores learn by the product with kept features instead. 0 where
     nothing is dropped.
     """
-    side = made.pairs.side
-    errors = (made.images.detach().clamp(-1.0, 1.0) - images).square().mean(1, keepdim=True) / 4.0
-    of_regions = F.avg_pool2d(errors, images.shape[-1] // side).flatten(1)  # (B, 1, H, W) -> (B, L)
+    of_regions = region_errors(images, made.images.detach(), made.pairs.side)  # (B, L)
     told = made.scores.logit(eps=1e-6)  # (B, L)
     distances = (told - of_regions.clamp_min(1e-6).log()).square()
     is_dropped = ~made.is_kept
     return (distances * is_dropped).sum() / is_dropped.sum().clamp_min(1)
+
+
+def region_errors(
+    images: Float[Tensor, "B 3 H W"], reconstructions: Float[Tensor, "B 3 H W"], side: int
+) -> Float[Tensor, "B L"]:
+    """Mean squared error of each region's pixels, of [0, 1]; images in [-1, 1], on a grid of side * side."""
+    errors = (reconstructions.clamp(-1.0, 1.0) - images).square().mean(dim=1, keepdim=True) / 4.0
+    return F.avg_pool2d(errors, images.shape[-1] // side).flatten(1)  # (B, 1, H, W) -> (B, L)

@@ -51,14 +51,7 @@ class CodeMap(widgets.VBox):
         widgets.link((self.points, "chosen"), (self.code, "value"))
         self.about, self.detail = widgets.HTML(), widgets.HTML()
         self.code.observe(self.message.guard(self.show), "value")
-        usage = codebook_usage(coded.codes, coded.model.codebook_size)
-        redundancy = codebook_redundancy(coded.model.codebook, self.counts)
-        head = (
-            f"<b>{name}</b><br>{redundancy.n_codes} of {coded.model.codebook_size} codes in use, as varied "
-            f"as {usage.perplexity:.0f} that are taken equally often; {redundancy.near_duplicate_share:.1%} "
-            f"are near-duplicates; they spread over {redundancy.effective_rank:.1f} directions, of which the "
-            f"map shows two, {float(plane.explained.sum()):.0%} of the variance"
-        )
+        head = f"<b>{name}</b><br>{in_numbers(coded, float(plane.explained.sum()))}"
         super().__init__(
             [
                 widgets.HTML(f'<div class="mvqlab-note">{head}</div>'),
@@ -102,6 +95,19 @@ class CodeMap(widgets.VBox):
             + remark("codes nearest to it (framed in the map), each by a region that took it")
             + side_by_side(beside, "patches")
         )
+
+
+def in_numbers(coded: CodedImages, explained: float) -> str:
+    """A codebook in numbers and words; explained: share of the codes' variance that its map shows."""
+    size = coded.model.codebook_size
+    usage = codebook_usage(coded.codes, size)
+    redundancy = codebook_redundancy(coded.model.codebook, coded.counts)
+    return (
+        f"{redundancy.n_codes} of {size} codes in use, as varied as {usage.perplexity:.0f} that are taken "
+        f"equally often; {redundancy.near_duplicate_share:.1%} are near-duplicates; they spread over "
+        f"{redundancy.effective_rank:.1f} directions, of which the map shows two, {explained:.0%} of the "
+        "variance"
+    )
 
 
 def _of_regions(count: int) -> str:

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvqlab.evaluation.images.distance import distances_to_kept, psnr_by_distance, region_errors
+from mvqlab.evaluation.images.distance import distances_to_kept, psnr_by_distance
+from mvqlab.training.losses import region_errors
 
 
 def plain_distances(is_kept, side):
@@ -37,9 +38,9 @@ def test_an_image_without_kept_regions_is_refused():
 
 
 def test_errors_are_those_of_a_regions_own_pixels():
-    images = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    images = -torch.ones(1, 3, 4, 4)
     restored = images.clone()
-    restored[0, 1, 0, 2] = 255  # one value of the twelve in the second region
+    restored[0, 1, 0, 2] = 1.0  # one value of the twelve in the second region, from 0 to 1 of [0, 1]
     assert region_errors(images, restored, side=2)[0].tolist() == pytest.approx([0, 1 / 12, 0, 0])
 
 

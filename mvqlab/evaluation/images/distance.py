@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvqlab.evaluation.images.reconstruction import BEST_PSNR
+from mvqlab.training.losses import region_errors
 
 FARTHEST = 3  # regions that are farther are counted here, too
 
@@ -33,19 +34,15 @@ def distances_to_kept(is_kept: Tensor) -> Tensor:
     return steps.flatten(1).long()
 
 
-def region_errors(images: Tensor, reconstructions: Tensor, side: int) -> Tensor:
-    """Mean squared error (n, L) of each region's pixels, in [0, 1]; both images (n, 3, H, W) uint8."""
-    errors = ((reconstructions.float() - images.float()) / 255.0).square().mean(dim=1, keepdim=True)
-    return F.avg_pool2d(errors, images.shape[-1] // side).flatten(1)  # (n, 1, h, w) -> (n, L)
-
-
 def psnr_by_distance(images: Tensor, reconstructions: Tensor, is_kept: Tensor) -> dict[str, float]:
     """psnr_at_distance_0 to _3, dB: PSNR of the squared error over all regions that far from a kept one.
 
     Images (n, 3, H, W) uint8, is_kept (n, L) bool. The last is over all regions at distance 3 or more. An
     exact one counts 100 dB; nan where no region is that far.
     """
-    errors = region_errors(images, reconstructions, side=round(is_kept.shape[1] ** 0.5)).double()
+    side = round(is_kept.shape[1] ** 0.5)
+    before, after = images.float() / 127.5 - 1.0, reconstructions.float() / 127.5 - 1.0
+    errors = region_errors(before, after, side).double()
     distances = distances_to_kept(is_kept).clamp(max=FARTHEST)
     return {f"psnr_at_distance_{steps}": _psnr(errors[distances == steps]) for steps in range(FARTHEST + 1)}
 
