@@ -195,9 +195,9 @@ class AdaptiveMask(MaskModule):
     (`loss.scorer_weight`, see `training.losses.scorer_loss`).
 
     settings: `product` may be the paper's `score`; `straight_through`, which leaves the features as long as
-    they are, with the same gradient for the score as if it were 1; or `none`, a control whose scorer stays as
-    it began. `exploration` is of Gumbel noise on the scores' logits, in training alone, so that a region that
-    was dropped once gets another chance; 0, as published, for none.
+    they are, with the same gradient for the score as if it were 1; or `none`, where the scorer learns by a
+    loss of its own or stays as it began. `exploration` is of Gumbel noise on the scores' logits, in training
+    alone, so that a region that was dropped once gets another chance; 0, as published, for none.
     """
 
     fading = 1.0  # how much of the exploration is left, see training/warm_up.py
