@@ -22,10 +22,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.config import MaskConfig
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.pairs import is_among
-from mvqlab.models.scorers import SCORERS, learned_scorer
 
 PUBLISHED = MaskConfig()  # how the paper keeps: with LayerNorm, by learned scores, times the score
 
@@ -336,27 +335,3 @@ class ThresholdMask(AdaptiveMask):
         newest = threshold_of_batch.float()
         moved = self.threshold.lerp(newest, 1.0 - self.decay)  # decay * threshold + (1 - decay) * newest
         self.threshold.copy_(torch.where(self.threshold.isnan(), newest, moved))
-
-
-LEARNED_MASKS: dict[str, type[AdaptiveMask]] = {"adaptive": AdaptiveMask, "upside_down": UpsideDownMask}
-OF_BUDGETS: dict[str, type[AdaptiveMask]] = {"threshold": ThresholdMask, "prefix": PrefixMask}
-
-
-def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_positions: int) -> MaskModule:
-    """The mask module that `config.kind` names, for a grid of L = `n_positions` regions.
-
-    Raises ValueError for the plain model, which has none.
-    """
-    if config.kind == "none":
-        raise ValueError("mask.kind 'none' is the plain VQ model, which has no mask module")
-    n = n_kept(config.ratio_in_use, n_positions)
-    least_dropped, most_dropped = config.ratio_range  # in training
-    n_in_training = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
-    d = backbone.feature_dim
-    if config.kind in SCORERS:
-        chooses = SCORERS[config.kind]()
-        if config.product_in_use == "none":
-            return MaskModule(d, code_dim, n, chooses, n_in_training, config)
-        return ProductMask(d, code_dim, n, chooses, learned_scorer(config, d), n_in_training, config)
-    mask_class = OF_BUDGETS.get(config.budget, LEARNED_MASKS[config.kind])
-    return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config)

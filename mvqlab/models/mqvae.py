@@ -22,7 +22,8 @@ from mvqlab.config import BackboneConfig, Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import build_demask
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import KeptRegions, build_mask
+from mvqlab.models.masking import KeptRegions
+from mvqlab.models.masks import build_mask
 from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.models.patch_backbone import PatchDecoder, PatchEncoder
 from mvqlab.models.quantizers import build_quantizer

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mvqlab.config import LEARNED_KINDS, MASK_KINDS, BackboneConfig, MaskConfig, load_config
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import LEARNED_MASKS, AdaptiveMask, MaskModule, build_mask, keep_best, n_kept
+from mvqlab.models.masking import AdaptiveMask, MaskModule, keep_best, n_kept
+from mvqlab.models.masks import LEARNED_MASKS, build_mask
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.scorers import SCORERS, ConvScorer, MLPScorer, RandomScorer, TruthScorer, region_coverage
 
