@@ -508,7 +508,7 @@ class Stage1Config(OptimiserConfig):
 class TransformerConfig(Section):
     """Stackformer or the raster baseline (section 3.2 of the paper)."""
 
-    model: Literal["stackformer", "raster", "none"] = "stackformer"
+    model: Literal["stackformer", "raster", "masked_parallel", "none"] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
     # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step
     order: PairOrder = "raster"
@@ -554,6 +554,8 @@ class Stage2Config(OptimiserConfig):
 class SamplingConfig(Section):
     """How pairs are drawn."""
 
+    later: ClassVar[tuple[str, ...]] = ("parallel_steps", "parallel_noise")
+
     temperature: Weight = 1.0  # 0 takes the likeliest
     code_top_k: NonNegative = 100  # 0 is off
     code_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
@@ -562,6 +564,8 @@ class SamplingConfig(Section):
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out
     position_guidance: Weight = 1.0  # the same of positions
+    parallel_steps: Count = 8  # `masked_parallel` only: steps in which all places are filled
+    parallel_noise: Weight = 4.5  # `masked_parallel` only: on how sure a place is, at first; 0: the surest
     cuda_graph: bool = False  # GPUs only: a pair's kernels are launched as one (results/gpu)
     kernels: Literal["plain", "compiled", "fused"] = "plain"  # of `cuda_graph`: see quick_steps.py
 
@@ -658,6 +662,14 @@ class Config(Section):
                 f"transformer.order is '{self.transformer.order}', but transformer.model is 'raster', whose "
                 "positions are given row by row",
                 "set transformer.order=raster, or transformer.model=stackformer",
+            )
+        if self.transformer.model == "masked_parallel" and (
+            self.transformer.order != "raster" or self.transformer.first != "code"
+        ):
+            raise MisfitError(
+                "transformer.order or transformer.first is given, but transformer.model is "
+                "'masked_parallel', which draws pairs in no order, code and position at once",
+                "leave them out, or set transformer.model=stackformer",
             )
         if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
             raise MisfitError(

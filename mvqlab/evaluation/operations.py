@@ -65,7 +65,7 @@ def drawing_operations(
     """Giga-operations of drawing an image: its pairs one after the other, with a cache, then the decoder.
 
     With a cache every pair passes the transformers once, which is what a forward pass with all `pairs`
-    (B, N) costs; twice where guidance is on.
+    (B, N) costs; of a masked parallel model every place does so once a step. Twice where guidance is on.
     """
     # the counter stumbles over weights that would learn
     transformers = deepcopy(model).eval().requires_grad_(False)
@@ -74,4 +74,5 @@ def drawing_operations(
     is_guided = conditions is not None and not sampling.code_guidance == sampling.position_guidance == 1.0
     of_pairs = operations(lambda: transformers.loss(pairs, conditions))
     of_decoder = operations(lambda: decoder.decode(pairs))
-    return ((1 + is_guided) * of_pairs + of_decoder) / len(pairs) / GIGA
+    n_passes = (1 + is_guided) * transformers.places_read(sampling)
+    return (n_passes * of_pairs + of_decoder) / len(pairs) / GIGA

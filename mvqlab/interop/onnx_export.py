@@ -41,6 +41,10 @@ def export_graphs(model: TokenModel | PairModel, folder: Path) -> dict[str, Any]
     length has a name. Raises ExportError.
     """
     require_exporter()
+    if isinstance(model, PairModel) and model.is_parallel:
+        raise ExportError(
+            "transformer.model=masked_parallel is not exported: only models with a next pair are"
+        )
     return {
         f"{name}.onnx": _write(graph, folder / f"{name}.onnx") for name, graph in graphs_of(model).items()
     }

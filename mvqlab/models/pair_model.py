@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from mvqlab.config import PairOrder
+from mvqlab.config import PairOrder, SamplingConfig
 from mvqlab.models.key_value_cache import KeyValueCache
 from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.models.start import Start
@@ -47,6 +47,20 @@ class PairLoss(NamedTuple):
     total: Float[Tensor, ""]
 
 
+class PairNats(NamedTuple):
+    """What each pair costs, in nats: (B, N) of codes, and of positions, 0 where these are given.
+
+    Where sequences have an end, there is a place more for it, and it is with the part that says it.
+    """
+
+    codes: Float[Tensor, "B N"]
+    positions: Float[Tensor, "B N"]
+
+
+class NoOrderError(ValueError):
+    """Something was asked for that only a model has which draws one pair after the other."""
+
+
 class PairCache(NamedTuple):
     """What sampling keeps between pairs: what sequences start with, and the keys and values of each stack.
 
@@ -77,6 +91,7 @@ class PairModel(nn.Module):
     has_end: whether images have more and fewer pairs. Then the part that is predicted first may be the start
         pair's, K or L, once more: the end token. `n_pairs` are the most that one can have.
     place_embedding: a vector (width) for each place in a sequence of pairs.
+    is_parallel: whether pairs are drawn many at a time; such a model knows no next pair.
     """
 
     start: Start
@@ -88,6 +103,7 @@ class PairModel(nn.Module):
     order: PairOrder = "raster"
     has_end: bool = False
     position_weight: float = 1.0
+    is_parallel: ClassVar[bool] = False
 
     def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
         """Logits of all pairs in one go, each given the true ones before it (teacher forcing).
@@ -179,6 +195,26 @@ class PairModel(nn.Module):
         positions = positions - self.order_nats(pairs).sum() / n_pairs
         return PairLoss(codes, positions, codes + self.position_weight * positions)
 
+    def nats_of_each(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairNats:
+        """What each of `pairs` (B, N) costs, given what the model tells of it: see `PairNats`.
+
+        What comes second in a pair is told the first. Codes and positions of padding cost nothing.
+        """
+        pairs = self.with_end(pairs)
+        logits, targets = self(pairs, conditions), self.targets(pairs)
+        codes = nats_of(logits.code_logits, targets.codes)  # (B, N)
+        if logits.position_logits is None:
+            return PairNats(codes, torch.zeros_like(codes))
+        return PairNats(codes, nats_of(logits.position_logits, targets.positions) - self.order_nats(pairs))
+
+    def drawing_steps(self, settings: SamplingConfig) -> int:
+        """How often `sample_pairs` asks the model for an image's next pairs: once a pair."""
+        return self.n_pairs
+
+    def places_read(self, settings: SamplingConfig) -> float:
+        """How often each place is read to draw an image: once, as keys and values are kept."""
+        return 1.0
+
     def order_nats(self, pairs: Pairs) -> Float[Tensor, "B N"]:
         """What each of `pairs` (B, N) tells by its place in a random order, and by nothing else, in nats.
 
@@ -216,6 +252,11 @@ class PairModel(nn.Module):
             for part in ("code", "position")
         )
         return Pairs(codes, positions, pairs.side)
+
+
+def nats_of(logits: Float[Tensor, "B N n"], targets: Int[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """Nats (B, N) of `targets` (B, N) under `logits` (B, N, n); 0 where there is nothing to say."""
+    return F.cross_entropy(logits.mT, targets, reduction="none", ignore_index=IGNORED)
 
 
 def nats_a_pair(

@@ -1,4 +1,4 @@
-"""The causal transformer that every stage-2 model is built of: pre-norm blocks, GELU (Radford et al. 2019).
+"""The transformers that stage-2 models are built of: pre-norm blocks, GELU (Radford et al. 2019).
 
 In every mask True means: may be attended to (see `models.attention_mask`). With a cache, only the newest
 places are read; it keeps what was computed of those before them (see `models.key_value_cache`).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -78,8 +79,8 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
-class CausalTransformer(nn.Module):
-    """A stack of blocks: (B, T, width) to (B, T, width)."""
+class Transformer(nn.Module):
+    """A stack of blocks; subclasses say who may attend to whom."""
 
     def __init__(
         self, layers: int, width: int, heads: int, dropout: float, activation_checkpointing: bool = False
@@ -88,6 +89,36 @@ class CausalTransformer(nn.Module):
         super().__init__()
         self.activation_checkpointing = activation_checkpointing
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(layers))
+
+    def through_blocks(
+        self,
+        x: Float[Tensor, "B T width"],
+        cache: KeyValueCache | None,
+        attention_mask: Bool[Tensor, "#B 1 T S"] | None,
+    ) -> Float[Tensor, "B T width"]:
+        """States (B, T, width) after block upon block; arguments as of `CausalSelfAttention`."""
+        for layer, block in enumerate(self.blocks):
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, 0, None, attention_mask, use_reentrant=False)
+            else:
+                x = block(x, layer, cache, attention_mask)
+        return x
+
+
+class BidirectionalTransformer(Transformer):
+    """Every place attends to every place: (B, T, width) to (B, T, width)."""
+
+    def forward(
+        self, x: Float[Tensor, "B T width"], padding_mask: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T width"]:
+        """Read a whole sequence. padding_mask (B, T): True where a place is real; None: everywhere."""
+        everyone = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device)
+        columns = everyone if padding_mask is None else padding_mask  # (B or 1, T)
+        return self.through_blocks(x, None, columns[:, None, None].expand(-1, -1, x.shape[1], -1))
+
+
+class CausalTransformer(Transformer):
+    """Every place attends to itself and those before it: (B, T, width) to (B, T, width)."""
 
     def forward(
         self,
@@ -103,11 +134,7 @@ class CausalTransformer(nn.Module):
         attention_mask = None  # causal
         if padding_mask is not None:
             attention_mask = causal_mask(x.shape[1], x.shape[1], padding_mask, x.device)  # (B, 1, T, T)
-        for layer, block in enumerate(self.blocks):
-            if self.activation_checkpointing and self.training:
-                x = checkpoint(block, x, 0, None, attention_mask, use_reentrant=False)
-            else:
-                x = block(x, layer, cache, attention_mask)
+        x = self.through_blocks(x, cache, attention_mask)
         if cache is not None:
             cache.n_read += x.shape[1]
         return x

@@ -1,4 +1,4 @@
-"""Build a stage-2 model by name, and give the raster baseline as many parameters as the Stackformer."""
+"""Build a stage-2 model by name, and give Stackformer's rivals as many parameters as it has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mvqlab.config import ConfigError, TransformerConfig
+from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pair_model import PairLoss, PairModel
 from mvqlab.models.raster import RasterTransformer
 from mvqlab.models.stackformer import Stackformer
@@ -20,7 +21,9 @@ __all__ = ["PairLoss", "PairModel", "build_stage2", "match_parameters", "n_param
 # The models that read pairs of code and position, by `transformer.model`; `raster` reads codes alone.
 PAIR_MODELS: dict[str, Callable[..., PairModel]] = {
     "stackformer": Stackformer,
+    "masked_parallel": MaskedParallel,
 }
+OF_ANOTHER_WIDTH = ("raster", "masked_parallel")  # one stack of blocks: `match_parameters` gives them width
 
 
 def build_stage2(
@@ -35,8 +38,8 @@ def build_stage2(
     """The model that `config.model` names, for `n_pairs` pairs an image on a grid of side * side places.
 
     With `has_end` images have up to `n_pairs` pairs, and the model says where each ends. The raster baseline
-    reads every place whatever `n_pairs` is; with `config.match_parameters` its width is chosen so that it
-    has as many parameters as the Stackformer that `config` describes.
+    and the masked parallel model read every place whatever `n_pairs` is; with `config.match_parameters` their
+    width is chosen so that they have as many parameters as the Stackformer that `config` describes.
 
     `n_classes` are the data's, of which only a class-conditional model takes note.
 
@@ -49,21 +52,28 @@ def build_stage2(
         raise ConfigError(
             f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
         )
-    sizes = {"codebook_size": codebook_size, "side": side}
-    if config.model in PAIR_MODELS:
-        start = start_of(config, n_classes)
-        return PAIR_MODELS[config.model](config, n_pairs=n_pairs, start=start, has_end=has_end, **sizes)
-    if config.model != "raster":
-        raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
-    if has_end or n_pairs != side**2:
+    if config.model == "raster" and (has_end or n_pairs != side**2):
         kept = "a number of its own of each image" if has_end else n_pairs
         raise ConfigError(
             f"the raster transformer needs a code at each of the {side**2} places, but stage 1 keeps "
             f"{kept}: use the plain VQ model (mask.kind=none) or mask.mask_ratio=0"
         )
-    if config.match_parameters:
-        config = match_parameters(config, n_classes=n_classes, **sizes)
-    return RasterTransformer(config, start=start_of(config, n_classes), **sizes)
+    sizes: dict[str, Any] = {"codebook_size": codebook_size, "side": side, "n_classes": n_classes}
+    if config.match_parameters and config.model in OF_ANOTHER_WIDTH:
+        config = match_parameters(config, **sizes)
+    return _build(config, n_pairs=n_pairs, has_end=has_end, **sizes)
+
+
+def _build(
+    config: TransformerConfig, *, codebook_size: int, side: int, n_classes: int, n_pairs: int, has_end: bool
+) -> PairModel:
+    sizes: dict[str, Any] = {"codebook_size": codebook_size, "side": side}
+    start = start_of(config, n_classes)
+    if config.model == "raster":
+        return RasterTransformer(config, start=start, **sizes)
+    if config.model not in PAIR_MODELS:
+        raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
+    return PAIR_MODELS[config.model](config, n_pairs=n_pairs, start=start, has_end=has_end, **sizes)
 
 
 def start_of(config: TransformerConfig, n_classes: int) -> Start:
@@ -80,21 +90,18 @@ def start_of(config: TransformerConfig, n_classes: int) -> Start:
 def match_parameters(
     config: TransformerConfig, *, codebook_size: int, side: int, n_classes: int = 0
 ) -> TransformerConfig:
-    """`config` with the width that brings a raster transformer nearest to its Stackformer's size.
+    """`config` with the width that brings the model that it names nearest to its Stackformer's size.
 
     The Stackformer counted is the one over all side * side places. Layers and heads stay as they are, so
     the width moves in steps of `config.heads`.
     """
-    sizes: dict[str, Any] = {"codebook_size": codebook_size, "side": side}
+    sizes: dict[str, Any] = {"codebook_size": codebook_size, "side": side, "n_classes": n_classes}
+    sizes |= {"n_pairs": side**2, "has_end": False}
     with torch.device("meta"):
-        wanted = n_parameters(
-            Stackformer(config, n_pairs=side**2, start=start_of(config, n_classes), **sizes)
-        )
+        wanted = n_parameters(_build(config.model_copy(update={"model": "stackformer"}), **sizes))
 
         def surplus(width: int) -> int:
-            wider = config.model_copy(update={"width": width})
-            raster = RasterTransformer(wider, start=start_of(wider, n_classes), **sizes)
-            return n_parameters(raster) - wanted
+            return n_parameters(_build(config.model_copy(update={"width": width}), **sizes)) - wanted
 
         width = config.width
         while surplus(width) < 0:

@@ -22,6 +22,15 @@ from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
 OnLogits = Callable[[Part, Float[Tensor, "B n"]], object]
 
 
+def check_generator(model: PairModel, generator: torch.Generator) -> None:
+    """Raise ValueError where the generator is on another device than the model."""
+    device = next(model.parameters()).device
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"the generator is on {generator.device}, the model on {device}: use torch.Generator('{device}')"
+        )
+
+
 class Chooser:
     """Draws codes and positions, and keeps track of the places taken.
 
@@ -39,12 +48,7 @@ class Chooser:
         on_logits: OnLogits | None = None,
     ) -> None:
         """For `n_images` sequences. Raises ValueError where the generator is on another device."""
-        device = next(model.parameters()).device
-        if generator.device.type != device.type:
-            raise ValueError(
-                f"the generator is on {generator.device}, the model on {device}: use "
-                f"torch.Generator('{device}')"
-            )
+        check_generator(model, generator)
         self.model, self.settings, self.generator, self.on_logits = model, settings, generator, on_logits
         self.choose = choose
         self.is_rising = settings.ordered_positions and model.order == "raster"

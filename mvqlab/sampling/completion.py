@@ -8,7 +8,8 @@ a new one before the next kept place, or that place itself, whose code is then t
 of positions decides which (given the code that was drawn, in a code-first model). So a new pair knows the
 kept ones before it, not those that come after it: this is no draw from the exact conditional law, which
 would need to look ahead. By falling score, kept pairs stand first and all new ones know them. The raster
-transformer is told kept codes in their turn. Where sequences have an end, it comes once all kept pairs are
+transformer is told kept codes in their turn. A masked parallel model needs to look nowhere: its new places
+know all kept ones from the start. Where sequences have an end, it comes once all kept pairs are
 placed. The rules are those of `sampling.chooser`, and some more.
 """
 
@@ -23,11 +24,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
+from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pair_model import PairCache, PairModel
 from mvqlab.models.pairs import Pairs, no_pairs
-from mvqlab.sampling.chooser import Chooser
+from mvqlab.sampling.chooser import Chooser, check_generator
 from mvqlab.sampling.draw_pairs import joined, rows_to_read
 from mvqlab.sampling.evaluation_mode import evaluation_mode
+from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
 
 
@@ -94,6 +97,8 @@ def complete_pairs(
     have an end, that of the longest image. generator: on the model's device. conditions, progress: as in
     `sample_pairs`, guidance and key/value cache included. The model's training mode is left as it was.
     """
+    if isinstance(model, MaskedParallel):
+        return _all_places(model, kept, n_images, settings, generator, conditions, progress)
     rules = ChooserAroundKept(model, kept, n_images, settings, generator)
     n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
     drawn = [no_pairs(n_rows, model.side, generator.device)]
@@ -106,6 +111,32 @@ def complete_pairs(
                 progress()
     pairs = joined(drawn)[:n_images]
     return pairs.trimmed() if model.has_end else pairs
+
+
+def _all_places(
+    model: MaskedParallel,
+    kept: KeptPart,
+    n_images: int,
+    settings: SamplingConfig,
+    generator: torch.Generator,
+    conditions: Int[Tensor, "B ..."] | None,
+    progress: Callable[[], object] | None,
+) -> Pairs:
+    """As `complete_pairs`, from the exact conditional law: every new place knows all kept ones."""
+    check_generator(model, generator)
+    device, region = generator.device, kept.region.to(generator.device)
+    tokens = torch.where(region, model.dropped, model.hidden)  # (L,)
+    tokens = tokens.scatter(0, kept.positions.to(device), kept.codes.to(device))
+    n_new = min(model.n_pairs - kept.n_pairs, int((~region).sum()))
+    return sample_in_parallel(
+        model,
+        tokens.expand(n_images, -1),  # (L,) -> (B, L)
+        settings,
+        generator=generator,
+        conditions=rows_to_read(model, n_images, settings, conditions)[1],
+        n_pairs=None if model.has_end else kept.n_pairs + n_new,
+        progress=progress,
+    )
 
 
 def new_or_kept_pair(

@@ -44,7 +44,7 @@ def sample_images(
     pairs, images = [], []
     began = time.perf_counter()
     batches = [range(first, min(first + size, n_images)) for first in range(0, n_images, size)] or [range(0)]
-    with Progress("sampling", len(batches) * model.n_pairs) as progress:
+    with Progress("sampling", len(batches) * model.drawing_steps(config.sampling)) as progress:
         for rows in batches:
             mine = None if conditions is None else conditions[rows.start : rows.stop]
             drawn = sample_pairs(

@@ -16,10 +16,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
+from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs
-from mvqlab.sampling.chooser import Chooser, OnLogits
+from mvqlab.sampling.chooser import Chooser, OnLogits, check_generator
 from mvqlab.sampling.evaluation_mode import evaluation_mode
+from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
 
 # what draws where nobody says how; the defaults of `SamplingConfig` are the published filters
@@ -49,8 +51,13 @@ def sample_pairs(
     without them, is read beside each (see `guided`). progress: called after every pair. on_logits: called
     before every draw with its part and its logits (B, n), in which what is impossible is -inf; see
     `mvqlab.sampling.trace`. The model's training mode is left as it was.
+
+    A masked parallel model is drawn from as `sampling.parallel` says, `settings.parallel_steps` steps in all;
+    it has no next pair for `on_logits` to see, and raises NoOrderError if there is one.
     """
     settings = settings or UNFILTERED
+    if isinstance(model, MaskedParallel):
+        return _all_places(model, n_images, settings, generator, conditions, progress, on_logits)
     chooser = Chooser(model, n_images, settings, generator, on_logits)
     n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
     can_replay = on_logits is None  # a replayed step calls nobody
@@ -77,6 +84,30 @@ def sample_pairs(
                 progress()
     pairs = joined(drawn)[:n_images]
     return pairs.trimmed() if model.has_end else pairs
+
+
+def _all_places(
+    model: MaskedParallel,
+    n_images: int,
+    settings: SamplingConfig,
+    generator: torch.Generator,
+    conditions: Int[Tensor, "B ..."] | None,
+    progress: Callable[[], object] | None,
+    on_logits: OnLogits | None,
+) -> Pairs:
+    if on_logits is not None:
+        model.next_pair()
+    check_generator(model, generator)
+    hidden = torch.full((n_images, model.side**2), model.hidden, device=generator.device)  # (B, L)
+    return sample_in_parallel(
+        model,
+        hidden,
+        settings,
+        generator=generator,
+        conditions=rows_to_read(model, n_images, settings, conditions)[1],
+        n_pairs=None if model.has_end else model.n_pairs,
+        progress=progress,
+    )
 
 
 def rows_to_read(

@@ -98,12 +98,12 @@ def allowed_positions(
     return allowed & (places > last.unsqueeze(1)) & (places < n_places - n_to_come)  # (B, L)
 
 
-def guided(logits: Float[Tensor, "rows n"], scale: float) -> Float[Tensor, "B n"]:
-    """Classifier-free guidance: logits (2 B, n), conditional and then not, to (B, n).
+def guided(logits: Float[Tensor, "rows ..."], scale: float) -> Float[Tensor, "B ..."]:
+    """Classifier-free guidance: logits (2 B, ...), conditional and then not, to (B, ...).
 
     The unconditional, plus `scale` times what the condition changes: 1 is the conditional alone, more
     exaggerates it.
     Source: Ho and Salimans 2022, equation 6, whose w is scale - 1, on logits.
     """
-    conditional, unconditional = logits.chunk(2)  # (B, n) each
+    conditional, unconditional = logits.chunk(2)  # (B, ...) each
     return unconditional + scale * (conditional - unconditional)

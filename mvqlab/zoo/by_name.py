@@ -257,7 +257,7 @@ def _draw(
     """Images of these numbers, block by block."""
     blocks = range(numbers.start // BLOCK, (numbers.stop - 1) // BLOCK + 1)
     images, pairs = [], []
-    with Progress("sampling", len(blocks) * trained.model.n_pairs) as progress:
+    with Progress("sampling", len(blocks) * trained.model.drawing_steps(sampling)) as progress:
         for block in blocks:
             of_block = range(block * BLOCK, (block + 1) * BLOCK)
             generator = torch.Generator().manual_seed(seed_of(seed, "sample", block))

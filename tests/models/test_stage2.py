@@ -332,16 +332,16 @@ def test_allowed_positions_leave_room() -> None:
     assert allowed_positions(is_taken, None, 2).tolist() == [[True, False, True, True, True, True]]
 
 
+@pytest.mark.parametrize("rival", ["raster", "masked_parallel"])
 @pytest.mark.parametrize("preset", ["shapes32", "shapes64", "photos64", "ffhq256"])
-def test_raster_baseline_has_the_stackformers_parameters(preset: str) -> None:
+def test_rivals_have_the_stackformers_parameters(preset: str, rival: str) -> None:
     config = load_config(preset)
     sizes = {"codebook_size": config.quantizer.codebook_size, "side": config.grid_side}
     with torch.device("meta"):
         wanted = n_parameters(build_stage2(config.transformer, n_pairs=config.grid_side**2, **sizes))
-        raster = match_parameters(config.transformer, **sizes).model_copy(
-            update={"model": "raster", "match_parameters": False}
-        )
-        found = n_parameters(build_stage2(raster, n_pairs=config.grid_side**2, **sizes))
+        of_rival = config.transformer.model_copy(update={"model": rival})
+        matched = match_parameters(of_rival, **sizes).model_copy(update={"match_parameters": False})
+        found = n_parameters(build_stage2(matched, n_pairs=config.grid_side**2, **sizes))
     assert abs(found / wanted - 1) < 0.02
 
 

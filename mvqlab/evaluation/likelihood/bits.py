@@ -6,7 +6,7 @@
 
 Bits pay for the pairs alone and not for what stage 1 lost: those of two models compare only together with how
 well each one's stage 1 restores images. Of a model of any order they are a bound from above, see
-`PairModel.order_nats`.
+`PairModel.order_nats`, and of one that draws many places at a time, too: see `models.masked_parallel`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mvqlab.models.pair_model import IGNORED, PairModel
+from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.results.summary import CONFIDENCE
@@ -71,14 +70,9 @@ def _each(
     """Bits (b, N) of codes and of positions, some images after others; N with a place for an end."""
     for first in range(0, len(pairs), batch_size):
         rows = slice(first, first + batch_size)
-        some = model.with_end(pairs[rows])
-        logits, targets = model(some, None if conditions is None else conditions[rows]), model.targets(some)
-        codes = _nats(logits.code_logits, targets.codes)
-        positions = torch.zeros_like(codes)
-        if logits.position_logits is not None:
-            positions = _nats(logits.position_logits, targets.positions) - model.order_nats(some)
-        check_finite(f"bits of images {first} and following", codes + positions)
-        yield codes / math.log(2), positions / math.log(2)
+        nats = model.nats_of_each(pairs[rows], None if conditions is None else conditions[rows])
+        check_finite(f"bits of images {first} and following", nats.codes + nats.positions)
+        yield nats.codes / math.log(2), nats.positions / math.log(2)
 
 
 def image_bits(
@@ -137,8 +131,3 @@ def generalisation_gap(
             }
             rows.append(row | {"is_clear": bool(low > 0.0 or high < 0.0)})
     return pd.DataFrame(rows)
-
-
-def _nats(logits: Tensor, truth: Tensor) -> Tensor:
-    """Nats (B, N) of `truth` (B, N) under `logits` (B, N, n); 0 where it is IGNORED."""
-    return F.cross_entropy(logits.mT, truth, reduction="none", ignore_index=IGNORED)
