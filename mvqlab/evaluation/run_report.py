@@ -15,6 +15,7 @@ from mvqlab.evaluation.codebook.usage import (
     codebook_usage,
     perplexity_of_few,
 )
+from mvqlab.evaluation.images.complexity import complexity, rank_correlation
 from mvqlab.evaluation.images.distance import psnr_by_distance
 from mvqlab.evaluation.images.importance import importance_agreement
 from mvqlab.evaluation.images.reconstruction import (
@@ -49,7 +50,8 @@ def evaluate_held_out(
 
     Units and ranges: see `reconstruction_quality`, `psnr_by_distance`, `CodebookUsage`, `CodebookRedundancy`
     (both columns prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has
-    columns of its own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has. The
+    columns of its own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has.
+    length_complexity: see `evaluation.images.complexity`; nan where all images have as many pairs. The
     networks that judged are named in `lpips_network` and `extractor`. Raises MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
@@ -58,11 +60,20 @@ def evaluate_held_out(
         **psnr_by_distance(held_out.images, held_out.reconstructions, held_out.is_kept),
         "n_pairs": held_out.pairs.mean_length,
         "n_pairs_std": float(held_out.pairs.lengths.double().std(correction=0)),
+        "length_complexity": length_complexity(held_out),
         **codebook_columns(held_out, model.codebook.cpu()),
         **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
         "lpips_network": perceptual.label if perceptual else "none",
         "extractor": "; ".join(one.name for one in each_of(extractor)) or "none",
     }
+
+
+def length_complexity(held_out: HeldOut) -> float:
+    """Rank correlation, over images, of how many pairs one has with its size as JPEG."""
+    lengths = held_out.pairs.lengths
+    if (lengths == lengths[0]).all():  # before all are written as JPEG
+        return float("nan")
+    return rank_correlation(lengths, complexity(held_out.images))
 
 
 def evaluate_stage1(

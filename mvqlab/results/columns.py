@@ -129,6 +129,7 @@ COLUMNS: dict[str, Column] = {
     "judge": Column("", "network that judged"),
     "budget": Column("", "codes of an image: a fixed share of its regions, or those above a threshold"),
     "pooled_psnr": Column("dB", "PSNR of the squared error over all images, in which bad ones weigh more", 4),
+    "good_psnr_share": Column("", "share of the held-out images that are restored with 25 dB or more", 3),
     "psnr_at_distance_0": Column("dB", "PSNR over kept regions"),
     **{
         f"psnr_at_distance_{steps}": Column("dB", f"PSNR over dropped regions {far} from a kept one")
@@ -136,6 +137,10 @@ COLUMNS: dict[str, Column] = {
     },
     "n_pairs": Column("pairs", "(code, position) pairs of a held-out image, on average"),
     "n_pairs_std": Column("pairs", "spread of the pairs over held-out images, 0 where all have as many", 3),
+    "length_complexity": Column(
+        "", "rank correlation of an image's pairs with its size as JPEG; none where all have as many", 3
+    ),
+    "bits_complexity": Column("", "rank correlation of an image's bits with its size as JPEG", 3),
     "n_pairs_drawn": Column("pairs", "pairs of a drawn image, on average"),
     "samples_per_second": Column("images/s", "sampling speed, decoding included", 3, True),
     "stage1_seconds_per_step": Column("s", "a training step of stage 1, median", 3),
@@ -200,7 +205,7 @@ COLUMNS |= {
 }
 
 
-BELOW_ZERO = {"kid", "regret", "gap"}  # words in the names of figures that may lie there
+BELOW_ZERO = {"kid", "regret", "gap", "complexity"}  # words in the names of figures that may lie there
 
 
 def is_share(name: str) -> bool:

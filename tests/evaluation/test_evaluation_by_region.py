@@ -64,5 +64,7 @@ def test_a_run_is_asked_where_its_bits_go(tmp_path: Path) -> None:
     stage1 = load_stage1(folders[0])
     model, config = load_stage2(folders[1], stage1), stage1.config
     found = object_and_ground_bits(model, stage1, build_splits(config.data), config)
+    correlation = found.pop("bits_complexity")
     assert set(found) == {"bits_per_object_pair", "bits_per_ground_pair", "object_pair_share"}
     assert all(value > 0.0 for value in found.values())
+    assert -1.0 <= correlation <= 1.0

@@ -134,7 +134,8 @@ def test_figures_agree_with_plain_ones() -> None:
     assert quality["ssim"] == pytest.approx(np.mean(similarities), rel=1e-3)
     assert quality["held_out_images"] == 7
     assert quality["pooled_psnr"] == pytest.approx(-10 * np.log10(np.mean(errors)), rel=1e-5)
-    assert list(quality) == ["l1", "psnr", "ssim", "pooled_psnr", "held_out_images"]
+    assert quality["good_psnr_share"] == np.mean(-10 * np.log10(errors) >= 25.0)
+    assert list(quality) == ["l1", "psnr", "ssim", "pooled_psnr", "good_psnr_share", "held_out_images"]
 
 
 def test_exact_images_count_100_db() -> None:
@@ -182,9 +183,18 @@ def settings(kind: str) -> Config:
 
 
 COLUMNS = [
-    *("l1", "psnr", "ssim", "lpips_random", "pooled_psnr", "rfid_colours", "held_out_images"),
+    *(
+        "l1",
+        "psnr",
+        "ssim",
+        "lpips_random",
+        "pooled_psnr",
+        "good_psnr_share",
+        "rfid_colours",
+        "held_out_images",
+    ),
     *(f"psnr_at_distance_{steps}" for steps in range(4)),
-    *("n_pairs", "n_pairs_std"),
+    *("n_pairs", "n_pairs_std", "length_complexity"),
     *("codebook_used_share", "codebook_perplexity", "codebook_n_features", "codebook_perplexity_of_few"),
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
     *("codebook_near_duplicate_share", "codebook_n_codes"),

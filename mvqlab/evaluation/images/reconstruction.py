@@ -23,6 +23,7 @@ from mvqlab.support.finite import check_finite
 from mvqlab.support.torchvision_guard import import_torchvision
 from mvqlab.training.losses import PerceptualLoss
 
+GOOD_PSNR = 25.0  # dB from which on an image counts as restored well
 BEST_PSNR = 100.0  # dB of an image that is restored exactly, or it would make the mean infinite
 SSIM_WINDOW = 11  # pixels, side of torchmetrics' Gaussian window
 
@@ -78,10 +79,10 @@ def reconstruction_quality(
 
     l1: mean absolute difference, images in [0, 1]. psnr: dB, images in [0, 1], of each image, then
     averaged; an exact image counts 100 dB. pooled_psnr: dB, of the squared error over all images, in which
-    bad ones weigh more. ssim: images in [0, 1], Gaussian window of 11 pixels; nan for
-    images smaller than that. lpips_<net>: no unit, only with a `perceptual` network. rfid_<column>:
-    Frechet distance of reconstructions to originals, of each `extractor`; where it holds several judges their
-    mean, and rfid_<column>_spread their standard deviation.
+    bad ones weigh more. good_psnr_share: of images that reach 25 dB. ssim: images in [0, 1], Gaussian window
+    of 11 pixels; nan for images smaller than that. lpips_<net>: no unit, only with a `perceptual` network.
+    rfid_<column>: Frechet distance of reconstructions to originals, of each `extractor`; where it holds
+    several judges their mean, and rfid_<column>_spread their standard deviation.
     """
     parts: dict[str, list[Tensor]] = {}
     for start in range(0, len(held_out), batch_size):
@@ -92,6 +93,7 @@ def reconstruction_quality(
     by_image = {name: torch.cat(values) for name, values in parts.items()}
     quality = {name: float(values.mean()) for name, values in by_image.items()}
     quality["pooled_psnr"] = pooled_psnr(by_image["psnr"])
+    quality["good_psnr_share"] = float((by_image["psnr"] >= GOOD_PSNR).double().mean())
     for one in each_of(extractor):
         real = features_of(one, held_out.images, batch_size, "held-out images")
         restored = features_of(one, held_out.reconstructions, batch_size, "reconstructions")

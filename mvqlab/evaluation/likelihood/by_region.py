@@ -11,28 +11,32 @@ from torch import Tensor
 
 from mvqlab.config import Config
 from mvqlab.data import Splits, batches_in_order
+from mvqlab.data.pixels import to_uint8
+from mvqlab.evaluation.images.complexity import complexity, rank_correlation
 from mvqlab.evaluation.images.importance import important_regions
-from mvqlab.evaluation.likelihood.bits import bits_of_each
+from mvqlab.evaluation.likelihood.bits import bits_of_each, image_bits
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
+from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.training.tokens import tokenise
 
 
 def object_and_ground_bits(
     model: PairModel, stage1: TokenModel, splits: Splits, config: Config
 ) -> dict[str, float]:
-    """The columns of `bits_by_region` for the held-out images that evaluation uses, encoded by `stage1`.
+    """Where the bits of held-out images go, those that evaluation uses, encoded by `stage1`.
 
-    None where true objects are unknown, and none of a model of captions.
+    The columns of `bits_by_region`, where true objects are known, and bits_complexity: the rank correlation
+    of an image's bits with its size as JPEG (see `evaluation.images.complexity`). None of a model of
+    captions.
     """
+    if isinstance(model.start, CaptionStart):
+        return {}
     evaluation = config.evaluation
     limits = evaluation.batch_size, evaluation.images
-    masks = [batch.importance for batch in batches_in_order(splits.validation, *limits)]
-    known = [mask for mask in masks if mask is not None]
-    if len(known) < len(masks) or isinstance(model.start, CaptionStart):
-        return {}
+    batches = list(batches_in_order(splits.validation, *limits))
     tokens = tokenise(
         stage1,
         splits.validation,
@@ -42,13 +46,15 @@ def object_and_ground_bits(
         limit=evaluation.images,
     ).to(next(model.parameters()).device)
     conditions = tokens.conditions if isinstance(model.start, ClassStart) else None
-    is_object = important_regions(torch.cat(known), tokens.pairs.side)
-    was_training = model.training
-    model.eval()
-    try:
-        return bits_by_region(model, tokens.pairs, is_object, conditions, evaluation.batch_size)
-    finally:
-        model.train(was_training)
+    images = torch.cat([to_uint8(batch.images, "held-out images") for batch in batches])
+    known = [batch.importance for batch in batches if batch.importance is not None]
+    with evaluation_mode(model):
+        bits = image_bits(model, tokens.pairs, conditions, evaluation.batch_size)
+        columns = {"bits_complexity": rank_correlation(bits, complexity(images))}
+        if len(known) < len(batches):
+            return columns
+        is_object = important_regions(torch.cat(known), tokens.pairs.side)
+        return columns | bits_by_region(model, tokens.pairs, is_object, conditions, evaluation.batch_size)
 
 
 def bits_by_region(
