@@ -32,6 +32,7 @@ from pydantic import (
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.levels import even_levels
+from mvqlab.config.recipes import Recipe, filled_in
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 
@@ -295,9 +296,12 @@ class BackboneConfig(Section):
 class MaskConfig(Section):
     """Which regions are quantised (section 3.1 of the paper)."""
 
+    later: ClassVar[tuple[str, ...]] = ("recipe",)
+
     kind: MaskKind = "adaptive"  # what regions are chosen by, see MaskKind
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
+    recipe: Recipe = "paper"  # how learned scores come about: fills in what is not given, see recipes.py
     ramp_steps: NonNegative = 0  # steps of training over which the share that is dropped rises from 0
     # regions kept: as many of every image; by a threshold; in training as many as each image draws (prefix)
     budget: Literal["fixed", "threshold", "prefix"] = "fixed"
@@ -617,6 +621,12 @@ class Config(Section):
     stage2: Stage2Config = Stage2Config()
     sampling: SamplingConfig = SamplingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_is_filled_in(cls, settings: Any) -> Any:
+        is_plain = isinstance(settings, Mapping) and isinstance(settings.get("mask"), Mapping)
+        return filled_in(settings, Stage1Config().steps) if is_plain else settings
 
     @model_validator(mode="after")
     def _grid_fits(self) -> Config:
