@@ -149,6 +149,7 @@ MaskKind = Literal[
     "entropy",
     "truth",  # by the data's object masks
     "background",  # the opposite
+    "dual_grain",  # DQ-VAE's: learned scores say which 2 x 2 blocks get four codes, others have one
     "none",  # the plain VQ model, which quantises every region
 ]
 MaskProduct = Literal["score", "straight_through", "none"]
@@ -324,9 +325,10 @@ class MaskConfig(Section):
 
     @model_validator(mode="after")
     def _learned_settings_have_scores(self) -> MaskConfig:
-        if self.exploration and self.kind != "adaptive":
+        if self.exploration and self.kind not in ("adaptive", "dual_grain"):
             raise MisfitError(
-                f"mask.exploration puts noise on learned scores, and mask.kind '{self.kind}' chooses by none",
+                "mask.exploration puts noise on learned scores that what is kept is best by, and mask.kind "
+                f"'{self.kind}' has none",
                 "set mask.kind=adaptive, or mask.exploration=0",
             )
         if self.exploration_steps and not self.exploration:
@@ -334,7 +336,7 @@ class MaskConfig(Section):
                 "mask.exploration_steps is given, but mask.exploration is 0, so there is nothing to fade",
                 "set mask.exploration, or mask.exploration_steps=0",
             )
-        if self.scorer_rate != 1.0 and self.product_in_use == "none":
+        if self.scorer_rate != 1.0 and self.product_in_use == "none" and self.kind != "dual_grain":
             raise MisfitError(
                 "mask.scorer_rate is given, but there is no product with scores by which it would learn",
                 "set mask.product=score, or mask.scorer_rate=1",
@@ -352,7 +354,7 @@ class MaskConfig(Section):
         if self.budget == "threshold" and self.kind != "adaptive":
             raise MisfitError(
                 "mask.budget 'threshold' keeps the regions whose learned score is high enough, and mask.kind "
-                f"'{self.kind}' has no learned scores",
+                f"'{self.kind}' has no learned scores of single regions",
                 "set mask.kind=adaptive, or mask.budget=fixed",
             )
         if self.budget == "threshold" and self.ratio_in_use == 0.0:
@@ -370,6 +372,25 @@ class MaskConfig(Section):
                 "mask.budget 'prefix' keeps the best regions by learned scores, in training as many of each "
                 f"image as it draws, but mask.kind is '{self.kind}' and mask.mask_ratio {self.mask_ratio}",
                 "set mask.kind=adaptive and a range such as mask.mask_ratio=[0.0,0.9], or mask.budget=fixed",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_have_a_code_each(self) -> MaskConfig:
+        if self.kind != "dual_grain":
+            return self
+        for name, ratio in {"mask_ratio": self.ratio_range[1], "evaluation_ratio": self.ratio_in_use}.items():
+            if ratio > 0.75:
+                raise MisfitError(
+                    f"mask.{name} is {ratio}, but mask.kind 'dual_grain' has at least a code for every block "
+                    "of 2 x 2 regions",
+                    f"set mask.{name} to 0.75 or less, or mask.kind=adaptive",
+                )
+        if self.product not in (None, "none"):
+            raise MisfitError(
+                f"mask.product is '{self.product}', but the scores of mask.kind 'dual_grain' learn by gates "
+                "between fine and coarse features, and multiply nothing",
+                "leave mask.product out, or set mask.kind=adaptive",
             )
         return self
 
@@ -436,7 +457,7 @@ class QuantizerConfig(Section):
 
 
 class DemaskConfig(Section):
-    """How dropped regions are inferred (section 3.1 of the paper, table 7)."""
+    """How dropped regions are inferred (section 3.1, table 7); `mask.kind=dual_grain` has none to infer."""
 
     kind: Literal["adaptive", "none"] = "adaptive"  # `none`, a control: codes go to the decoder as they lie
     layers: Layers = 8  # of residual block + attention; 0 leaves convolutions only
@@ -661,6 +682,8 @@ class Config(Section):
                 f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one "
                 f"of {', '.join(SETS_WITH_TRUE_MASKS)}",
             )
+        if self.mask.kind == "dual_grain":
+            self._dual_grain_fits()
         if self.loss.scorer_weight and self.mask.kind not in LEARNED_KINDS:
             raise MisfitError(
                 "loss.scorer_weight is of a loss of learned scores, and mask.kind "
@@ -688,6 +711,28 @@ class Config(Section):
                 "set mask.mask_ratio=0 (or mask.kind=none), or transformer.model=stackformer",
             )
         return self
+
+    def _dual_grain_fits(self) -> None:
+        if self.grid_side % 2:
+            raise MisfitError(
+                "mask.kind 'dual_grain' cuts the grid into blocks of 2 x 2 regions, and it has "
+                f"{self.grid_side} a side",
+                "set data.resolution or the backbone's down-sampling so that the grid's side is even",
+            )
+        if self.loss.scorer_weight:
+            raise MisfitError(
+                "loss.scorer_weight teaches scores what a region loses that is dropped, and mask.kind "
+                "'dual_grain' drops none: coarse blocks have a code as well",
+                "set loss.scorer_weight=0, or mask.kind=adaptive",
+            )
+        # `layers` is left alone: presets set it
+        read_by_none = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
+        for name in read_by_none:
+            if getattr(self.demask, name) != DemaskConfig.model_fields[name].default:
+                raise MisfitError(
+                    f"demask.{name} is given, but mask.kind 'dual_grain' copies codes and infers nothing",
+                    f"leave demask.{name} out, or set mask.kind=adaptive",
+                )
 
     @model_validator(mode="after")
     def _guidance_has_a_condition(self) -> Config:

@@ -52,17 +52,23 @@ def evaluate_held_out(
     (both columns prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has
     columns of its own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has.
     length_complexity: see `evaluation.images.complexity`; nan where all images have as many pairs. The
-    networks that judged are named in `lpips_network` and `extractor`. Raises MissingWeightsError.
+    networks that judged are named in `lpips_network` and `extractor`. Of dual grain, where a region without
+    a pair is not a dropped one, there is neither a PSNR by distance nor an IoU. Raises MissingWeightsError.
     """
     perceptual = perceptual_network(config.evaluation.lpips, next(model.parameters()).device)
+    of_distances = psnr_by_distance(held_out.images, held_out.reconstructions, held_out.is_kept)
+    agreement = importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict()
+    if model.config.mask.kind == "dual_grain":
+        of_distances = {}
+        agreement = {name: value for name, value in agreement.items() if not name.startswith("kept_iou")}
     return {
         **reconstruction_quality(held_out, perceptual, extractor, config.evaluation.batch_size),
-        **psnr_by_distance(held_out.images, held_out.reconstructions, held_out.is_kept),
+        **of_distances,
         "n_pairs": held_out.pairs.mean_length,
         "n_pairs_std": float(held_out.pairs.lengths.double().std(correction=0)),
         "length_complexity": length_complexity(held_out),
         **codebook_columns(held_out, model.codebook.cpu()),
-        **importance_agreement(held_out.scores, held_out.is_kept, held_out.importance)._asdict(),
+        **agreement,
         "lpips_network": perceptual.label if perceptual else "none",
         "extractor": "; ".join(one.name for one in each_of(extractor)) or "none",
     }

@@ -10,7 +10,7 @@ import pandas as pd
 from mvqlab.data import batches_in_order, build_splits
 from mvqlab.evaluation.images.choice import choosing
 from mvqlab.evaluation.images.codecs import NAMES, codec_rows
-from mvqlab.evaluation.images.rate import code_bits, position_bits
+from mvqlab.evaluation.images.rate import block_bits, code_bits, position_bits
 from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
 from mvqlab.gallery.asked import Asked, measured_by_model
 from mvqlab.models.masking import n_kept
@@ -48,9 +48,11 @@ def rates(name: str, n_images: int) -> pd.DataFrame:
     rows = []
     for ratio in ratios_of(model):
         n = n_kept(ratio, model.n_positions)
-        bits = code_bits(n, model.codebook_size) + position_bits(model.n_positions, n)
         with choosing(model, n) if isinstance(model, MQVAE) else nullcontext():
             held_out = collect(model, batches)
+        n = held_out.pairs.n_pairs
+        of_positions = block_bits if is_dual_grain(model) else position_bits
+        bits = code_bits(n, model.codebook_size) + of_positions(model.n_positions, n)
         psnr = mean_psnr(held_out.images, held_out.reconstructions)
         way = MASKED if isinstance(model, MQVAE) else PLAIN
         rows.append({"way": way, "setting": ratio, "bits": bits, "psnr": psnr})
@@ -61,7 +63,14 @@ def rates(name: str, n_images: int) -> pd.DataFrame:
 def ratios_of(model: TokenModel) -> tuple[float, ...]:
     """The mask ratios that `model` was trained for."""
     low, high = model.config.mask.ratio_range
-    return RATIOS if low < high else (model.config.mask.ratio_in_use,)
+    if low == high:
+        return (model.config.mask.ratio_in_use,)
+    return tuple(ratio for ratio in RATIOS if ratio <= 0.75 or not is_dual_grain(model))
+
+
+def is_dual_grain(model: TokenModel) -> bool:
+    """Whether the pairs of `model` stand for blocks, each of which has one at least."""
+    return model.config.mask.kind == "dual_grain"
 
 
 def data_of(model: TokenModel) -> str:

@@ -12,6 +12,7 @@ import torch
 from mvqlab import __version__
 from mvqlab.interop.onnx_graphs import Graph, graphs_of, scores_come_from_the_image
 from mvqlab.interop.onnx_weights import shrink
+from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.masking import ThresholdMask
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
@@ -38,12 +39,17 @@ def export_graphs(model: TokenModel | PairModel, folder: Path) -> dict[str, Any]
     """Write the graphs of `model`, an ONNX file each, to `folder`; returns their part of a card.
 
     That is, by file: bytes, inputs and outputs, each with its type and its shape, in which an axis of any
-    length has a name. Raises ExportError.
+    length has a name. Raises ExportError, also for dual grain, where a region's code depends on its block.
     """
     require_exporter()
     if isinstance(model, PairModel) and model.is_parallel:
         raise ExportError(
             "transformer.model=masked_parallel is not exported: only models with a next pair are"
+        )
+    if isinstance(model, MQVAE) and isinstance(model.mask, DualGrainMask):
+        raise ExportError(
+            "mask.kind 'dual_grain' is not exported: graphs hold a code for every region, whatever is kept, "
+            "and here a region's code depends on whether its block is fine"
         )
     return {
         f"{name}.onnx": _write(graph, folder / f"{name}.onnx") for name, graph in graphs_of(model).items()

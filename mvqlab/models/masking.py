@@ -148,7 +148,11 @@ class MaskModule(nn.Module):
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
-        return keep_best(scores, self.n_of_batch(scores.shape[1]))[0]
+        return self.best(scores, self.n_of_batch(scores.shape[1]))
+
+    def best(self, ranked: Float[Tensor, "B L"], n: int) -> Int[Tensor, "B N"]:
+        """Positions, rising, of the `n` regions that are `ranked` highest."""
+        return keep_best(ranked, n)[0]
 
     def n_of_batch(self, n_positions: int) -> int:
         """N of L = `n_positions` for this batch: `n`; in training, drawn uniformly from `n_in_training`.
@@ -157,9 +161,12 @@ class MaskModule(nn.Module):
         """
         if not self.training:
             return self.n
-        fewest, most = self.n_in_training
+        return self.drawn(*self.n_in_training, n_positions)
+
+    def drawn(self, fewest: int, most: int, of_all: int) -> int:
+        """Drawn uniformly from `fewest` to `most`; while the ratio still rises, nearer to `of_all`."""
         n = most if fewest == most else int(torch.randint(fewest, most + 1, ()))
-        return n_positions - round(self.ramp * (n_positions - n))
+        return of_all - round(self.ramp * (of_all - n))
 
     def keep(
         self,

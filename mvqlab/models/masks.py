@@ -5,7 +5,10 @@ A choice that learns nothing is a scorer (models/scorers.py); a learned one is a
 
 from __future__ import annotations
 
+import math
+
 from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.masking import (
     AdaptiveMask,
     MaskModule,
@@ -37,5 +40,8 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
         if config.product_in_use == "none":
             return MaskModule(d, code_dim, n, chooses, n_in_training, config)
         return ProductMask(d, code_dim, n, chooses, learned_scorer(config, d), n_in_training, config)
+    if config.kind == "dual_grain":
+        router, side = learned_scorer(config, 2 * d), math.isqrt(n_positions)
+        return DualGrainMask(d, code_dim, n, router, n_in_training, config, side=side)
     mask_class = OF_BUDGETS.get(config.budget, LEARNED_MASKS[config.kind])
     return mask_class(d, code_dim, n, learned_scorer(config, d), n_in_training, config)

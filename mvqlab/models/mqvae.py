@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mvqlab.config import BackboneConfig, Config
 from mvqlab.models.backbone import Decoder, Encoder, silence_branches
 from mvqlab.models.demasking import build_demask
+from mvqlab.models.dual_grain import CopyCoarse
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import KeptRegions
 from mvqlab.models.masks import build_mask
@@ -157,9 +158,13 @@ class MQVAE(TokenModel):
     def __init__(self, config: Config) -> None:
         code_dim = config.quantizer.code_dim
         mask = build_mask(config.mask, config.backbone, code_dim, config.grid_side**2)
-        super().__init__(config, has_head=config.demask.kind == "none")
+        infers = config.demask.kind != "none" and config.mask.kind != "dual_grain"
+        super().__init__(config, has_head=not infers)
         self.mask = mask
-        self.demask = build_demask(config.demask, config.backbone, code_dim, config.grid_side)
+        if config.mask.kind == "dual_grain":  # has nothing to infer, whatever the de-mask module's settings
+            self.demask: nn.Module = CopyCoarse(config.backbone, code_dim, config.grid_side)
+        else:
+            self.demask = build_demask(config.demask, config.backbone, code_dim, config.grid_side)
 
     @property
     def n_kept(self) -> int:

@@ -90,4 +90,4 @@ def test_the_table_has_every_choice_and_regret_against_the_greedy_one(model: MQV
 
 
 def test_every_choice_has_its_columns() -> None:
-    assert set(CHOICES) == set(MASK_KINDS) - {"none"}
+    assert set(CHOICES) == set(MASK_KINDS) - {"none", "dual_grain"}

@@ -174,7 +174,7 @@ def test_one_word_swaps_the_mask() -> None:
 
 
 def test_every_kind_of_mask_has_a_scorer() -> None:
-    assert {"none", *LEARNED_MASKS, *SCORERS} == set(MASK_KINDS)
+    assert {"none", "dual_grain", *LEARNED_MASKS, *SCORERS} == set(MASK_KINDS)
     assert set(LEARNED_MASKS) == set(LEARNED_KINDS)
 
 

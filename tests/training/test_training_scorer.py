@@ -24,6 +24,10 @@ RECIPES = {
     "noise": ["mask.exploration=1.0"],
     "fading noise": ["mask.exploration=1.0", "mask.exploration_steps=4"],
     "gain": ["mask.kind=variance", "mask.product=straight_through", "mask.scorer_rate=3"],
+    "dual grain": [
+        *("mask.kind=dual_grain", "mask.mask_ratio=[0.2,0.7]", "mask.ramp_steps=3", "mask.scorer_rate=2"),
+        *("mask.exploration=1.0", "mask.exploration_steps=4"),
+    ],
     "no de-masker": ["demask.kind=none", "mask.norm=false", "mask.product=none"],
 }
 

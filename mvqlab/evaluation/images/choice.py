@@ -16,8 +16,9 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
-from mvqlab.models.masking import KeptRegions, MaskModule, keep_best
+from mvqlab.models.masking import KeptRegions, MaskModule
 from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.scorers import SCORERS
 
@@ -61,11 +62,16 @@ at_random = by_kind("random")
 def choosing(model: MQVAE, n: int, rank: Rank = by_score) -> Iterator[MQVAE]:
     """Inside the `with`, `model` keeps the `n` regions of each image that `rank` puts first.
 
-    Raises ValueError unless 1 <= n <= L.
+    With `mask.kind=dual_grain` the blocks that `rank` puts first on average are fine, as many as bring the
+    pairs nearest to `n`.
+
+    Raises ValueError unless 1 <= n <= L; with dual grain, where that is too few for a pair a block.
     """
     if not 1 <= n <= model.n_positions:
         raise ValueError(f"cannot keep {n} of {model.n_positions} regions")
     trained = model.mask
+    if isinstance(trained, DualGrainMask):
+        n = trained.nearest(n)
     model.mask = _OtherChoice(trained, n, rank)  # type: ignore[assignment]  # for as long as the model is lent
     try:
         yield model
@@ -81,6 +87,6 @@ class _OtherChoice(nn.Module):
         self.trained, self.n, self.rank = trained, n, rank
 
     def forward(self, features: Tensor, context: MaskContext = NO_CONTEXT) -> KeptRegions:
-        scores = self.trained.scorer(features, context)
-        positions, _ = keep_best(self.rank(scores, context), self.n)
+        scores = self.trained.score(features, context)
+        positions = self.trained.best(self.rank(scores, context), self.n)
         return self.trained.keep(features, scores, positions)

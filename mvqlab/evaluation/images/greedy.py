@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.evaluation.images.region_drop import squared_errors
+from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.masking import gather_regions
 from mvqlab.models.mqvae import MQVAE
 
@@ -47,7 +48,14 @@ def greedy_positions(model: MQVAE, images: Tensor, n: int, dropped_at_once: int 
 
 
 def quantised_everywhere(model: MQVAE, images: Tensor) -> Tensor:
-    """The code's vector (B, L, n_z) of every region of `images`, as if all were kept."""
+    """The code's vector (B, L, n_z) of every region of `images`, as if all were kept.
+
+    Raises ValueError for dual grain, where a region's code depends on whether its block is fine.
+    """
+    if isinstance(model.mask, DualGrainMask):
+        raise ValueError(
+            "a greedy choice drops one region after another, and mask.kind 'dual_grain' chooses blocks"
+        )
     everywhere = torch.arange(model.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
     features = model.encoder(images)  # (B, d, h, w)
     kept = model.mask.keep(features, model.mask.scorer(features), everywhere)

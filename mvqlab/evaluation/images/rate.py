@@ -24,6 +24,18 @@ def position_bits(n_positions: int, n_pairs: int) -> float:
     return math.log2(math.comb(n_positions, n_pairs))
 
 
+def block_bits(n_positions: int, n_pairs: int) -> float:
+    """log2 C(L/4, F): bits that say which blocks are fine, where N = L/4 + 3 F (`mask.kind=dual_grain`).
+
+    Raises ValueError where no F makes N = `n_pairs` of L = `n_positions`.
+    """
+    n_blocks = n_positions // 4
+    n_fine, over = divmod(n_pairs - n_blocks, 3)
+    if n_positions % 4 or over:
+        raise ValueError(f"blocks of one pair or four make no {n_pairs} pairs of {n_positions} places")
+    return position_bits(n_blocks, n_fine)
+
+
 def code_bits(n_pairs: int, perplexity: float) -> float:
     """N log2 P: bits of `n_pairs` codes, each drawn by itself from codes of the given perplexity.
 
@@ -37,7 +49,8 @@ def code_bits(n_pairs: int, perplexity: float) -> float:
 def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
     """`table`, a row a trained model, with its rates in bits an image as further columns.
 
-    It needs the columns n_pairs, codebook_perplexity and position_loss (nats a pair). Added are code_bits,
+    It needs the columns n_pairs, codebook_perplexity and position_loss (nats a pair), and reads of `mask`,
+    where it is there, whose places are blocks (`block_bits`). Added are code_bits,
     position_bits and rate_bits, their sum, all without a transformer, and stage2_position_bits: what the
     transformer pays for the positions, to be held against position_bits. Raises ValueError for models whose
     images have a budget each.
@@ -46,7 +59,11 @@ def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
         raise ValueError("images have more and fewer pairs: a mean of n_pairs does not say what places cost")
     pairs = table["n_pairs"].astype(int)
     of_codes = [code_bits(*row) for row in zip(pairs, table["codebook_perplexity"], strict=True)]
-    of_positions = [position_bits(n_positions, n) for n in pairs]
+    kinds = table["mask"] if "mask" in table else [""] * len(table)
+    of_positions = [
+        (block_bits if kind == "dual_grain" else position_bits)(n_positions, n)
+        for kind, n in zip(kinds, pairs, strict=True)
+    ]
     rated = table.assign(code_bits=of_codes, position_bits=of_positions)
     return rated.assign(
         rate_bits=rated["code_bits"] + rated["position_bits"],

@@ -17,6 +17,7 @@ from mvqlab.data.pixels import to_uint8
 from mvqlab.evaluation.images.choice import by_kind, choosing
 from mvqlab.evaluation.images.greedy import greedy_positions, restored_from
 from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
+from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.mqvae import MQVAE
 from mvqlab.models.scorers import SCORERS
 
@@ -36,8 +37,11 @@ def choices_in_decibels(
     the first `oracle_images` of the first batch, which alone the greedy choice is made for; regret, dB that
     it is below the greedy one on these. The model is the same throughout, trained with its own choice: what
     is swapped in is strange to it. Rows that need true objects are left out where there are none.
-    `oracle_images` of 0 leaves out the greedy choice, and the regret with it.
+    `oracle_images` of 0 leaves out the greedy choice, and the regret with it; so does `mask.kind=dual_grain`,
+    whose other choices are of fine blocks, as single regions cannot be dropped.
     """
+    if isinstance(model.mask, DualGrainMask):
+        oracle_images = 0
     given = [batch.to(next(model.parameters()).device) for batch in batches]
     few = first_of(given[0], oracle_images)
     has_truth = all(batch.importance is not None for batch in given)
