@@ -18,6 +18,7 @@ from mvqlab.evaluation.codebook.usage import (
 from mvqlab.evaluation.images.complexity import complexity, rank_correlation
 from mvqlab.evaluation.images.distance import psnr_by_distance
 from mvqlab.evaluation.images.importance import importance_agreement
+from mvqlab.evaluation.images.rate import fixed_length_bits
 from mvqlab.evaluation.images.reconstruction import (
     HeldOut,
     collect,
@@ -51,7 +52,8 @@ def evaluate_held_out(
     Units and ranges: see `reconstruction_quality`, `psnr_by_distance`, `CodebookUsage`, `CodebookRedundancy`
     (both columns prefixed `codebook_`) and `ImportanceAgreement`. Each extractor, be it one or several, has
     columns of its own. n_pairs, n_pairs_std: mean and spread, over images, of the pairs that one has.
-    length_complexity: see `evaluation.images.complexity`; nan where all images have as many pairs. The
+    length_complexity: see `evaluation.images.complexity`; nan where all images have as many pairs.
+    fixed_length_bits: what an image costs without a transformer, see `evaluation.images.rate`. The
     networks that judged are named in `lpips_network` and `extractor`. Of dual grain, where a region without
     a pair is not a dropped one, there is neither a PSNR by distance nor an IoU. Raises MissingWeightsError.
     """
@@ -67,6 +69,7 @@ def evaluate_held_out(
         "n_pairs": held_out.pairs.mean_length,
         "n_pairs_std": float(held_out.pairs.lengths.double().std(correction=0)),
         "length_complexity": length_complexity(held_out),
+        "fixed_length_bits": fixed_length_bits(model, held_out.pairs.lengths),
         **codebook_columns(held_out, model.codebook.cpu()),
         **agreement,
         "lpips_network": perceptual.label if perceptual else "none",

@@ -10,7 +10,7 @@ import pandas as pd
 from mvqlab.data import batches_in_order, build_splits
 from mvqlab.evaluation.images.choice import choosing
 from mvqlab.evaluation.images.codecs import NAMES, codec_rows
-from mvqlab.evaluation.images.rate import block_bits, code_bits, position_bits
+from mvqlab.evaluation.images.rate import fixed_length_bits
 from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
 from mvqlab.gallery.asked import Asked, measured_by_model
 from mvqlab.models.masking import n_kept
@@ -50,9 +50,7 @@ def rates(name: str, n_images: int) -> pd.DataFrame:
         n = n_kept(ratio, model.n_positions)
         with choosing(model, n) if isinstance(model, MQVAE) else nullcontext():
             held_out = collect(model, batches)
-        n = held_out.pairs.n_pairs
-        of_positions = block_bits if is_dual_grain(model) else position_bits
-        bits = code_bits(n, model.codebook_size) + of_positions(model.n_positions, n)
+        bits = fixed_length_bits(model, held_out.pairs.lengths)
         psnr = mean_psnr(held_out.images, held_out.reconstructions)
         way = MASKED if isinstance(model, MQVAE) else PLAIN
         rows.append({"way": way, "setting": ratio, "bits": bits, "psnr": psnr})

@@ -137,6 +137,9 @@ COLUMNS: dict[str, Column] = {
     },
     "n_pairs": Column("pairs", "(code, position) pairs of a held-out image, on average"),
     "n_pairs_std": Column("pairs", "spread of the pairs over held-out images, 0 where all have as many", 3),
+    "fixed_length_bits": Column(
+        "bits", "of an image, every code and every choice of places costing alike", 4
+    ),
     "length_complexity": Column(
         "", "rank correlation of an image's pairs with its size as JPEG; none where all have as many", 3
     ),

@@ -194,7 +194,7 @@ COLUMNS = [
         "held_out_images",
     ),
     *(f"psnr_at_distance_{steps}" for steps in range(4)),
-    *("n_pairs", "n_pairs_std", "length_complexity"),
+    *("n_pairs", "n_pairs_std", "length_complexity", "fixed_length_bits"),
     *("codebook_used_share", "codebook_perplexity", "codebook_n_features", "codebook_perplexity_of_few"),
     *("codebook_effective_rank", "codebook_nearest_distance", "codebook_nearest_cosine"),
     *("codebook_near_duplicate_share", "codebook_n_codes"),

@@ -12,6 +12,10 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+from jaxtyping import Int
+from torch import Tensor
+
+from mvqlab.models.mqvae import TokenModel
 
 
 def position_bits(n_positions: int, n_pairs: int) -> float:
@@ -44,6 +48,19 @@ def code_bits(n_pairs: int, perplexity: float) -> float:
     if perplexity < 1.0:
         raise ValueError(f"a perplexity is at least 1, not {perplexity}")
     return n_pairs * math.log2(perplexity)
+
+
+def fixed_length_bits(model: TokenModel, lengths: Int[Tensor, " n"]) -> float:
+    """Bits of an image where every code costs log2 K, and every choice of places as much as any other.
+
+    lengths (n,): pairs of some images, over which the mean is taken. Where each image has a budget of its
+    own, log2 L bits more say how many it has. Nothing is learned, so this is what ways to spend codes are
+    made equal by.
+    """
+    n_places = model.n_positions
+    of_places = block_bits if model.config.mask.kind == "dual_grain" else position_bits
+    bits = [n * math.log2(model.codebook_size) + of_places(n_places, n) for n in lengths.tolist()]
+    return sum(bits) / len(bits) + (math.log2(n_places) if model.has_budgets else 0.0)
 
 
 def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
