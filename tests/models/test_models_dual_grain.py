@@ -229,6 +229,8 @@ def test_noise_moves_whole_blocks_in_training_alone(features: Tensor) -> None:
     fine = [[fine_blocks(of_image) for of_image in one.positions.tolist()] for one in kept]
     assert all(len(blocks) == 1 for one in fine for blocks in one)
     assert {blocks[0] for one in fine for blocks in one} == set(range(BLOCKS))
+    ranked = mask.ranked_by(kept[0].scores)  # one draw a block, or noise would be the mean of four
+    assert all(ranked[row, places].unique().numel() == 1 for row in range(B) for places in places_of_blocks())
     mask.eval()
     assert torch.equal(mask(features).positions, mask(features).positions)
     mask.train().fading = 0.0
@@ -289,6 +291,8 @@ def test_its_decoder_is_the_one_without_a_demask_module() -> None:
     missing = plain.load_state_dict(weights, strict=False)
     assert [name for name in missing.missing_keys if "mask.scorer" not in name] == []
     assert torch.equal(plain(images()).images, model(images()).images)
+    unmasked = build_stage1(tiny("mask.kind=none", "mask.mask_ratio=0"))
+    assert model.decoder.state_dict().keys() == unmasked.decoder.state_dict().keys()
 
 
 @torch.no_grad()
