@@ -1,7 +1,8 @@
-"""What is at fault in a command line, as opposed to in the files that it names."""
+"""What commands have in common: numbers, files of arms, and what is at fault in a command line itself."""
 
 import argparse
 import math
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -24,3 +25,15 @@ def count(word: str) -> int:
     if not (word.isascii() and word.isdecimal() and len(word) <= 10 and 0 < int(word) < 2**31):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, below 2^31, not '{word}'")
     return int(word)
+
+
+def add_arms(parser: argparse.ArgumentParser) -> None:
+    """Add ``--arms FILE`` to `parser`, whose command then knows the arms in those files (`mvqlab.arms`)."""
+    parser.add_argument(
+        "--arms",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file with arms of your own, which is run; may repeat; ablations/ARMS.md says how",
+    )

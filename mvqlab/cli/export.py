@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mvqlab.cli.arguments import add_arms
+
 
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``mvqlab export`` to `parser`, and the function that runs it as `command`."""
@@ -12,6 +14,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="default: results/onnx/NAME")
     parser.add_argument("--stage1", type=Path, help="for a run of stage 2: the run of its stage 1")
     parser.add_argument("--fresh", action="store_true", help="replace what an export left there")
+    add_arms(parser)
     parser.set_defaults(command=_export)
 
 

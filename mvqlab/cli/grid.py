@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mvqlab.cli.arguments import UsageError
+from mvqlab.cli.arguments import UsageError, add_arms
 
 GRID = "the grid file, or the name of one of the lab's: quickstart"
 
@@ -73,6 +73,9 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
     table.add_argument("path", type=Path, help=f"{GRID}, or a results folder")
     table.set_defaults(command=_grid_table)
+
+    for one_that_reads_settings in (plan, run, one, status, table):
+        add_arms(one_that_reads_settings)
 
     columns = commands.add_parser("columns", help="what the columns of a table mean")
     columns.set_defaults(command=_grid_columns)

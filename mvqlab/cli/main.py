@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mvqlab import __version__
-from mvqlab.cli.arguments import UsageError, count, positive
+from mvqlab.cli.arguments import UsageError, add_arms, count, positive
 from mvqlab.cli.course import add_course
 from mvqlab.cli.data import add_data
 from mvqlab.cli.export import add_export
@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         options.overrides = [*options.overrides, *rest]
     try:
+        if hasattr(options, "arms"):
+            _use_arms(options.arms)
         code = options.command(options)
         sys.stdout.flush()
         return code
@@ -66,6 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(OSError):  # where the disk is full, a log may be, too
             print(f"mvqlab: {printable(said)}", file=sys.stderr)
         return 2
+
+
+def _use_arms(files: Sequence[Path]) -> None:
+    """Run the files of arms that were given or that the environment names, before anything asks for one."""
+    if files or os.environ.get("MVQLAB_ARMS"):
+        from mvqlab.config.own_arms import use_arms
+
+        use_arms(files)
 
 
 def in_one_line(error: Exception) -> str | None:
@@ -133,6 +143,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         metavar="PROJECT",
         help="send curves there, to Weights & Biases; with WANDB_MODE=offline nothing leaves this machine",
     )
+    add_arms(parser)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as mask.mask_ratio=0.75")
     parser.set_defaults(command=_train)
 

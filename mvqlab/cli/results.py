@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mvqlab.cli.arguments import UsageError, count
+from mvqlab.cli.arguments import UsageError, add_arms, count
 
 KEPT = Path("results/reference")
 
@@ -23,6 +23,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--model", help="another shipped model, or the folder of a run")
     make.add_argument("--stage1", help="of samples from a run's folder: the folder of its stage 1")
     make.add_argument("--images", type=count, help="of tables: at most so many images, for a quick look")
+    add_arms(make)
     make.set_defaults(command=_make)
 
     table = commands.add_parser("list", help="list what can be made, and of which models")

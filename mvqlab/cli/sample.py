@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from mvqlab.cli.arguments import UsageError
+from mvqlab.cli.arguments import UsageError, add_arms
 from mvqlab.support.files import free_name
 
 DEFAULT_MODEL = "fashion_stackformer"
@@ -54,6 +54,7 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
         help=f"a folder without samples; default: the first free of {DEFAULT_FOLDER}, {DEFAULT_FOLDER}-2 ...",
     )
     parser.add_argument("--fresh", action="store_true", help="replace the samples in the folder of --out")
+    add_arms(parser)
     parser.set_defaults(command=_sample)
 
 

@@ -32,6 +32,7 @@ from pydantic import (
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.levels import even_levels
+from mvqlab.config.own_arms import GIVE_ITS_FILE, NamesOf, names_of, reserve
 from mvqlab.config.recipes import Recipe, filled_in
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
@@ -157,11 +158,29 @@ LEARNED_KINDS = ("adaptive", "upside_down")  # of masks: those that choose by le
 TRUE_KINDS = ("truth", "background")  # of masks: those that know the objects
 PairOrder = Literal["raster", "score", "random"]
 QuantizerKind = Literal["ema", "rotation", "simvq", "fsq", "lfq"]
+PairModelKind = Literal["stackformer", "raster", "masked_parallel", "none"]
+ScorerKind = Literal["mlp", "conv"]
 BackboneKind = Literal["vqgan", "patch"]
 BlockKind = Literal["residual", "depthwise"]
 Padding = Literal["zeros", "replicate"]
 Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def _or_own(place: str, built_in: tuple[str, ...]) -> AfterValidator:
+    """Of the setting `place`: one of the words `built_in`, or one that an arm of one's own adds."""
+    reserve(place, built_in)
+
+    def known(name: str) -> str:
+        if name not in built_in and name not in (names := names_of(place)):
+            nearest = _advice_for(name, names)
+            raise MisfitError(
+                f"there is no '{name}'; there are {', '.join(names)}",
+                f"{nearest} {GIVE_ITS_FILE[0].upper()}{GIVE_ITS_FILE[1:]}" if nearest else GIVE_ITS_FILE,
+            )
+        return name
+
+    return AfterValidator(known)
 
 
 class Section(BaseModel):
@@ -299,14 +318,16 @@ class MaskConfig(Section):
 
     later: ClassVar[tuple[str, ...]] = ("recipe",)
 
-    kind: MaskKind = "adaptive"  # what regions are chosen by, see MaskKind
+    # what regions are chosen by, see MaskKind
+    kind: Annotated[str, _or_own("mask.kind", get_args(MaskKind))] = "adaptive"
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
     recipe: Recipe = "paper"  # how learned scores come about: fills in what is not given, see recipes.py
     ramp_steps: NonNegative = 0  # steps of training over which the share that is dropped rises from 0
     # regions kept: as many of every image; by a threshold; in training as many as each image draws (prefix)
     budget: Literal["fixed", "threshold", "prefix"] = "fixed"
-    scorer: Literal["mlp", "conv"] = "mlp"  # the paper's two-layer MLP, or the released code's convolutions
+    # the paper's two-layer MLP, or the released code's convolutions
+    scorer: Annotated[str, _or_own("mask.scorer", get_args(ScorerKind))] = "mlp"
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
     scorer_rate: Positive = 1.0  # the scorer's learning rate, as a multiple of the model's (published: 1)
     product: MaskProduct | None = None  # kept features times learned scores; none given: where these choose
@@ -417,7 +438,8 @@ class QuantizerConfig(Section):
 
     later: ClassVar[tuple[str, ...]] = ("kind", "levels")
 
-    kind: QuantizerKind = "ema"  # how features become codes: see models/quantizers.py
+    # how features become codes: see models/quantizers.py
+    kind: Annotated[str, _or_own("quantizer.kind", get_args(QuantizerKind))] = "ema"
     codebook_size: SomeRows = 128  # K
     code_dim: Channels = 32  # n_z
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
@@ -533,7 +555,7 @@ class Stage1Config(OptimiserConfig):
 class TransformerConfig(Section):
     """Stackformer or the raster baseline (section 3.2 of the paper)."""
 
-    model: Literal["stackformer", "raster", "masked_parallel", "none"] = "stackformer"
+    model: Annotated[str, _or_own("transformer.model", get_args(PairModelKind))] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
     # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step
     order: PairOrder = "raster"
@@ -909,4 +931,4 @@ def _advice_for(name: str, known: Iterable[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else ""
 
 
-MASK_KINDS: tuple[str, ...] = get_args(MaskKind)
+MASK_KINDS = NamesOf("mask.kind")

@@ -26,6 +26,7 @@ from mvqlab.config import (
     merged,
     overrides_of,
 )
+from mvqlab.config.own_arms import arms_in_use
 from mvqlab.config.typed_text import is_text
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, STAGE1, Notebook, read_notebook
 from mvqlab.grid.shared import name_of_stage1, short_hash, slug
@@ -276,6 +277,7 @@ class _Checked(NamedTuple):
     config: Parameters  # nested settings that the notebook starts from; empty where it takes none
     plain: Parameters  # the same, with those that are not written
     stage1: str  # as in `Point`
+    arms: list[str | None]  # SHA-256 of the file of each arm of one's own
     faults: list[str]
 
 
@@ -315,20 +317,22 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
     config: Parameters = {}
     plain: Parameters = {}
     stage1 = ""
+    arms: list[str | None] = []
     try:
         if takes_settings:
             whole = _config(complete, notebook)
             config, plain = whole.model_dump(mode="json"), whole.plain()
+            arms = [arm.sha256 for arm in arms_in_use(whole)]
             stage1 = name_of_stage1(whole) if STAGE1 in notebook.parameters else ""
     except ConfigError as error:
         faults += map(str, error.faults)
-    return _Checked(given, complete, config, plain, stage1, faults)
+    return _Checked(given, complete, config, plain, stage1, arms, faults)
 
 
 def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Point:
     shown = {name: value for name, value in checked.complete.items() if name != OVERRIDES}
     shown |= {name: _look_up(checked.plain, name) for name in layout.changed}
-    identity = [checked.complete, checked.config, layout.notebook.source_hash, __version__]
+    identity = [checked.complete, checked.config, layout.notebook.source_hash, __version__, *checked.arms]
     return Point(
         index,
         one.label,

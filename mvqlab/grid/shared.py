@@ -2,10 +2,10 @@
 
     results/<grid>/stage1/shapes-adaptive-0.5-seed-0-1f0c6d2a9b/
 
-A training is known by the settings that it goes by and by mvqlab's version. Points that need the same name
-the same folder; the first of them trains there (`mvqlab.training.stage1_once`), and each keeps a copy of the
-weights in a folder of its own. So a finished point needs the shared folder no more. Grids share, too, where
-one's file names the other in `shares_with`.
+A training is known by the settings that it goes by, by the files of arms of one's own, and by mvqlab's
+version. Points that need the same name the same folder; the first of them trains there
+(`mvqlab.training.stage1_once`), and each keeps a copy of the weights in a folder of its own. So a finished
+point needs the shared folder no more. Grids share, too, where one's file names the other in `shares_with`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvqlab import __version__
 from mvqlab.config import Config, DataConfig, MaskConfig, stage1_settings
+from mvqlab.config.own_arms import arms_in_use
 from mvqlab.support.locks import LOCK, HeldError, held, is_held
 from mvqlab.support.saved_step import step_of
 
@@ -34,7 +35,8 @@ def name_of_stage1(config: Config) -> str:
     """The name of the training that `config` needs, readable at its start: one for all who need the same."""
     settings = stage1_settings(config)
     words = [_data_in_words(settings.data), _mask_in_words(settings.mask), f"seed {settings.seed}"]
-    identity = [settings.model_dump(mode="json"), __version__]
+    arms = [arm.sha256 for arm in arms_in_use(settings)]
+    identity = [settings.model_dump(mode="json"), __version__, *arms]
     return f"{slug(' '.join(words))}-{short_hash(identity)}"
 
 

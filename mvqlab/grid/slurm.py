@@ -8,6 +8,7 @@ it from any shell that sees the results, and the next `--slurm` submits what is 
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pydantic import ValidationError
 
+from mvqlab.config.own_arms import ARMS_VARIABLE
 from mvqlab.grid.points import Point, build_points, choose, folders_of
 from mvqlab.grid.process import Slot, point_environment
 from mvqlab.grid.shared import discard_stage1, first_of_each_stage1
@@ -81,7 +83,10 @@ def submit_grid(
 def _submit(executor: SlurmExecutor, grid: Grid, points: Sequence[Point], cpus: int, fresh: bool) -> str:
     n = len(points)
     indices, identities = [point.index for point in points], [point.id for point in points]
-    jobs = executor.map_array(run_one, [str(grid.path)] * n, indices, identities, [cpus] * n, [fresh] * n)
+    arms = os.environ.get(ARMS_VARIABLE, "")  # not every cluster hands the environment on
+    jobs = executor.map_array(
+        run_one, [str(grid.path)] * n, indices, identities, [cpus] * n, [fresh] * n, [arms] * n
+    )
     return jobs[0].job_id.partition("_")[0]
 
 
@@ -100,11 +105,15 @@ def largest_array() -> int:
     return int(found[1]) if found else 1001
 
 
-def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool) -> int:
-    """What a job of the array does; how the point ended, it writes itself. Returns its exit code."""
+def run_one(grid_file: str, index: int, identity: str, cpus: int, fresh: bool, arms: str = "") -> int:
+    """What a job of the array does; how the point ended, it writes itself. Returns its exit code.
+
+    arms: the files of arms of one's own, as MVQLAB_ARMS names them where the job was submitted.
+    """
     command = [sys.executable, "-m", "mvqlab", "grid", "run-one", grid_file]
     command += ["--index", str(index), "--expect", identity, *(["--fresh"] if fresh else [])]
-    process = subprocess.Popen(command, env=point_environment(Slot(cpus)))
+    environment = point_environment(Slot(cpus)) | ({ARMS_VARIABLE: arms} if arms else {})
+    process = subprocess.Popen(command, env=environment)
     # The warning that time is nearly up reaches the point by itself; submitit's answer to it would kill the
     # point before it could say so.
     signal.signal(signal.SIGUSR2, lambda number, frame: None)

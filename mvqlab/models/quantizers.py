@@ -6,7 +6,8 @@
     fsq        no codebook: a few numbers a feature, each rounded to one of a few levels
     lfq        no codebook: a few signs a feature
 
-All but `ema` take their rule from lucidrains' vector-quantize-pytorch (see `packaged_quantizer`).
+All but `ema` take their rule from lucidrains' vector-quantize-pytorch (see `packaged_quantizer`). One more is
+an arm in a file of your own, see ablations/ARMS.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mvqlab.config import QuantizerConfig
+from mvqlab.config.own_arms import own_builders
 from mvqlab.models.finite_scalar import FiniteScalarQuantizer
 from mvqlab.models.frozen_codebook import FrozenCodebookQuantizer
 from mvqlab.models.lookup_free import LookupFreeQuantizer
@@ -31,4 +33,5 @@ KINDS: dict[str, Callable[[QuantizerConfig], Quantizer]] = {
 
 def build_quantizer(config: QuantizerConfig) -> Quantizer:
     """The quantiser that `config.kind` names. Raises MissingPackageError where its package is not there."""
-    return KINDS[config.kind](config)
+    build = KINDS.get(config.kind) or own_builders("quantizer.kind")[config.kind]
+    return build(config)

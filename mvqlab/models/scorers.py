@@ -1,9 +1,9 @@
 """What says which regions are important: the learned scorers f_s (section 3.1), and those that learn nothing.
 
 A scorer takes features (B, d, h, w) and a `MaskContext`, and returns scores (B, L), high for what is kept
-first. Those that look at the image itself stand in `image_scorers`. One more that learns nothing is a class,
-a line in `SCORERS` and a word in `MaskKind` (mvqlab/config/settings.py); one more that learns, a choice in
-`learned_scorer` and a word of `mask.scorer`.
+first. Those that look at the image itself stand in `image_scorers`. One more is an arm in a file of your own,
+see ablations/ARMS.md. One that comes with mvqlab is a class, a line in `SCORERS` and a word in `MaskKind`
+(mvqlab/config/settings.py); if it learns, a choice in `learned_scorer` and a word in `ScorerKind`.
 
 Symbols: B images; d channels on a grid of h x w places, L = h * w, numbered row by row.
 """
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mvqlab.config import MaskConfig
+from mvqlab.config.own_arms import own_builders
 from mvqlab.models.image_scorers import (
     EntropyScorer,
     GradientScorer,
@@ -123,6 +124,14 @@ SCORERS: dict[str, type[nn.Module]] = {
 }
 
 
-def learned_scorer(config: MaskConfig, feature_dim: int) -> MLPScorer | ConvScorer:
+def unlearned_scorer(kind: str) -> nn.Module:
+    """The scorer that learns nothing of this `mask.kind`. Raises KeyError if there is none."""
+    build = SCORERS.get(kind) or own_builders("mask.kind")[kind]
+    return build()
+
+
+def learned_scorer(config: MaskConfig, feature_dim: int) -> nn.Module:
     """The scorer that `config.scorer` names."""
+    if config.scorer not in ("mlp", "conv"):
+        return own_builders("mask.scorer")[config.scorer](feature_dim)
     return MLPScorer(feature_dim) if config.scorer == "mlp" else ConvScorer(feature_dim, config.scorer_norm)

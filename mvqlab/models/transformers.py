@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mvqlab.config import ConfigError, TransformerConfig
+from mvqlab.config.own_arms import own_builders
 from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pair_model import PairLoss, PairModel
 from mvqlab.models.raster import RasterTransformer
@@ -71,9 +72,10 @@ def _build(
     start = start_of(config, n_classes)
     if config.model == "raster":
         return RasterTransformer(config, start=start, **sizes)
-    if config.model not in PAIR_MODELS:
+    if config.model == "none":
         raise ConfigError("transformer.model is 'none': there is no stage 2 to build")
-    return PAIR_MODELS[config.model](config, n_pairs=n_pairs, start=start, has_end=has_end, **sizes)
+    build = PAIR_MODELS.get(config.model) or own_builders("transformer.model")[config.model]
+    return build(config, n_pairs=n_pairs, start=start, has_end=has_end, **sizes)
 
 
 def start_of(config: TransformerConfig, n_classes: int) -> Start:

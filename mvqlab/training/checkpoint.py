@@ -26,7 +26,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mvqlab.config import Config, config_from_dict, load_config, save_config, stage1_settings
+from mvqlab.config import (
+    Config,
+    ConfigError,
+    config_from_dict,
+    load_config,
+    save_config,
+    stage1_settings,
+)
+from mvqlab.config.own_arms import GIVE_ITS_FILE, unknown_names
+from mvqlab.config.yaml_files import read_yaml
 from mvqlab.models.ranks import from_every_rank
 from mvqlab.support.files import whole_file
 from mvqlab.support.locks import LOCK, held
@@ -134,11 +143,22 @@ def save_settings(config: Config, folder: Path) -> None:
 
 
 def load_settings(folder: Path) -> Config:
-    """The settings of the run in `folder`. Raises CheckpointError if there are none."""
+    """The settings of the run in `folder`.
+
+    Raises CheckpointError if there are none, or if they name an arm of somebody's own that is not here.
+    """
     path = Path(folder) / "config.yaml"
     if not path.exists():
         raise CheckpointError(f"{folder} holds no run: there is no config.yaml in it")
-    return load_config(path)
+    try:
+        return load_config(path)
+    except ConfigError:
+        if unknown := unknown_names(read_yaml(path, "file of settings")):
+            raise CheckpointError(
+                f"the run in {folder} has {' and '.join(unknown)}, which does not come with mvqlab: "
+                f"{GIVE_ITS_FILE} (trained_on.json there says which it was)"
+            ) from None
+        raise
 
 
 def settings_before(folder: Path) -> Config | None:

@@ -1,4 +1,4 @@
-"""What a run was trained on, kept with it: the data by their hash, what its labels mean, its stage 1.
+"""What a run was trained on, kept with it: data by their hash, what labels mean, its stage 1, its arms.
 
     folder/trained_on.json
 
@@ -8,11 +8,14 @@ A run without the file is from before there was one, or came otherwise: what is 
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mvqlab.config import Config
+from mvqlab.config.own_arms import versions_in_use
 from mvqlab.data import Splits, class_names
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.saved_step import step_of
@@ -22,13 +25,17 @@ FILE_NAME = "trained_on.json"
 HOW_TO_GO_ON = "--allow-changes (allow_changes=True) goes on nevertheless"
 
 
+class ChangedArmWarning(UserWarning):
+    """The file of an arm of one's own has changed since a run was trained with it."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """What a run was trained on; None is unknown.
 
     data_hash: `Splits.data_hash`. n_images: for training. class_names: what labels meant, by number.
     stage1: of stage 2, `weights_hash` of the model whose codes it learned. skipped: the bad files that were
-    left out, a line each.
+    left out, a line each. arms: of one's own, see `versions_in_use`; None where there are none.
     """
 
     data_hash: str | None = None
@@ -36,15 +43,25 @@ class Origin:
     class_names: list[str] | None = None
     stage1: str | None = None
     skipped: list[str] | None = None
+    arms: dict[str, dict[str, str]] | None = None
 
     def record(self) -> dict[str, Any]:
         """As plain words and numbers, for a file or a training state."""
-        return asdict(self)
+        record = asdict(self)
+        if self.arms is None:  # most runs have none, and say nothing of them
+            del record["arms"]
+        return record
 
 
-def origin_of(splits: Splits, stage1: str | None = None) -> Origin:
-    """The origin of a run that learns from `splits`, and from the codes of the model of hash `stage1`."""
-    return Origin(splits.data_hash, len(splits.train), list(splits.class_names), stage1, list(splits.skipped))
+def origin_of(
+    splits: Splits, stage1: str | None = None, arms: dict[str, dict[str, str]] | None = None
+) -> Origin:
+    """The origin of a run that learns from `splits`, and from the codes of the model of hash `stage1`.
+
+    arms: `versions_in_use`.
+    """
+    n_images, names = len(splits.train), list(splits.class_names)
+    return Origin(splits.data_hash, n_images, names, stage1, list(splits.skipped), arms or None)
 
 
 def save_origin(origin: Origin, folder: Path) -> None:
@@ -73,6 +90,10 @@ def read_origin(record: Any) -> Origin:
     names = origin.class_names
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError("class_names are no list of names")
+    if origin.arms is not None and not all(
+        isinstance(one.get("sha256"), str) for one in origin.arms.values()
+    ):
+        raise ValueError("arms are no files with their SHA-256")
     return origin
 
 
@@ -92,6 +113,15 @@ def check_same_origin(before: Origin, now: Origin, folder: Path, *, allow_change
     changes = _differences(before, now)
     if changes and not allow_changes:
         raise CheckpointError(f"the run in {folder} was trained on {'; '.join(changes)}: {HOW_TO_GO_ON}")
+
+
+def warn_of_changed_arms(folder: Path, config: Config, places: Sequence[str]) -> None:
+    """Warn (ChangedArmWarning) where an arm of one's own is not what the run in `folder` was trained with."""
+    now = versions_in_use(config, places)
+    changes = _changed_arms(load_origin(folder).arms or {}, now) if now else []
+    if changes:
+        words = f"the run in {folder} was trained on {'; '.join(changes)}: it may do something else by now"
+        warnings.warn(words, ChangedArmWarning, stacklevel=3)
 
 
 def check_stage1(folder: Path, stage1: str, *, allow_changes: bool = False) -> None:
@@ -136,7 +166,16 @@ def _differences(before: Origin, now: Origin) -> list[str]:
         changes.append(
             f"the codes of another stage 1 (hash {str(before.stage1)[:12]}, not {str(now.stage1)[:12]})"
         )
-    return changes
+    return changes + _changed_arms(before.arms or {}, now.arms or {})
+
+
+def _changed_arms(before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> list[str]:
+    return [
+        f"{key} as {before[key].get('file')} had it then (SHA-256 {before[key]['sha256'][:12]}, now "
+        f"{now[key]['sha256'][:12]})"
+        for key in now
+        if key in before and before[key]["sha256"] != now[key]["sha256"]
+    ]
 
 
 def _listed(names: list[str] | None, most: int = 6) -> str:

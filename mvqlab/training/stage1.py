@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mvqlab.config import Config, OptimiserConfig
+from mvqlab.config.own_arms import OF_STAGE1, versions_in_use
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import joined
 from mvqlab.models.discriminator import PatchDiscriminator
@@ -25,7 +26,7 @@ from mvqlab.training.checkpoint import WEIGHTS, hold_run, load_settings, load_we
 from mvqlab.training.launch import check_machine, make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.losses import Judges, PerceptualLoss, adversarial_ramp, generator_loss
-from mvqlab.training.origin import origin_of
+from mvqlab.training.origin import origin_of, warn_of_changed_arms
 from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.schedule import RATE_SCALE
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
@@ -80,9 +81,14 @@ def train_stage1(
 
 
 def load_stage1(folder: Path | str) -> TokenModel:
-    """The trained stage-1 model in `folder`, in evaluation mode. Raises CheckpointError."""
+    """The trained stage-1 model in `folder`, in evaluation mode. Raises CheckpointError.
+
+    Warns (ChangedArmWarning) where an arm of one's own is not what it was.
+    """
     folder = Path(folder)
-    model = build_stage1(load_settings(folder))
+    config = load_settings(folder)
+    warn_of_changed_arms(folder, config, OF_STAGE1)
+    model = build_stage1(config)
     load_weights(model, folder / WEIGHTS)
     return model.eval()
 
@@ -136,9 +142,8 @@ class Stage1Run(Run[TokenModel, Batch]):
 
     def __init__(self, config: Config, folder: Path, fabric: Fabric, splits: Splits) -> None:
         options = config.stage1
-        super().__init__(
-            config, options, _on(fabric, build_stage1(config)), folder, fabric, origin_of(splits)
-        )
+        origin = origin_of(splits, arms=versions_in_use(config, OF_STAGE1))
+        super().__init__(config, options, _on(fabric, build_stage1(config)), folder, fabric, origin)
         self.splits = splits
         self.bare_discriminator = _on(fabric, PatchDiscriminator(config.discriminator))
         self.is_adversarial = config.loss.adversarial_weight > 0.0

@@ -15,6 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from mvqlab.config import Config, ConfigError
+from mvqlab.config.own_arms import PLACES, versions_in_use
 from mvqlab.data import Splits, batch_indices, build_splits
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
@@ -31,7 +32,7 @@ from mvqlab.training.checkpoint import (
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
-from mvqlab.training.origin import Origin, origin_of
+from mvqlab.training.origin import Origin, origin_of, warn_of_changed_arms
 from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.stage2_data import (
     Tokens,
@@ -105,7 +106,8 @@ def train_stage2(
             tokens = cross_fitted(tokens, config)
         seed_everything(config.seed)
         model = build_transformer(config, stage1, splits.n_classes)
-        origin = replace(origin_of(splits, weights_hash(stage1)), n_images=len(tokens.train))
+        origin = origin_of(splits, weights_hash(stage1), versions_in_use(config))
+        origin = replace(origin, n_images=len(tokens.train))
         run = Stage2Run(config, model, tokens, folder, fabric, origin, tokenizer)
         return run.carry_out(
             resume=resume, allow_changes=allow_changes, on_step=on_step, on_model=on_model, loggers=loggers
@@ -131,10 +133,11 @@ def load_stage2(folder: Path | str, stage1: TokenModel) -> PairModel:
     """The trained transformer in `folder`, for the pairs of `stage1`, in evaluation mode.
 
     Of a model of captions, `models.caption_tokenizer.load_caption_tokenizer` reads the tokenizer beside it.
-    Raises CheckpointError.
+    Raises CheckpointError. Warns (ChangedArmWarning) where an arm of one's own is not what it was.
     """
     folder = Path(folder)
     config, weights = load_settings(folder), folder / WEIGHTS
+    warn_of_changed_arms(folder, config, PLACES)
     n_classes = 0
     if config.transformer.condition == "class":
         n_rows = tensor_shape(weights, "start.classes.weight")[0]

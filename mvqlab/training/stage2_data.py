@@ -8,6 +8,7 @@ With `stage2.half` the training images' pairs become both splits, see `cross_fit
 
 from __future__ import annotations
 
+import json
 import warnings
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from mvqlab.config import Config
+from mvqlab.config.own_arms import OF_STAGE1, versions_in_use
 from mvqlab.data import DataError, PictureDataset, Splits
 from mvqlab.data.seeds import places_drawn
 from mvqlab.models.caption_tokenizer import (
@@ -45,7 +47,8 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     """Encode the training images and the held-out ones that evaluation uses.
 
     With `data.cache_tokens` they are kept in the cache folder, under the hashes of stage 1's weights and
-    of the data, and read from there: a machine's first process encodes, for all and for later runs.
+    choice of regions and of the data, and read from there: a machine's first process encodes, for all and for
+    later runs.
     """
     order, seed, images = config.transformer.order, config.seed, config.evaluation.images
     common: dict[str, Any] = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
@@ -56,9 +59,11 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     wanted = {"train": (splits.train, None), "validation": (splits.validation, images)}
     if not config.data.cache_tokens:
         return Tokens(**{name: encode(*what) for name, what in wanted.items()})
+    # the same weights keep other regions at another `evaluation_ratio`, or by another version of an arm
+    how = stage1.config.mask.model_dump_json(), json.dumps(versions_in_use(stage1.config, OF_STAGE1))
     tokens = {}
     for name, (dataset, limit) in wanted.items():
-        key = tokens_key(stage1, splits.data_hash, name, limit, order, seed)
+        key = tokens_key(stage1, *how, splits.data_hash, name, limit, order, seed)
         path = cache_folder() / f"tokens-{key}.safetensors"
         with fabric.rank_zero_first(local=True):
             is_writer = fabric.local_rank == 0

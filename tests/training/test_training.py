@@ -36,8 +36,10 @@ from mvqlab.training import (
 )
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import DamagedStateWarning
+from mvqlab.training.launch import make_fabric
 from mvqlab.training.losses import Judges, generator_loss
 from mvqlab.training.stage1 import CodebookWarning
+from mvqlab.training.stage2_data import tokenise_splits
 from mvqlab.training.tokens import cached_tokens
 
 # Long enough to be stopped at several places and resumed, with every step in the curves.
@@ -304,6 +306,19 @@ def test_cached_tokens_are_encoded_once_and_are_the_same(
         stage1.encoder.conv_in.weight.mul_(1.5)
     train_stage2(tiny("data.cache_tokens=true"), stage1, tmp_path / "other", splits=splits)
     assert len(list((tmp_path / "cache").glob("tokens-*.safetensors"))) == 4
+
+
+def test_cached_tokens_are_of_the_regions_that_are_kept_now(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights keep other regions where no more is changed than what is dropped after training."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    stage1 = build_stage1(tiny())
+    for ratio, n_kept in ((0.5, 8), (0.75, 4)):
+        config = tiny("data.cache_tokens=true", f"mask.evaluation_ratio={ratio}")
+        model = build_stage1(config).eval()
+        model.load_state_dict(stage1.state_dict())
+        assert tokenise_splits(config, model, splits, make_fabric()).train.pairs.n_pairs == n_kept
 
 
 def test_a_damaged_cache_of_tokens_is_encoded_anew(tmp_path: Path, splits: Splits) -> None:
