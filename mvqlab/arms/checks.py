@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mvqlab.config import Config, config_from_dict
 from mvqlab.config.own_arms import Arm, ArmError, all_arms, use_arms
 from mvqlab.models.mask_context import MaskContext
-from mvqlab.models.pair_model import PairModel
+from mvqlab.models.pair_model import PairLogits, PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, Part
 from mvqlab.models.quantizer import Quantizer
 from mvqlab.models.quantizers import build_quantizer
@@ -120,10 +120,9 @@ def check_pair_model(model: PairModel) -> None:
         places = torch.stack([torch.randperm(model.side**2) for _ in range(N_IMAGES)])
         positions = places[:, : model.n_pairs].sort(dim=1).values
         codes = torch.randint(model.codebook_size, positions.shape)
-    pairs, later = Pairs(codes, positions, model.side), codes.clone()
-    later[:, -1] = (later[:, -1] + 1) % model.codebook_size
-    whole, changed = model(pairs), model(Pairs(later, positions, model.side))
-    _same(whole.code_logits[:, :-1], changed.code_logits[:, :-1], "a pair's logits depend on a later one")
+    pairs = Pairs(codes, positions, model.side)
+    whole = model(pairs)
+    _check_nothing_is_foreseen(model, pairs, whole)
     seen: dict[Part, list[Tensor]] = {"code": [], "position": []}
 
     def take(part: Part, logits: Tensor) -> Tensor:
@@ -134,10 +133,24 @@ def check_pair_model(model: PairModel) -> None:
     for _ in range(model.n_pairs):
         previous = model.next_pair(cache, previous, take)
     for part in model.predicts:
-        logits = whole.of(part)
-        if logits is None:
+        logits = torch.stack(seen[part], 1)
+        _same(logits, whole.of(part), f"`forward` and `next_pair` disagree about the {part}")
+
+
+def _check_nothing_is_foreseen(model: PairModel, pairs: Pairs, whole: PairLogits) -> None:
+    """Change all from the n-th pair on: logits of pairs before it stay, and its own of what comes first."""
+    n = pairs.n_pairs // 2
+    codes, positions = pairs.codes.clone(), pairs.positions.clone()
+    codes[:, n:] = (codes[:, n:] + 1) % model.codebook_size
+    if "position" in model.predicts:
+        positions[:, n:] = positions[:, n:].flip(1)
+    changed = model(Pairs(codes, positions, pairs.side))
+    for part in model.predicts:
+        until = n + 1 if part == model.predicts[0] else n
+        before, after = whole.of(part), changed.of(part)
+        if before is None or after is None:
             raise ArmError(f"`forward` gives no logits of the {part}, which `predicts` names")
-        _same(torch.stack(seen[part], 1), logits, f"`forward` and `next_pair` disagree about the {part}")
+        _same(before[:, :until], after[:, :until], f"logits of the {part} foresee what they predict")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from tiny_runs import tiny
 from torch import Tensor
 
+from mvqlab.arms import check_quantizer
 from mvqlab.config import Config, ConfigError, QuantizerConfig, config_from_dict
 from mvqlab.config.levels import even_levels
 from mvqlab.data import Batch, build_splits
@@ -18,7 +19,6 @@ from mvqlab.evaluation import evaluate_stage1
 from mvqlab.evaluation.codebook.usage import code_counts, codebook_redundancy, codebook_usage
 from mvqlab.evaluation.likelihood.bits import pair_bits
 from mvqlab.models.mqvae import build_stage1
-from mvqlab.models.pairs import NO_CODE
 from mvqlab.models.quantizers import KINDS, build_quantizer
 from mvqlab.sampling import sample_images
 from mvqlab.support.optional import MissingPackageError
@@ -51,31 +51,9 @@ def test_a_code_is_what_its_vector_gets_again(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_quantised_features_are_the_vectors_of_their_codes(kind: str) -> None:
-    quantizer = quantizer_of(kind).eval()
-    features = features_of(1, 3, 5)
-    made = quantizer(features)
-    assert made.codes.shape == (3, 5) and made.codes.dtype == torch.int64
-    torch.testing.assert_close(made.features, quantizer.look_up(made.codes))
-    assert torch.equal(made.codes, quantizer.nearest(features))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("is_training", [False, True])
-def test_padding_changes_nothing(kind: str, is_training: bool) -> None:
-    features = features_of(2, 2, 6)
-    is_padding = torch.zeros(2, 6, dtype=torch.bool)
-    is_padding[0, 4:] = is_padding[1, 1] = True
-    wild = features.masked_fill(is_padding.unsqueeze(-1), 1e6)
-    made, among_wild, alone = (
-        quantizer_of(kind).train(is_training)(*given)
-        for given in ((features, is_padding), (wild, is_padding), (features[~is_padding][None],))
-    )
-    assert torch.equal(made.codes, among_wild.codes) and torch.equal(made.loss, among_wild.loss)
-    assert torch.equal(made.features, among_wild.features)
-    torch.testing.assert_close(made.loss, alone.loss)
-    assert torch.equal(made.codes[~is_padding], alone.codes[0])
-    assert (made.codes[is_padding] == NO_CODE).all() and (made.features[is_padding] == 0).all()
+def test_a_kind_keeps_what_any_owes(kind: str) -> None:
+    """Also that padding changes nothing, in training and out of it; see `check_quantizer`."""
+    check_quantizer(quantizer_of(kind), N_Z)
 
 
 def test_finite_scalars_are_the_rounded_numbers() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-RECIPES = ("scorer", "metric_column", "data_set", "transformer")
+RECIPES = ("metric_column", "data_set")
 
 TRY = """
 import json, sys
@@ -25,37 +25,25 @@ from mvqlab.data import build_splits
 from mvqlab.data.catalogue import lines
 from mvqlab.evaluation.run_report import evaluate_stage1
 from mvqlab.results.columns import heading
-from mvqlab.sampling import sample_images
-from mvqlab.training import train_stage1, train_stage2
+from mvqlab.training import train_stage1
 from tiny_runs import tiny
 
 config = tiny(*sys.argv[2:])
 splits = build_splits(config.data)
 stage1 = train_stage1(config, sys.argv[1] + "/1", splits=splits)
-stage2 = train_stage2(config, stage1, sys.argv[1] + "/2", splits=splits)
-encoding = stage1.encode(splits.validation[0]["image"][None])
 print(json.dumps({
     "row": evaluate_stage1(stage1, splits, config),
     "heading": heading("brightness_shift"),
-    "stage2": type(stage2).__name__,
-    "positions": encoding.positions.tolist(),
-    "drawn": sample_images(stage2, stage1, config).pairs.positions.tolist(),
     "classes": splits.class_names,
     "catalogue": [line.split()[0] for line in lines()],
 }))
 """
-SETTINGS = [
-    "data.name=gratings",
-    "mask.kind=centre",
-    "mask.mask_ratio=0.75",
-    "transformer.model=parallel",
-    "evaluation.lpips=none",
-]
+SETTINGS = ["data.name=gratings", "evaluation.lpips=none"]
 
 
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library to which all recipes were applied, one after the other."""
+    """A copy of the library to which both recipes were applied, one after the other."""
     folder = tmp_path_factory.mktemp("patched")
     leave_out = shutil.ignore_patterns("checkpoints", "__pycache__")
     shutil.copytree(ROOT / "mvqlab", folder / "mvqlab", ignore=leave_out)
@@ -71,7 +59,7 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(patched: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping:
-    """What a run of both stages with everything that the recipes add has to say."""
+    """What a run with everything that the recipes add has to say."""
     paths = os.pathsep.join([str(patched), str(ROOT / "tests")])
     ran = subprocess.run(
         [sys.executable, "-c", TRY, str(tmp_path_factory.mktemp("runs")), *SETTINGS],
@@ -86,12 +74,6 @@ def found(patched: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping:
 
 
 @pytest.mark.slow
-def test_a_scorer_is_added(found: Mapping) -> None:
-    """Four of sixteen regions are kept, and the scorer of the recipe keeps those in the middle."""
-    assert found["positions"] == [[5, 6, 9, 10]]
-
-
-@pytest.mark.slow
 def test_a_metric_column_is_added(found: Mapping) -> None:
     assert -1.0 <= found["row"]["brightness_shift"] <= 1.0
     assert found["heading"] == "brightness_shift, of [0, 1]"
@@ -101,14 +83,6 @@ def test_a_metric_column_is_added(found: Mapping) -> None:
 def test_a_data_set_is_added(found: Mapping) -> None:
     assert found["classes"] == ["level", "rising", "upright", "falling"]
     assert "gratings" in found["catalogue"]
-
-
-@pytest.mark.slow
-def test_a_transformer_is_added(found: Mapping) -> None:
-    """It draws as many pairs as there are kept regions, in rising order, as the rules of sampling have it."""
-    assert found["stage2"] == "ParallelTransformer"
-    assert len(found["drawn"]) == 10
-    assert all(len(drawn) == 4 and drawn == sorted(set(drawn)) for drawn in found["drawn"])
 
 
 @pytest.mark.parametrize("name", RECIPES)
