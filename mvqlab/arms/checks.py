@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from mvqlab.config import Config, config_from_dict
 from mvqlab.config.own_arms import Arm, ArmError, all_arms, use_arms
 from mvqlab.models.mask_context import MaskContext
+from mvqlab.models.masking import MaskModule
+from mvqlab.models.masks import build_mask
 from mvqlab.models.pair_model import PairLogits, PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, Part
 from mvqlab.models.quantizer import Quantizer
@@ -23,6 +25,7 @@ from mvqlab.models.quantizers import build_quantizer
 from mvqlab.models.transformers import build_stage2
 
 N_IMAGES, SIDE, N_PAIRS, PIXELS = 3, 5, 7, 40
+EVEN_SIDE = 4  # as sides of grids mostly are, and masks may need
 SIZES: dict[str, Any] = {
     "quantizer": {"codebook_size": 32, "code_dim": 8},
     "transformer": {"code_layers": 1, "position_layers": 1, "width": 24, "heads": 3, "dropout": 0.0},
@@ -63,6 +66,27 @@ def check_scorer(scorer: nn.Module, feature_dim: int, *, is_learned: bool = Fals
         scorer.zero_grad()
     alone = scorer(features[:1], _context(1))
     _same(alone[0], scores[0], "the scores of an image change with the images beside it")
+
+
+def check_mask(mask: MaskModule, feature_dim: int) -> None:
+    """Raise ArmError unless `mask` keeps N different regions of each image and its scorer learns by them.
+
+    It is tried on 4 x 4 regions. feature_dim: d.
+    """
+    mask.train()
+    kept = mask(_features(N_IMAGES, feature_dim, EVEN_SIDE, EVEN_SIDE), _context(N_IMAGES))
+    positions, wanted = kept.positions, (N_IMAGES, mask.n)
+    _require(
+        tuple(positions.shape) == wanted, f"positions (B, N) are {wanted} here, not {tuple(positions.shape)}"
+    )
+    _require(bool((positions.diff(dim=1) > 0).all()), "positions do not rise, or a region is kept twice")
+    _require(
+        bool((positions >= 0).all() and (positions < EVEN_SIDE**2).all()), "a position is not from 0 to L - 1"
+    )
+    kept.features.square().sum().backward()
+    learns = any(p.grad is not None and p.grad.any() for p in mask.scorer.parameters())
+    _require(learns, "no gradient comes from the kept features to the scorer: leave `weigh` its product")
+    mask.zero_grad()
 
 
 def check_quantizer(quantizer: Quantizer, code_dim: int) -> None:
@@ -189,6 +213,15 @@ def _settings(arm: Arm) -> Config:
     return config_from_dict({**SIZES, section: {**SIZES.get(section, {}), leaf: arm.name}})
 
 
+def _check_mask_arm(arm: Arm) -> None:
+    if not arm.is_mask:
+        check_scorer(arm.build(), 16)
+        return
+    config = _settings(arm)
+    mask = build_mask(config.mask, config.backbone, config.quantizer.code_dim, EVEN_SIDE**2)
+    check_mask(mask, config.backbone.feature_dim)
+
+
 def _check_quantizer_arm(arm: Arm) -> None:
     config = _settings(arm).quantizer
     built = build_quantizer(config)
@@ -202,7 +235,7 @@ def _check_pair_model_arm(arm: Arm) -> None:
 
 
 _CHECKS: dict[str, Callable[[Arm], None]] = {
-    "mask.kind": lambda arm: check_scorer(arm.build(), 16),
+    "mask.kind": _check_mask_arm,
     "mask.scorer": lambda arm: check_scorer(arm.build(16), 16, is_learned=True),
     "quantizer.kind": _check_quantizer_arm,
     "transformer.model": _check_pair_model_arm,

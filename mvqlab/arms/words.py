@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from mvqlab.config.own_arms import ArmError, Builder, add
+from mvqlab.models.masking import AdaptiveMask
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.quantizer import Quantizer
 
@@ -18,6 +19,11 @@ Built = TypeVar("Built", bound=Builder)
 def mask_scorer(name: str) -> Callable[[Built], Built]:
     """``mask.kind=NAME``: what chooses the regions that are kept, and learns nothing. Raises ArmError."""
     return _adds("mask.kind", name, nn.Module, sys._getframe(1).f_globals)
+
+
+def learned_mask(name: str) -> Callable[[Built], Built]:
+    """``mask.kind=NAME``: an `AdaptiveMask`, which chooses by learned scores. Raises ArmError."""
+    return _adds("mask.kind", name, AdaptiveMask, sys._getframe(1).f_globals)
 
 
 def learned_scorer(name: str) -> Callable[[Built], Built]:
@@ -44,7 +50,7 @@ def _adds(
     def decorate(build: Built) -> Built:
         if isinstance(build, type) and not issubclass(build, kind):
             raise ArmError(f"{place}={name}: {build.__name__} is no {kind.__name__}, which it has to be")
-        add(place, name, build, module)
+        add(place, name, build, module, is_mask=kind is AdaptiveMask)
         return build
 
     return decorate

@@ -44,7 +44,7 @@ class Arm:
 
     place: the setting, such as mask.kind. build: makes the module; what it is given, `mvqlab.arms` says.
     source: the file, or the module where there is none, as in a notebook's cell. sha256: of the file as it
-    was when it ran; None where there is none.
+    was when it ran; None where there is none. is_mask: of mask.kind: a whole mask, by learned scores.
     """
 
     place: str
@@ -52,6 +52,7 @@ class Arm:
     build: Builder
     source: str
     sha256: str | None
+    is_mask: bool = False
 
     @property
     def key(self) -> str:
@@ -69,7 +70,7 @@ def reserve(place: str, names: tuple[str, ...]) -> None:
     _built_in[place] = names
 
 
-def add(place: str, name: str, build: Builder, module: Mapping[str, Any]) -> None:
+def add(place: str, name: str, build: Builder, module: Mapping[str, Any], *, is_mask: bool = False) -> None:
     """Let the setting `place` know `name`; `module` are the globals of the module that adds it.
 
     A module that is run again replaces what it added before. Raises ArmError.
@@ -88,7 +89,7 @@ def add(place: str, name: str, build: Builder, module: Mapping[str, Any]) -> Non
         raise ArmError(
             f"{place}={name} is there already, from {before.source}: give one of the two another name"
         )
-    _own[place, name] = Arm(place, name, build, source, _sha256(Path(source)) if file else None)
+    _own[place, name] = Arm(place, name, build, source, _sha256(Path(source)) if file else None, is_mask)
 
 
 def own_arms(place: str) -> dict[str, Arm]:
@@ -111,6 +112,14 @@ def own_builders(place: str) -> dict[str, Builder]:
 def names_of(place: str) -> tuple[str, ...]:
     """All names that the setting `place` may have."""
     return (*_built_in[place], *own_arms(place))
+
+
+def is_own_mask(kind: str) -> bool:
+    """Whether this `mask.kind` is a whole mask of one's own, which chooses by learned scores."""
+    if kind in _built_in["mask.kind"]:
+        return False
+    arm = _own.get(("mask.kind", kind)) or own_arms("mask.kind").get(kind)
+    return arm is not None and arm.is_mask
 
 
 class NamesOf(Collection[str]):

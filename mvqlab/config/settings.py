@@ -32,7 +32,7 @@ from pydantic import (
 
 from mvqlab.config.errors import ConfigError, Fault, MisfitError
 from mvqlab.config.levels import even_levels
-from mvqlab.config.own_arms import GIVE_ITS_FILE, NamesOf, names_of, reserve
+from mvqlab.config.own_arms import GIVE_ITS_FILE, NamesOf, is_own_mask, names_of, reserve
 from mvqlab.config.recipes import Recipe, filled_in
 from mvqlab.config.typed_text import typed
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
@@ -416,10 +416,15 @@ class MaskConfig(Section):
         return self
 
     @property
+    def chooses_by_scores(self) -> bool:
+        """Whether learned scores of single regions say which are kept."""
+        return self.kind in LEARNED_KINDS or is_own_mask(self.kind)
+
+    @property
     def product_in_use(self) -> MaskProduct:
         """How kept features are multiplied by learned scores: as published where these choose."""
         if self.product is None:
-            return "score" if self.kind in LEARNED_KINDS else "none"
+            return "score" if self.chooses_by_scores else "none"
         return self.product
 
     @property
@@ -706,7 +711,7 @@ class Config(Section):
             )
         if self.mask.kind == "dual_grain":
             self._dual_grain_fits()
-        if self.loss.scorer_weight and self.mask.kind not in LEARNED_KINDS:
+        if self.loss.scorer_weight and not self.mask.chooses_by_scores:
             raise MisfitError(
                 "loss.scorer_weight is of a loss of learned scores, and mask.kind "
                 f"'{self.mask.kind}' chooses by none",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from mvqlab.config import BackboneConfig, MaskConfig
+from mvqlab.config.own_arms import is_own_mask, own_builders
 from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.masking import (
     AdaptiveMask,
@@ -38,6 +39,9 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
     if config.kind == "dual_grain":
         router, side = learned_scorer(config, 2 * d), math.isqrt(n_positions)
         return DualGrainMask(d, code_dim, n, router, n_in_training, config, side=side)
+    if is_own_mask(config.kind):
+        build = own_builders("mask.kind")[config.kind]
+        return build(d, code_dim, n, learned_scorer(config, d), n_in_training, config)
     if config.kind not in LEARNED_MASKS:
         chooses = unlearned_scorer(config.kind)
         if config.product_in_use == "none":

@@ -20,6 +20,7 @@ from mvqlab import results
 from mvqlab.arms import (
     ArmError,
     check,
+    check_mask,
     check_pair_model,
     check_quantizer,
     check_scorer,
@@ -180,6 +181,29 @@ def test_a_learned_scorer_learns(tmp_path: Path) -> None:
     assert all(weight.grad.any() for weight in model.mask.scorer.parameters())
 
 
+HALVES = """
+from mvqlab.arms import learned_mask
+from mvqlab.models.masking import AdaptiveMask
+
+@learned_mask("halves")
+class Halves(AdaptiveMask):
+    def positions_to_keep(self, scores):  # (B, L) -> (B, N): as many below as above
+        n, half = self.n_of_batch(scores.shape[1]), scores.shape[1] // 2
+        upper, lower = (part.topk(n // 2, dim=1).indices for part in scores.split(half, dim=1))
+        return torch.cat([upper, lower + half], dim=1).sort(dim=1).values
+"""
+
+
+def test_a_whole_mask_goes_as_learned_ones_do(tmp_path: Path) -> None:
+    use_arms([write(tmp_path, "halves.py", "import torch\n" + HALVES)])
+    config = tiny("mask.kind=halves", "loss.scorer_weight=0.5")
+    assert config.mask.product_in_use == "score"
+    model = train_stage1(config, tmp_path / "run")
+    is_kept = load_stage1(tmp_path / "run").encode(torch.rand(3, 3, 16, 16)).is_kept
+    assert is_kept.view(3, 2, 8).sum(2).tolist() == [[4, 4]] * 3
+    check_mask(model.mask.train(), 16)
+
+
 # ---------------------------------------------------------------------------------------------------- grids
 
 
@@ -271,6 +295,11 @@ def test_a_job_of_a_cluster_is_told_the_files(monkeypatch: pytest.MonkeyPatch) -
         ("taken.py", adds("variance"), r"mask\.kind=variance comes with mvqlab"),
         ("shout.py", adds("Centre"), r"'Centre' cannot be a word of mask\.kind: take small letters"),
         ("yes.py", adds("no"), r"'no' cannot be a word"),
+        (
+            "no_mask.py",
+            adds("x").replace("mask_scorer", "learned_mask").replace("lambda: None", "int"),
+            "no Adap",
+        ),
         ("bare.py", "from mvqlab.arms import quantizer\n@quantizer\nclass X: ...\n", r"takes the word"),
         ("other.py", 'from mvqlab.arms import quantizer\n@quantizer("x")\nclass X: ...\n', "no Quantizer"),
     ],
@@ -385,6 +414,20 @@ def test_the_check_finds_scores_that_will_not_do() -> None:
         check_scorer(Crowded(), 16)
     with pytest.raises(ArmError, match=r"lie in \(0, 1\)"):
         check_scorer(Plain(), 16, is_learned=True)
+
+
+def test_the_check_finds_masks_that_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_stage1(tiny())
+    check_mask(model.mask, 16)
+    twice = torch.zeros(3, model.mask.n, dtype=torch.int64)
+    for name, broken, said in (
+        ("positions_to_keep", lambda scores: twice, "kept twice"),
+        ("positions_to_keep", lambda scores: twice[:, 1:], r"positions \(B, N\) are \(3, 8\) here"),
+        ("weigh", lambda kept, scores: kept, "no gradient"),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(ArmError, match=said):
+            patch.setattr(model.mask, name, broken)
+            check_mask(model.mask, 16)
 
 
 def test_the_check_finds_quantisers_that_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
