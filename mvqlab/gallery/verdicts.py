@@ -1,7 +1,8 @@
-"""The verdicts on the claims: what the kept tables of the protocol's grids say of each hypothesis."""
+"""The verdicts on the claims: what the kept tables of a protocol's grids say of each hypothesis."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,22 +10,63 @@ import pandas as pd
 from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.plots import save_figure
 from mvqlab.plots.verdicts import verdict_chart
-from mvqlab.results.protocol import read_claims, read_protocol, verdicts
+from mvqlab.results.columns import COLUMNS, as_text
+from mvqlab.results.protocol import OPEN, read_claims, read_protocol, verdicts
 from mvqlab.results.reference import FOLDER as KEPT
-from mvqlab.results.table_files import write_csv
+from mvqlab.results.table_files import as_markdown, write_csv
+from mvqlab.support.files import write_text_whole
 from mvqlab.support.lab import LAB
 
 PROTOCOL = LAB / "ablations" / "protocol" / "hypotheses.yaml"
+TITLE = "What the runs say of the paper's claims"
+LEGEND = (
+    "Difference: first arm minus second, the mean over as many pairs of seeds, with its 95 % interval. "
+    "Matters: the smallest that does. p: that there is none, corrected (Holm) for all comparisons of the "
+    "claim. What has not run yet counts in the correction, and stands below each table."
+)
 
 
 def make_verdicts(asked: Asked) -> list[Path]:
-    """Write verdicts.csv, a row a hypothesis, and verdicts.png. Raises KeptError where none has been run."""
+    """Write verdicts.csv, a row a hypothesis, verdicts.md, a table a claim, and verdicts.png.
+
+    Raises KeptError where none has been run.
+    """
     found = verdicts(read_protocol(PROTOCOL), lambda name: pd.read_csv(KEPT / f"{name}.csv"))
     if not found["n"].any():
         raise KeptError(f"{KEPT} has no table of a grid of the protocol yet")
-    figure = verdict_chart(found, read_claims(PROTOCOL), "What the runs say of the paper's claims")
-    tables = found["tables"].map(" ".join)
-    return [
-        write_csv(found.assign(tables=tables).round(DIGITS), asked.folder / "verdicts.csv"),
-        save_figure(figure, asked.folder / "verdicts.png"),
-    ]
+    claims = read_claims(PROTOCOL)
+    page = asked.folder / "verdicts.md"
+    table = write_csv(
+        found.assign(tables=found["tables"].map(" ".join)).round(DIGITS), asked.folder / "verdicts.csv"
+    )
+    write_text_whole(page, verdict_page(found, claims, TITLE))
+    figure = verdict_chart(found, claims, TITLE)
+    return [table, page, save_figure(figure, asked.folder / "verdicts.png")]
+
+
+def verdict_page(found: pd.DataFrame, claims: Mapping[int, str], title: str) -> str:
+    """The rows of `found` (see `results.protocol.verdicts`) as a page of Markdown, a table a claim."""
+    parts = [f"# {title}", LEGEND]
+    for claim, rows in found.groupby("part_of", sort=True):
+        assert isinstance(claim, int)
+        parts.append(f"## {claim}. {claims.get(claim, '')}")
+        has_run = rows["n"] > 0
+        if has_run.any():
+            parts.append(as_markdown(pd.DataFrame(list(map(_row, rows[has_run].to_dict("records"))))))
+        if not has_run.all():
+            parts.append("Not run yet: " + "; ".join(rows.loc[~has_run, "says"]) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(one: Mapping[str, object]) -> dict[str, object]:
+    unit = COLUMNS[metric].unit if (metric := str(one["metric"])) in COLUMNS else ""
+    mean, low, high = (as_text(metric, one[name]) for name in ("mean", "low", "high"))
+    return {
+        "comparison": f"{one['says']} ({one['first']} against {one['second']})",
+        "measure": f"{metric}, {unit}" if unit else metric,
+        "seeds": one["n"],
+        "difference": f"{mean} ({low} to {high})" if low else mean,
+        "matters": one["effect"],
+        "p": f"{one['p_holm']:.2g}" if low else "",
+        "verdict": f"**{one['verdict']}**" if one["verdict"] != OPEN else one["verdict"],
+    }
