@@ -7,8 +7,10 @@ seaborn's colour-blind palette, maps are cividis, and no meaning hangs on colour
 import sys
 
 from mvqlab.plots.codes import (
+    Cells,
     Cloud,
     PatchPair,
+    code_cells,
     code_clouds,
     code_density,
     distance_curves,
@@ -45,6 +47,7 @@ from mvqlab.plots.style import save_figure
 from mvqlab.plots.trade_off import precision_recall_curves, precision_recall_plane, rounds, trade_off
 
 __all__ = [
+    "Cells",
     "Cloud",
     "PatchPair",
     "accuracy_over_guidance",
@@ -52,6 +55,7 @@ __all__ = [
     "attention_matrices",
     "auc_over_steps",
     "beside_published",
+    "code_cells",
     "code_clouds",
     "code_density",
     "code_grid",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -167,6 +167,52 @@ def code_clouds(clouds: Mapping[str, Cloud], title: str = "", axis_name: str = "
     shared_legend(figure, axis, "lower center", ncols=3)
     headline(figure, title)
     return figure
+
+
+class Cells(NamedTuple):
+    """Features (M, 2), codes (K, 2), and what says which code a feature of any (m, 2) gets: indices (m,)."""
+
+    features: Tensor
+    codes: Tensor
+    nearest: Callable[[Tensor], Tensor]
+
+
+def code_cells(quantisers: Mapping[str, Cells], title: str = "", finest: int = 300) -> Figure:
+    """A panel a quantiser: the plane cut into cells, a line between what gets one code and what another.
+
+    Features are dots; codes that one of them gets are discs, others crosses, left out where they lie outside
+    the panel. All panels show the same part of the plane, on `finest` points a side.
+    """
+    figure = Figure(figsize=(3.1 * len(quantisers) + 0.3, 3.9), layout="constrained")
+    together = np.concatenate([cells.features.numpy() for cells in quantisers.values()])
+    low, high = together.min(axis=0), together.max(axis=0)
+    (left, bottom), (right, top) = low - 0.12 * (high - low), high + 0.12 * (high - low)
+    plane = np.meshgrid(np.linspace(left, right, finest), np.linspace(bottom, top, finest))
+    points = np.stack(plane, axis=2).reshape(-1, 2)  # (rows upwards, columns, 2) -> (m, 2)
+    panels = figure.subplots(1, len(quantisers), squeeze=False)[0]
+    for axis, (name, cells) in zip(panels, quantisers.items(), strict=True):
+        owners = cells.nearest(cells.features.new_tensor(points)).numpy().reshape(finest, finest)
+        is_used = np.isin(np.arange(len(cells.codes)), cells.nearest(cells.features).numpy())
+        _draw_borders(axis, owners, (left, right, bottom, top))
+        axis.scatter(*cells.features.numpy().T, s=4, color="0.6", linewidths=0, label="features")
+        look = {"s": 46, "color": arm_colour(0), "edgecolors": "white", "linewidths": 1.2, "zorder": 3}
+        axis.scatter(*cells.codes.numpy()[is_used].T, label="codes in use", **look)
+        unused = {"s": 28, "color": arm_colour(3), "marker": "x", "zorder": 3}
+        axis.scatter(*cells.codes.numpy()[~is_used].T, label="codes not in use", **unused)
+        axis.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], aspect="equal")
+        axis.set_title(f"{name}\n{is_used.sum()} of {len(is_used)} codes in use", fontsize=PANEL)
+    shared_legend(figure, panels[0], "lower center", ncols=3)
+    headline(figure, title)
+    return figure
+
+
+def _draw_borders(axis: Axes, owners: NDArray[np.int64], extent: tuple[float, float, float, float]) -> None:
+    """A line wherever neighbours of `owners` (rows, columns), the upmost row last, are not the same."""
+    is_border = np.zeros(owners.shape, dtype=bool)
+    is_border[:, 1:] |= owners[:, 1:] != owners[:, :-1]
+    is_border[1:] |= owners[1:] != owners[:-1]
+    ink = np.where(is_border[..., None], (0.25, 0.25, 0.25, 1.0), (1.0, 1.0, 1.0, 0.0))
+    axis.imshow(ink, extent=extent, origin="lower", interpolation="antialiased", zorder=0)
 
 
 class PatchPair(NamedTuple):

@@ -47,11 +47,13 @@ def sample_in_parallel(
     conditions: Int[Tensor, "rows ..."] | None = None,
     n_pairs: int | None = None,
     progress: Callable[[], object] | None = None,
+    on_tokens: Callable[[Int[Tensor, "B L"]], object] | None = None,
 ) -> Pairs:
     """Draw what is hidden of `tokens` (B, L); positions of the pairs (B, N) that come out rise.
 
     conditions: of B rows, or with guidance of 2 B, the second half the null condition (see `rows_to_read`).
     n_pairs: N, of every image, what is not hidden included; None: as many as are drawn, at least one.
+    progress: called after every step. on_tokens: the same, with what stands at each place by then.
     """
     n_steps, n_copies = settings.parallel_steps, 2 if settings.is_guided else 1
     n_hidden = (tokens == model.hidden).sum(dim=1)  # (B,)
@@ -67,6 +69,8 @@ def sample_in_parallel(
             tokens = torch.where(is_fixed, guess.tokens, tokens)
             if progress is not None:
                 progress()
+            if on_tokens is not None:
+                on_tokens(tokens)
     return pairs_of(model, tokens)
 
 

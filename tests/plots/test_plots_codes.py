@@ -110,3 +110,16 @@ def test_correlation_dots_stand_at_the_means() -> None:
     assert means == {"o": pytest.approx(0.2), "s": pytest.approx(0.6)}
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["coverage", "score"]
     assert legend_of(axis) == ["mean", "neighbours"]
+
+
+def test_cells_are_cut_where_the_code_changes() -> None:
+    """Two codes, left and right of zero, and a third that nothing gets: one line, down the middle."""
+    features = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    codes = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [9.0, 9.0]])
+    cells = plots.Cells(features, codes, lambda points: (points[:, 0] > 0).long())
+    axis = drawn(plots.code_cells({"halves": cells}, finest=50)).axes[0]
+    is_border = np.asarray(axis.images[0].get_array())[..., 3] > 0
+    assert is_border.sum(axis=0).nonzero()[0].tolist() == [25] and is_border[:, 25].all()
+    _, used, unused = axis.collections
+    assert used.get_offsets().tolist() == codes[:2].tolist() and unused.get_offsets().tolist() == [[9.0, 9.0]]
+    assert axis.get_title() == "halves\n2 of 3 codes in use" and axis.get_xlim()[1] < 2.0

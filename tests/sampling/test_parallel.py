@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -125,6 +126,20 @@ def test_the_schedule_is_a_quarter_of_a_cosine() -> None:
     hidden = [int(hidden_after(step, 8, torch.tensor([256]))) for step in range(9)]
     assert hidden == [256, 251, 236, 212, 181, 142, 97, 49, 0]
     assert [int(hidden_after(step, 6, torch.tensor([2]))) for step in range(7)] == [2, 1, 1, 1, 1, 1, 0]
+
+
+def test_what_stands_after_each_step_is_told_and_stays() -> None:
+    model, told = model_of(4), []
+    hidden = torch.full((3, L), model.hidden)
+    drawn = sample_in_parallel(
+        model, hidden, with_steps(5), generator=generator(), n_pairs=4, on_tokens=told.append
+    )
+    left = [(tokens == model.hidden).sum(dim=1).tolist() for tokens in told]
+    assert left == [hidden_after(step, 5, torch.tensor([L] * 3)).tolist() for step in range(1, 6)]
+    for earlier, later in itertools.pairwise(told):
+        is_fixed = earlier != model.hidden
+        assert torch.equal(earlier[is_fixed], later[is_fixed])
+    assert torch.equal(model.tokens(drawn), told[-1])
 
 
 def test_what_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
