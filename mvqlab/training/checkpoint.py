@@ -154,11 +154,20 @@ def load_settings(folder: Path) -> Config:
         return load_config(path)
     except ConfigError:
         if unknown := unknown_names(read_yaml(path, "file of settings")):
+            words = [f"{name}{_file_of_arm(Path(folder), name)}" for name in unknown]
             raise CheckpointError(
-                f"the run in {folder} has {' and '.join(unknown)}, which does not come with mvqlab: "
-                f"{GIVE_ITS_FILE} (trained_on.json there says which it was)"
+                f"the run in {folder} has {' and '.join(words)}, which mvqlab does not know: {GIVE_ITS_FILE}"
             ) from None
         raise
+
+
+def _file_of_arm(folder: Path, name: str) -> str:
+    """Words for the file from which the run in `folder` had the arm `name`; none if it does not say."""
+    try:
+        file = json.loads((folder / "trained_on.json").read_text(encoding="utf-8"))["arms"][name]["file"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f" (from {file})"
 
 
 def settings_before(folder: Path) -> Config | None:

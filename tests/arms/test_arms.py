@@ -136,7 +136,9 @@ def test_a_run_does_not_go_on_with_another_version_unless_told(
 
 def test_a_run_without_its_arm_says_what_is_missing(mine: Path, capsys: pytest.CaptureFixture) -> None:
     """And runs nothing, though the file lies beside it."""
-    with pytest.raises(CheckpointError, match=r"has mask\.kind=centre, .* --arms FILE") as raised:
+    with pytest.raises(
+        CheckpointError, match=r"has mask\.kind=centre \(from centre\.py\), .* --arms FILE"
+    ) as raised:
         load_stage1(mine / "run")
     assert "\n" not in str(raised.value)
     assert train(None, mine / "run", "--resume") == 2
