@@ -316,6 +316,15 @@ def test_a_file_that_will_not_do_is_refused_in_one_line(
     assert not own_arms._own and not own_arms._run, "it may be mended, and tried again"
 
 
+def test_a_file_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    use_arms([write(tmp_path, "centre.py")])
+    with pytest.raises(ArmError, match="ZeroDivisionError"):
+        use_arms([write(tmp_path, "half.py", adds("first_half") + "1 / 0\n")])
+    assert list(own_arms.own_arms("mask.kind")) == ["centre"]
+    use_arms([write(tmp_path, "half.py", adds("first_half"))])
+    assert list(own_arms.own_arms("mask.kind")) == ["centre", "first_half"]
+
+
 def test_a_file_that_is_not_there_is_named_wherever_it_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
