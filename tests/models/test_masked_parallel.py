@@ -244,3 +244,12 @@ def test_what_needs_an_order_is_refused_in_words(tmp_path: Path) -> None:
 def test_settings_that_came_later_are_written_where_they_are_given_alone() -> None:
     assert "parallel_steps" not in SamplingConfig().model_dump()
     assert SamplingConfig(parallel_steps=4).model_dump()["parallel_steps"] == 4
+
+
+def test_places_begin_apart_from_one_another_and_near_their_neighbours() -> None:
+    places = masked_parallel.waves(8, 32)
+    distances = torch.cdist(places, places)
+    assert places.shape == (64, 32) and distances[~torch.eye(64, dtype=torch.bool)].min() > 0.05
+    assert distances[27, 28] < distances[27, 30] and distances[27, 35] < distances[27, 51]
+    torch.testing.assert_close(distances[27, 28], distances[27, 35])  # a column on, a row on
+    assert masked_parallel.waves(4, 6).shape == (16, 6)  # also where four do not divide the width
