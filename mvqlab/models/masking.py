@@ -206,7 +206,8 @@ class AdaptiveMask(MaskModule):
     alone, so that a region that was dropped once gets another chance; 0, as published, for none.
     """
 
-    fading = 1.0  # how much of the exploration is left, see training/warm_up.py
+    # how much of the exploration is left, see training/warm_up.py; a tensor () where a device counts steps
+    fading: float | Float[Tensor, ""] = 1.0
 
     def score(
         self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
@@ -219,7 +220,8 @@ class AdaptiveMask(MaskModule):
     def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         """What regions are chosen by, high for what is kept: their `scores`, with some noise in training."""
         noise = self.settings.exploration * self.fading
-        return explored(scores, noise) if self.training and noise else scores
+        has_noise = isinstance(noise, Tensor) or noise > 0.0  # a device is not asked, and waited for
+        return explored(scores, noise) if self.training and has_noise else scores
 
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
@@ -235,7 +237,7 @@ class AdaptiveMask(MaskModule):
         return kept * scores.unsqueeze(-1)  # (B, N, n_z) * (B, N, 1)
 
 
-def explored(scores: Float[Tensor, "B L"], exploration: float) -> Float[Tensor, "B L"]:
+def explored(scores: Float[Tensor, "B L"], exploration: float | Float[Tensor, ""]) -> Float[Tensor, "B L"]:
     """Logits of `scores` with Gumbel noise: their N best are N draws without repetition (Kool 2019)."""
     uniform = torch.rand_like(scores).clamp_min(torch.finfo(scores.dtype).tiny)
     return scores.detach().logit(eps=1e-6) - exploration * (-uniform.log()).log()

@@ -27,7 +27,7 @@ from mvqlab.config import Config, ConfigError, OptimiserConfig, Stage2Config
 from mvqlab.data import Batch
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
-from mvqlab.models.masking import n_kept
+from mvqlab.models.masking import AdaptiveMask, n_kept
 from mvqlab.models.mqvae import MQVAE, PlainVQ, TokenModel, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
@@ -237,10 +237,10 @@ class _Stage1(_Run):
                 f"steps on the device keep as many regions of every image of a batch, and mask.budget is "
                 f"'{mask.budget}': set mask.budget=fixed"
             )
-        if mask.scorer_rate != 1.0 or mask.ramp_steps or mask.exploration_steps:
+        if mask.scorer_rate != 1.0 or mask.ramp_steps:
             raise ConfigError(
-                "steps on the device know no rate of the scorer's own, no ratio that rises and no noise that "
-                "fades: set mask.scorer_rate=1, mask.ramp_steps=0 and mask.exploration_steps=0"
+                "steps on the device know no rate of the scorer's own and no ratio that rises: set "
+                "mask.scorer_rate=1 and mask.ramp_steps=0"
             )
         is_gpu = self.device.type == "cuda"
         return torch.optim.Adam(
@@ -278,11 +278,19 @@ class _Stage1(_Run):
         if isinstance(self.model, MQVAE):
             self.model.mask.n_in_training = (n, n)
 
+    def _fade(self) -> None:
+        """What is left of the noise on learned scores, as in `warm_up.set_mask`, by the device's count."""
+        steps = self.config.mask.exploration_steps
+        if steps and isinstance(self.model, MQVAE) and isinstance(self.model.mask, AdaptiveMask):
+            done = self.schedule.step - 1.0  # this one is counted already
+            self.model.mask.fading = (1.0 - done / steps).clamp(min=0.0)  # ()
+
     def _draw(self, n: int) -> Tensor:
         return self.source.draw(n).images.contiguous(memory_format=torch.channels_last)
 
     def update(self, shape: int) -> Losses:
         self._keep(shape)
+        self._fade()
         batch = Batch(self._draw(self.options.batch_size), self.no_labels, [])
         return stage1_step(self.judged, self.optimiser, batch, self.config, updates=self.updates)
 

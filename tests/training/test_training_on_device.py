@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_runs import tiny
 
 from mvqlab.config import Config, ConfigError
+from mvqlab.models import masking
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
@@ -33,6 +34,7 @@ from mvqlab.training.device_data import (
 )
 from mvqlab.training.on_device import psnr_of, train_stage1_on_device, train_stage2_on_device
 from mvqlab.training.schedule import learning_rate
+from mvqlab.training.warm_up import set_mask
 
 CPU = torch.device("cpu")
 ON_DEVICE = [
@@ -283,6 +285,25 @@ def test_preparation_is_not_taken_from_the_seconds_of_training(
 
     assert steps_of(6.0, None) == 3 + 6
     assert steps_of(6.0, 34.0) == 3 + 4, "`within` holds for all of it"
+
+
+def test_noise_on_scores_fades_as_in_the_other_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy("mask.mask_ratio=0.5", "mask.exploration=2.0", "mask.exploration_steps=5")
+    left: list[float] = []
+
+    def noted(scores: torch.Tensor, exploration: torch.Tensor) -> torch.Tensor:
+        left.append(float(exploration))
+        return scores
+
+    monkeypatch.setattr(masking, "explored", noted)
+    pixels = pictures(8)
+    train_stage1_on_device(config, StoredImages(pixels), pixels, tmp_path, 1.0, n_steps=12, say=silent)
+    del left[2]  # the features that the codebook starts from, between steps
+    model, expected = build_stage1(config), []
+    for step in range(len(left)):
+        set_mask(model, step, config.mask)
+        expected.append(2.0 * model.mask.fading)
+    assert left == pytest.approx(expected) and left[0] == 2.0 and left[-1] == 0.0
 
 
 def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> None:
