@@ -183,10 +183,11 @@ def code_cells(quantisers: Mapping[str, Cells], title: str = "", finest: int = 3
     Features are dots; codes that one of them gets are discs, others crosses, left out where they lie outside
     the panel. All panels show the same part of the plane, on `finest` points a side.
     """
-    figure = Figure(figsize=(3.1 * len(quantisers) + 0.3, 3.9), layout="constrained")
     together = np.concatenate([cells.features.numpy() for cells in quantisers.values()])
     low, high = together.min(axis=0), together.max(axis=0)
     (left, bottom), (right, top) = low - 0.12 * (high - low), high + 0.12 * (high - low)
+    height = 3.1 * min(1.5, (top - bottom) / (right - left))  # inches of a panel
+    figure = Figure(figsize=(3.1 * len(quantisers) + 0.3, height + 1.0), layout="constrained")
     plane = np.meshgrid(np.linspace(left, right, finest), np.linspace(bottom, top, finest))
     points = np.stack(plane, axis=2).reshape(-1, 2)  # (rows upwards, columns, 2) -> (m, 2)
     panels = figure.subplots(1, len(quantisers), squeeze=False)[0]

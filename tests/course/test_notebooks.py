@@ -59,6 +59,10 @@ LESS = {
         '"data.train_size=160", "data.validation_size=40"': '"data.train_size=48", "data.validation_size=12"',
         '"evaluation.judge_steps": 20, "evaluation.images": 40': '"evaluation.judge_steps": 2',
     },
+    "11_other_ways": {
+        '"quick": (240, 800, 4000, 128)': '"quick": (8, 8, 64, 16)',
+        "steps: int = 400": "steps: int = 8",
+    },
 }
 
 
@@ -148,6 +152,7 @@ def test_parameters_are_checked_before_anything_else(
         ("08_conditional_generation", "model = 'simple_mqvae'", "model must be one of"),
         ("10_your_own_ablation", "root = 'absent'", "there is no absent from"),
         ("05_mask_ratio", "table = 'absent.csv'", "there is no absent.csv from"),
+        ("11_other_ways", "kept_half = 'middle'", "one of upper, lower, left, right, not 'middle'"),
         ("ablation_point", "mask = 'Random'", "mask must be one of adaptive, "),
         ("ablation_point", "mask_ration = 0.5", "did you mean 'mask_ratio'"),
     ],
