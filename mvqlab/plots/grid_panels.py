@@ -106,14 +106,16 @@ def summary_lines(
         what += " (hollow: each seed)"
     metrics = list(dict.fromkeys(summary["metric"]))
     is_number = {key[0] for key in _keys(summary, x)} == {key_of(1)[0]}
-    n_places = len(set(_keys(summary, x)))
+    # of all panels alike, also where some have no value of a metric, as plain VQ of the scores'
+    names = list(dict(zip(_keys(summary, x), summary[x].tolist(), strict=True)).values())
+    n_places = len(names)
     n_columns = min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
     height = 3.2 if is_number else 1.2 + 0.3 * min(n_places, MANY)
     size = 3.8 * n_columns + 0.6 + bool(hues), height * n_rows
     figure, panels = panels_of(len(metrics), n_columns, size, sharey=not is_number)
     for axis, metric in zip(panels, metrics, strict=True):
-        _intervals(axis, summary[summary["metric"] == metric], x, hues, is_number, seeds)
+        _intervals(axis, summary[summary["metric"] == metric], x, hues, None if is_number else names, seeds)
         value, across = as_written(heading(metric)), as_written(heading(x))
         upright = value.replace(", ", ",\n") if len(value) > HIGH else value
         axis.set(xlabel=across if is_number else value, ylabel=upright if is_number else "")
@@ -144,13 +146,17 @@ def _intervals(
     rows: pd.DataFrame,
     x: str,
     hues: Sequence[str],
-    is_number: bool,
+    names: Sequence[Any] | None,
     seeds: pd.DataFrame | None = None,
 ) -> None:
-    """Means and intervals of one metric; groups stand a little beside each other, so that none hides one."""
+    """Means and intervals of one metric; groups stand a little beside each other, so that none hides one.
+
+    names: the values of `x` from the top down; None: they are numbers, which run to the right.
+    """
+    is_number = names is None
     of_seeds = {} if seeds is None else _by_group(seeds, rows["metric"].iloc[0], x, hues)
     groups = list(groups_of(rows, hues))
-    values = list(dict(zip(_keys(rows, x), rows[x].tolist(), strict=True)).values())
+    values = rows[x].tolist() if names is None else names
     places = {key_of(value): value if is_number else place for place, value in enumerate(values)}
     width = (max(places.values()) - min(places.values())) or 1.0
     for number, (name, group) in enumerate(groups):
@@ -176,7 +182,7 @@ def _intervals(
             edgecolors=arm_colour(number),
             linewidths=0.8,
         )
-    if not is_number:
+    if names is not None:
         step = -(-len(values) // MANY)  # where names would lie on each other, each second or third is written
         written = range(0, len(values), step)
         axis.set_yticks(list(written), [as_written(value_as_text(x, values[place])) for place in written])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,15 @@ def test_every_seed_is_a_mark_at_its_own_value() -> None:
     for of_hue in marks:
         assert sorted(of_hue[:, 1].tolist()) == [10, 11, 12, 20, 21, 22]
         assert of_hue[:, 0].tolist() == pytest.approx([1, 1, 1, 2, 2, 2], abs=0.05)
+
+
+def test_an_arm_without_a_metric_leaves_every_name_at_its_own_row() -> None:
+    """Plain VQ has no scores: its row is empty in that panel, and no other arm moves up to it."""
+    rows = [("plain", 0, 1.0, math.nan), ("learned", 0, 2.0, 0.9), ("random", 0, 3.0, 0.5)]
+    table = pd.DataFrame(rows, columns=["variant", "seed", "psnr", "score_auc"])
+    figure = summary_lines(summarise(table, ["variant"], ["psnr", "score_auc"]), "variant", [])
+    for axis, expected in zip(figure.axes, ({1.0: 0, 2.0: 1, 3.0: 2}, {0.9: 1, 0.5: 2}), strict=True):
+        marks = axis.lines[0].get_xydata()
+        assert {float(value): float(row) for value, row in marks} == expected
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["plain", "learned", "random"]
