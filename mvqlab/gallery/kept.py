@@ -32,6 +32,7 @@ from mvqlab.gallery.pictures import (
 )
 from mvqlab.gallery.rates import make_rates
 from mvqlab.gallery.trained_anew import QUALITY, make_quality
+from mvqlab.gallery.verdicts import make_verdicts
 
 
 class Made(NamedTuple):
@@ -171,6 +172,12 @@ MADE: dict[str, Made] = {
         )
         for name in QUALITY
     },
+    "verdicts": Made(
+        "table, page and figure: what the kept runs of the protocol's grids say of each claim",
+        GRID,
+        ["verdicts.csv", "verdicts.md", "verdicts.png"],
+        make_verdicts,
+    ),
     **{
         name: Made(f"what is kept of ablations/{name}.yaml", GRID, files_of(name), partial(make_grid, name))
         for name in NAMES

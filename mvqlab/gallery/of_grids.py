@@ -32,7 +32,6 @@ PICTURES = {
     }
 }
 NAMES = (
-    "claims",
     "quickstart",
     "mask_ratio",
     "mask_ratio_range",
@@ -42,9 +41,12 @@ NAMES = (
     "order",
     "stackformer_vs_raster",
     "pilot_simple",
+    "protocol_simple",
+    "scorer_recipes",
 )
-AS_THEY_FILL = "protocol_"  # grids that run for days: what is done of them is kept, verdicts count the seeds
-COMPARED = ("claims", "mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
+# grids that run for days, or of which a rule drops arms: what is done of them is kept, and seeds are counted
+AS_THEY_FILL = ("protocol_", "scorer_recipes")
+COMPARED = ("mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
 
 
 def files_of(name: str) -> list[str]:

@@ -171,7 +171,7 @@ def test_a_look_at_fewer_images_does_not_replace_what_is_kept(capsys: pytest.Cap
     assert "give --out FOLDER" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["claims", "quality_simple"])
+@pytest.mark.parametrize("name", ["verdicts", "quality_simple"])
 def test_what_is_made_of_no_model_takes_none(name: str, tmp_path: Path) -> None:
     with pytest.raises(KeptError, match="fashion_mqvae"):
         make(name, tmp_path, "fashion_mqvae")
