@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from mvqlab.config import Config, TransformerConfig, load_config
 from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel, build_stage1
-from mvqlab.training import build_transformer
+from mvqlab.models.pair_model import PairModel
+from mvqlab.training import build_transformer, train_stage2
 from mvqlab.training.checkpoint import save_settings, save_weights
 
 # Sizes of all tests, and length of trainings that only have to run; what a test is about comes on top.
@@ -75,6 +77,21 @@ def tiny_stage1(*changes: str) -> TokenModel:
     """An untrained stage 1 of these settings, always the same, in evaluation mode."""
     torch.manual_seed(0)
     return build_stage1(tiny(*changes)).eval()
+
+
+def stage2_at_once_and_in_two(
+    config: Config, stage1: TokenModel, folder: Path, stop_at: int
+) -> tuple[PairModel, PairModel]:
+    """The transformer of `config` trained in one go, and once more, stopped after a step and gone on with."""
+    at_once = train_stage2(config, stage1, folder / "at_once")
+
+    def stop(step: int, values: dict[str, float]) -> None:
+        if step >= stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_stage2(config, stage1, folder / "cut", on_step=stop)
+    return at_once, train_stage2(config, stage1, folder / "cut", resume=True)
 
 
 def write_run(folder: Path, kind: str) -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import tiny, tiny_transformer
+from tiny_runs import stage2_at_once_and_in_two, tiny, tiny_transformer
 from torch import Tensor
 
 import mvqlab.models.masked_parallel as masked_parallel
@@ -26,7 +26,7 @@ from mvqlab.models.start import PAD
 from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_images, sample_plainly
 from mvqlab.sampling.trace import trace_sampling
-from mvqlab.training import build_transformer, load_stage2, tokenise, train_stage1, train_stage2
+from mvqlab.training import build_transformer, load_stage2, tokenise, train_stage1
 
 K, SIDE = 3, 2
 L = SIDE**2
@@ -191,15 +191,7 @@ def test_a_run_goes_on_to_the_bit(tmp_path: Path) -> None:
         "stage2.steps=4", "stage2.checkpoint_every=2", "stage2.log_every=1",
     )  # fmt: skip
     stage1 = train_stage1(config, tmp_path / "stage1")
-    at_once = train_stage2(config, stage1, tmp_path / "at_once")
-
-    def stop(step: int, values: dict[str, float]) -> None:
-        if step >= 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_stage2(config, stage1, tmp_path / "cut", on_step=stop)
-    gone_on = train_stage2(config, stage1, tmp_path / "cut", resume=True)
+    at_once, gone_on = stage2_at_once_and_in_two(config, stage1, tmp_path, stop_at=3)
     for name, weight in at_once.state_dict().items():
         assert torch.equal(weight, gone_on.state_dict()[name]), name
     loaded = load_stage2(tmp_path / "cut", stage1)
