@@ -13,6 +13,7 @@ from mvqlab import __version__
 from mvqlab.interop.onnx_graphs import Graph, graphs_of, scores_come_from_the_image
 from mvqlab.interop.onnx_weights import shrink
 from mvqlab.models.dual_grain import DualGrainMask
+from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.masking import ThresholdMask
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
@@ -42,7 +43,7 @@ def export_graphs(model: TokenModel | PairModel, folder: Path) -> dict[str, Any]
     length has a name. Raises ExportError, also for dual grain, where a region's code depends on its block.
     """
     require_exporter()
-    if isinstance(model, PairModel) and model.is_parallel:
+    if isinstance(model, MaskedParallel):
         raise ExportError(
             "transformer.model=masked_parallel is not exported: only models with a next pair are"
         )

@@ -17,7 +17,7 @@ evenly from 1 to L. Drawing many at a time is quicker and costs more, by an amou
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NoReturn
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +35,6 @@ N_ESTIMATES = 8  # how often an image is hidden in part to estimate what it cost
 
 class MaskedParallel(PairModel):
     """One bidirectional transformer of code_layers + position_layers blocks over the L places of the grid."""
-
-    is_parallel: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -171,26 +169,30 @@ class MaskedParallel(PairModel):
 
     def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> NoReturn:
         """There are no logits of each pair given those before it. Raises NoOrderError."""
-        raise NoOrderError(
-            "transformer.model=masked_parallel predicts all hidden places at once, so no pair comes after "
-            "another: this needs stackformer or raster"
-        )
+        raise no_order()
 
     def begin(self, *_: object, **__: object) -> NoReturn:
         """There is nothing to keep between pairs. Raises NoOrderError."""
-        self.forward(Pairs(torch.zeros(0, 0).long(), torch.zeros(0, 0).long(), self.side))
+        raise no_order()
 
     def next_pair(self, *_: object, **__: object) -> NoReturn:
         """There is no next pair. Raises NoOrderError."""
-        self.begin()
+        raise no_order()
+
+
+def no_order() -> NoOrderError:
+    """What is said where something needs a model that draws one pair after the other."""
+    return NoOrderError(
+        "transformer.model=masked_parallel predicts all hidden places at once, so no pair comes after "
+        "another: this needs stackformer or raster"
+    )
 
 
 def waves(side: int, width: int) -> Float[Tensor, "L width"]:
     """What places (L, width) of a grid begin as: sines and cosines of row and column, a tenth high.
 
-    No order tells a place of its neighbours here. With zeros, as in the models that have one, it takes
-    hundreds of steps more until they are found: on simple scenes, 32 pairs, 250 steps left 246 bits an image
-    that way and 217 this way.
+    No order tells a place of its neighbours here, which with zeros, as in the models that have one, would be
+    found hundreds of steps later.
     """
     n = width // 4
     frequencies = math.pi / 2 * 100.0 ** -(torch.arange(n) / max(1, n))  # (width / 4,)

@@ -91,7 +91,8 @@ def positions_where(is_kept: Bool[Tensor, "B L"]) -> Int[Tensor, "B N"]:
     n_positions = is_kept.shape[1]
     places = torch.arange(n_positions, device=is_kept.device)  # (L,)
     rising = places.where(is_kept, n_positions).sort(dim=1).values  # (B, L), the L that stand for none last
-    return rising[:, : int(is_kept.sum(dim=1).max())]  # (B, L) -> (B, N)
+    n = int(is_kept.sum(dim=1).max()) if len(is_kept) else 0  # of no images there is no most
+    return rising[:, :n]  # (B, L) -> (B, N)
 
 
 def lowest_kept(scores: Float[Tensor, "B L"], n: int) -> Float[Tensor, ""]:
@@ -239,8 +240,15 @@ class AdaptiveMask(MaskModule):
 
 def explored(scores: Float[Tensor, "B L"], exploration: float | Float[Tensor, ""]) -> Float[Tensor, "B L"]:
     """Logits of `scores` with Gumbel noise: their N best are N draws without repetition (Kool 2019)."""
-    uniform = torch.rand_like(scores).clamp_min(torch.finfo(scores.dtype).tiny)
-    return scores.detach().logit(eps=1e-6) - exploration * (-uniform.log()).log()
+    return scores.detach().logit(eps=1e-6) + exploration * gumbel_noise(scores)
+
+
+def gumbel_noise(
+    like: Float[Tensor, "B L"], generator: torch.Generator | None = None
+) -> Float[Tensor, "B L"]:
+    """-log(-log u), of the shape, type and device of `like`."""
+    uniform = torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
+    return -(-uniform.clamp_min(torch.finfo(like.dtype).tiny).log()).log()
 
 
 class UpsideDownMask(AdaptiveMask):

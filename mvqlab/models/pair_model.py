@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,6 @@ class PairModel(nn.Module):
     has_end: whether images have more and fewer pairs. Then the part that is predicted first may be the start
         pair's, K or L, once more: the end token. `n_pairs` are the most that one can have.
     place_embedding: a vector (width) for each place in a sequence of pairs.
-    is_parallel: whether pairs are drawn many at a time; such a model knows no next pair.
     """
 
     start: Start
@@ -103,7 +102,6 @@ class PairModel(nn.Module):
     order: PairOrder = "raster"
     has_end: bool = False
     position_weight: float = 1.0
-    is_parallel: ClassVar[bool] = False
 
     def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
         """Logits of all pairs in one go, each given the true ones before it (teacher forcing).

@@ -31,6 +31,20 @@ def check_generator(model: PairModel, generator: torch.Generator) -> None:
         )
 
 
+def rows_to_read(
+    model: PairModel, n_images: int, settings: SamplingConfig, conditions: Int[Tensor, "B ..."] | None
+) -> tuple[int, Int[Tensor, "rows ..."] | None]:
+    """How many sequences are read for `n_images`, and their conditions.
+
+    With guidance there are twice as many, the second half with the null condition. Raises as `Start.null`.
+    """
+    if not settings.is_guided:
+        return n_images, conditions
+    null = model.start.null(n_images)
+    conditions = null if conditions is None else conditions
+    return 2 * n_images, torch.cat([conditions, null.to(conditions.device)])  # (2 B,) or (2 B, T)
+
+
 class Chooser:
     """Draws codes and positions, and keeps track of the places taken.
 

@@ -27,8 +27,8 @@ from mvqlab.config import SamplingConfig
 from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pair_model import PairCache, PairModel
 from mvqlab.models.pairs import Pairs, no_pairs
-from mvqlab.sampling.chooser import Chooser, check_generator
-from mvqlab.sampling.draw_pairs import joined, rows_to_read
+from mvqlab.sampling.chooser import Chooser, rows_to_read
+from mvqlab.sampling.draw_pairs import joined
 from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
@@ -98,7 +98,10 @@ def complete_pairs(
     `sample_pairs`, guidance and key/value cache included. The model's training mode is left as it was.
     """
     if isinstance(model, MaskedParallel):
-        return _all_places(model, kept, n_images, settings, generator, conditions, progress)
+        tokens = _around(model, kept).to(generator.device).expand(n_images, -1)  # (B, L)
+        return sample_in_parallel(
+            model, tokens, settings, generator=generator, conditions=conditions, progress=progress
+        )
     rules = ChooserAroundKept(model, kept, n_images, settings, generator)
     n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
     drawn = [no_pairs(n_rows, model.side, generator.device)]
@@ -113,30 +116,10 @@ def complete_pairs(
     return pairs.trimmed() if model.has_end else pairs
 
 
-def _all_places(
-    model: MaskedParallel,
-    kept: KeptPart,
-    n_images: int,
-    settings: SamplingConfig,
-    generator: torch.Generator,
-    conditions: Int[Tensor, "B ..."] | None,
-    progress: Callable[[], object] | None,
-) -> Pairs:
-    """As `complete_pairs`, from the exact conditional law: every new place knows all kept ones."""
-    check_generator(model, generator)
-    device, region = generator.device, kept.region.to(generator.device)
-    tokens = torch.where(region, model.dropped, model.hidden)  # (L,)
-    tokens = tokens.scatter(0, kept.positions.to(device), kept.codes.to(device))
-    n_new = min(model.n_pairs - kept.n_pairs, int((~region).sum()))
-    return sample_in_parallel(
-        model,
-        tokens.expand(n_images, -1),  # (L,) -> (B, L)
-        settings,
-        generator=generator,
-        conditions=rows_to_read(model, n_images, settings, conditions)[1],
-        n_pairs=None if model.has_end else kept.n_pairs + n_new,
-        progress=progress,
-    )
+def _around(model: MaskedParallel, kept: KeptPart) -> Int[Tensor, "1 L"]:
+    """What stands at each place (1, L) at first: kept codes, dropped elsewhere in the region, else hidden."""
+    tokens = torch.where(kept.region, model.dropped, model.hidden)  # (L,)
+    return tokens.scatter(0, kept.positions, kept.codes).unsqueeze(0)
 
 
 def new_or_kept_pair(

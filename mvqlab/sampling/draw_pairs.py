@@ -16,10 +16,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
-from mvqlab.models.masked_parallel import MaskedParallel
+from mvqlab.models.masked_parallel import MaskedParallel, no_order
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs
-from mvqlab.sampling.chooser import Chooser, OnLogits, check_generator
+from mvqlab.sampling.chooser import Chooser, OnLogits, rows_to_read
 from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
@@ -57,7 +57,12 @@ def sample_pairs(
     """
     settings = settings or UNFILTERED
     if isinstance(model, MaskedParallel):
-        return _all_places(model, n_images, settings, generator, conditions, progress, on_logits)
+        if on_logits is not None:
+            raise no_order()
+        hidden = torch.full((n_images, model.side**2), model.hidden, device=generator.device)  # (B, L)
+        return sample_in_parallel(
+            model, hidden, settings, generator=generator, conditions=conditions, progress=progress
+        )
     chooser = Chooser(model, n_images, settings, generator, on_logits)
     n_rows, conditions = rows_to_read(model, n_images, settings, conditions)
     can_replay = on_logits is None  # a replayed step calls nobody
@@ -84,44 +89,6 @@ def sample_pairs(
                 progress()
     pairs = joined(drawn)[:n_images]
     return pairs.trimmed() if model.has_end else pairs
-
-
-def _all_places(
-    model: MaskedParallel,
-    n_images: int,
-    settings: SamplingConfig,
-    generator: torch.Generator,
-    conditions: Int[Tensor, "B ..."] | None,
-    progress: Callable[[], object] | None,
-    on_logits: OnLogits | None,
-) -> Pairs:
-    if on_logits is not None:
-        model.next_pair()
-    check_generator(model, generator)
-    hidden = torch.full((n_images, model.side**2), model.hidden, device=generator.device)  # (B, L)
-    return sample_in_parallel(
-        model,
-        hidden,
-        settings,
-        generator=generator,
-        conditions=rows_to_read(model, n_images, settings, conditions)[1],
-        n_pairs=None if model.has_end else model.n_pairs,
-        progress=progress,
-    )
-
-
-def rows_to_read(
-    model: PairModel, n_images: int, settings: SamplingConfig, conditions: Int[Tensor, "B ..."] | None
-) -> tuple[int, Int[Tensor, "rows ..."] | None]:
-    """How many sequences are read for `n_images`, and their conditions.
-
-    With guidance there are twice as many, the second half with the null condition. Raises as `Start.null`.
-    """
-    if not settings.is_guided:
-        return n_images, conditions
-    null = model.start.null(n_images)
-    conditions = null if conditions is None else conditions
-    return 2 * n_images, torch.cat([conditions, null.to(conditions.device)])  # (2 B,) or (2 B, T)
 
 
 def joined(drawn: list[Pairs]) -> Pairs:

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.masked_parallel import MaskedParallel
-from mvqlab.models.masking import positions_where
+from mvqlab.models.masking import gumbel_noise, positions_where
 from mvqlab.models.pairs import NO_CODE, Pairs
+from mvqlab.sampling.chooser import check_generator, rows_to_read
 from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.filters import FORBIDDEN, choose, guided
 
@@ -44,24 +45,26 @@ def sample_in_parallel(
     settings: SamplingConfig,
     *,
     generator: torch.Generator,
-    conditions: Int[Tensor, "rows ..."] | None = None,
-    n_pairs: int | None = None,
+    conditions: Int[Tensor, "B ..."] | None = None,
     progress: Callable[[], object] | None = None,
     on_tokens: Callable[[Int[Tensor, "B L"]], object] | None = None,
 ) -> Pairs:
     """Draw what is hidden of `tokens` (B, L); positions of the pairs (B, N) that come out rise.
 
-    conditions: of B rows, or with guidance of 2 B, the second half the null condition (see `rows_to_read`).
-    n_pairs: N, of every image, what is not hidden included; None: as many as are drawn, at least one.
-    progress: called after every step. on_tokens: the same, with what stands at each place by then.
+    N is the model's, or less where too few places are hidden; of one whose sequences have an end, as many as
+    are drawn, at least one. conditions: as of `sample_pairs`. progress: called after every step. on_tokens:
+    the same, with what stands at each place by then. Raises ValueError where the generator is on another
+    device than the model.
     """
+    check_generator(model, generator)
+    _, conditions = rows_to_read(model, len(tokens), settings, conditions)
     n_steps, n_copies = settings.parallel_steps, 2 if settings.is_guided else 1
     n_hidden = (tokens == model.hidden).sum(dim=1)  # (B,)
     with evaluation_mode(model):
         for step in range(1, n_steps + 1):
             is_hidden = tokens == model.hidden
             logits = model.read(tokens.repeat(n_copies, 1), conditions)  # (B or 2 B, L, n)
-            to_keep = None if n_pairs is None else n_pairs - is_code(model, tokens).sum(dim=1)  # (B,)
+            to_keep = None if model.has_end else model.n_pairs - is_code(model, tokens).sum(dim=1)  # (B,)
             guess = draw_places(model, tokens, logits, to_keep, settings, generator)
             noise = settings.parallel_noise * (1.0 - step / n_steps) * (settings.temperature > 0.0)
             n_after = hidden_after(step, n_steps, n_hidden)
@@ -124,9 +127,11 @@ def draw_kept(
     By themselves, the likeliest is kept as long as an image has no code: it must have one in the end.
     """
     is_hidden = tokens == model.hidden
-    noisy = log_odds + temperature * gumbel(log_odds, generator)  # (B, L): the best n are n draws by odds
+    noisy = log_odds + temperature * gumbel_noise(
+        log_odds, generator
+    )  # (B, L): the best n are n draws by odds
     if to_keep is None:  # with the difference of two, which is logistic, they are above 0 as odds say
-        noisy = noisy - temperature * gumbel(log_odds, generator)
+        noisy = noisy - temperature * gumbel_noise(log_odds, generator)
     ranks = noisy.masked_fill(~is_hidden, FORBIDDEN).argsort(dim=1, descending=True).argsort(dim=1)  # 0: best
     if to_keep is not None:
         return is_hidden & (ranks < to_keep.unsqueeze(1))
@@ -142,16 +147,10 @@ def surest(
     generator: torch.Generator,
 ) -> Bool[Tensor, "B L"]:
     """Which hidden places are fixed: the surest, so that `n_after` (B,) of each image stay hidden."""
-    sure = (log_p + noise * gumbel(log_p, generator)).masked_fill(~is_hidden, FORBIDDEN)
+    sure = (log_p + noise * gumbel_noise(log_p, generator)).masked_fill(~is_hidden, FORBIDDEN)
     ranks = sure.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the surest
     n_fixed = is_hidden.sum(dim=1) - n_after  # (B,)
     return is_hidden & (ranks < n_fixed.unsqueeze(1))
-
-
-def gumbel(like: Float[Tensor, "B L"], generator: torch.Generator) -> Float[Tensor, "B L"]:
-    """Gumbel noise of the shape of `like`."""
-    uniform = torch.rand(like.shape, device=like.device, generator=generator)
-    return -(-uniform.clamp(torch.finfo(uniform.dtype).tiny, 1.0 - 1e-7).log()).log()
 
 
 def is_code(model: MaskedParallel, tokens: Int[Tensor, "B L"]) -> Bool[Tensor, "B L"]:

@@ -131,9 +131,7 @@ def test_the_schedule_is_a_quarter_of_a_cosine() -> None:
 def test_what_stands_after_each_step_is_told_and_stays() -> None:
     model, told = model_of(4), []
     hidden = torch.full((3, L), model.hidden)
-    drawn = sample_in_parallel(
-        model, hidden, with_steps(5), generator=generator(), n_pairs=4, on_tokens=told.append
-    )
+    drawn = sample_in_parallel(model, hidden, with_steps(5), generator=generator(), on_tokens=told.append)
     left = [(tokens == model.hidden).sum(dim=1).tolist() for tokens in told]
     assert left == [hidden_after(step, 5, torch.tensor([L] * 3)).tolist() for step in range(1, 6)]
     for earlier, later in itertools.pairwise(told):
@@ -146,7 +144,7 @@ def test_what_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(4)
     tokens = torch.full((3, L), model.hidden)
     tokens[:, 0], tokens[:, 4], tokens[:, 8] = 2, 0, model.dropped
-    drawn = sample_in_parallel(model, tokens, with_steps(5), generator=generator(), n_pairs=4)
+    drawn = sample_in_parallel(model, tokens, with_steps(5), generator=generator())
     for row in range(3):
         found = dict(zip(drawn.positions[row].tolist(), drawn.codes[row].tolist(), strict=True))
         assert found[0] == 2 and found[4] == 0 and 8 not in found and len(found) == 4
@@ -177,3 +175,8 @@ def test_the_same_seed_draws_the_same_and_progress_is_told_every_step() -> None:
     assert not torch.equal(first.codes, other.codes)
     assert len(calls) == 3 * 6 == 3 * model.drawing_steps(with_steps(6))
     assert not model.training
+
+
+def test_of_no_images_come_no_pairs() -> None:
+    for model in (model_of(4), model_of(L, has_end=True)):
+        assert len(sample_pairs(model, 0, with_steps(3), generator=generator())) == 0

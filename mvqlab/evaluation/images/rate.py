@@ -40,6 +40,12 @@ def block_bits(n_positions: int, n_pairs: int) -> float:
     return position_bits(n_blocks, n_fine)
 
 
+def place_bits(mask_kind: str, n_positions: int, n_pairs: int) -> float:
+    """Bits that say where N pairs are, of L = `n_positions` places: `position_bits`, or of blocks."""
+    count = block_bits if mask_kind == "dual_grain" else position_bits
+    return count(n_positions, n_pairs)
+
+
 def code_bits(n_pairs: int, perplexity: float) -> float:
     """N log2 P: bits of `n_pairs` codes, each drawn by itself from codes of the given perplexity.
 
@@ -57,9 +63,8 @@ def fixed_length_bits(model: TokenModel, lengths: Int[Tensor, " n"]) -> float:
     own, log2 L bits more say how many it has. Nothing is learned, so this is what ways to spend codes are
     made equal by.
     """
-    n_places = model.n_positions
-    of_places = block_bits if model.config.mask.kind == "dual_grain" else position_bits
-    bits = [n * math.log2(model.codebook_size) + of_places(n_places, n) for n in lengths.tolist()]
+    kind, n_places = model.config.mask.kind, model.n_positions
+    bits = [n * math.log2(model.codebook_size) + place_bits(kind, n_places, n) for n in lengths.tolist()]
     return sum(bits) / len(bits) + (math.log2(n_places) if model.has_budgets else 0.0)
 
 
@@ -77,10 +82,7 @@ def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
     pairs = table["n_pairs"].astype(int)
     of_codes = [code_bits(*row) for row in zip(pairs, table["codebook_perplexity"], strict=True)]
     kinds = table["mask"] if "mask" in table else [""] * len(table)
-    of_positions = [
-        (block_bits if kind == "dual_grain" else position_bits)(n_positions, n)
-        for kind, n in zip(kinds, pairs, strict=True)
-    ]
+    of_positions = [place_bits(kind, n_positions, n) for kind, n in zip(kinds, pairs, strict=True)]
     rated = table.assign(code_bits=of_codes, position_bits=of_positions)
     return rated.assign(
         rate_bits=rated["code_bits"] + rated["position_bits"],
