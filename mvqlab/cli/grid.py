@@ -34,6 +34,14 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         "not run again share it: then it is kept, and that is said",
     )
     run.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
+    run.add_argument(
+        "--done-in",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="TABLE",
+        help="what is done in these tables (table.csv), which another machine has run, does not run here",
+    )
     slurm = run.add_argument_group("on a cluster")
     slurm.add_argument("--slurm", action="store_true", help="submit the points as a SLURM array and return")
     slurm.add_argument("--partition", help="these go before what the grid file says under `slurm`")
@@ -97,7 +105,7 @@ def _grid_run(options: argparse.Namespace) -> int:
         if options.workers != 1:
             raise UsageError("--workers is for this machine; on a cluster --parallel says how many at a time")
         points = {"only": options.only, "fresh": options.fresh, "retry_failed": options.retry_failed}
-        submit_grid(options.file, **points, resources=resources)
+        submit_grid(options.file, **points, done_in=options.done_in, resources=resources)
         return 0
     if resources:
         raise UsageError(f"--{next(iter(resources)).replace('_', '-')} is for --slurm, which was not given")
@@ -108,6 +116,7 @@ def _grid_run(options: argparse.Namespace) -> int:
         only=options.only,
         fresh=options.fresh,
         retry_failed=options.retry_failed,
+        done_in=options.done_in,
         workers=options.workers,
     )
 

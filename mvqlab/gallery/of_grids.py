@@ -44,7 +44,8 @@ NAMES = (
     "protocol_simple",
     "scorer_recipes",
 )
-# grids that run for days, or of which a rule drops arms: what is done of them is kept, and seeds are counted
+# grids that run for days, on several machines, or of which a rule drops arms: what is done of them is kept and
+# added to as more is done, and seeds are counted
 AS_THEY_FILL = ("protocol_", "scorer_recipes")
 COMPARED = ("mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
 
@@ -70,20 +71,32 @@ def make_grid(name: str, asked: Asked) -> list[Path]:
 def _measured(found: pd.DataFrame, name: str) -> pd.DataFrame:
     """The grid's own table if all of it has run, or if none of it has the kept one, without `folder`.
 
-    Of the protocol's grids what is done is enough.
+    Of the protocol's grids what is done is enough, here or in the kept table.
     """
     n_done = int((found["status"] == "done").sum())
     run = f"mvqlab grid run ablations/{name}.yaml"
     if n_done == len(found):
         return found
+    kept = reference_table(name)
     if n_done and name.startswith(AS_THEY_FILL):
-        return found[found["status"] == "done"]
+        return _added_to(kept, found)
     if n_done:
         raise KeptError(f"{name}: {n_done} of {len(found)} points are done; the others: {run}")
-    kept = reference_table(name)
     if kept is None:
         raise KeptError(f"{name}: no point has run here, and there is no {KEPT / name}.csv: {run}")
     return kept
+
+
+def _added_to(kept: pd.DataFrame | None, found: pd.DataFrame) -> pd.DataFrame:
+    """The points of `found` that are done, and `kept` rows of those that are not; in the grid's order."""
+    done = found[found["status"] == "done"]
+    if kept is None:
+        return done
+    kept = kept[kept["point"].isin(set(found["point"]) - set(done["point"]))]
+    kept = kept.assign(started=pd.to_datetime(kept["started"], utc=True, errors="coerce"))
+    place = {point: place for place, point in enumerate(found["point"])}
+    both = pd.concat([done, kept]).sort_values("point", key=lambda points: points.map(place))
+    return both.reset_index(drop=True)
 
 
 def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Path]:

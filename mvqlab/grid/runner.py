@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
+from mvqlab.grid.elsewhere import not_done_in
 from mvqlab.grid.points import Point, build_points, check_needs, choose, folders_of
 from mvqlab.grid.process import (
     Slot,
@@ -51,16 +52,17 @@ def run_grid(
     only: Sequence[int] = (),
     fresh: bool = False,
     retry_failed: bool = False,
+    done_in: Sequence[Path] = (),
     workers: int = 1,
     stream: TextIO | None = None,
 ) -> int:
     """Run the points of the grid file at `path` that are not done: all, or the indices in `only`.
 
     Points that failed before run again if they are named in `only`, or with `retry_failed`; `fresh` runs
-    done ones again, too, and discards what they left, but a stage 1 that others share. `workers` points run
-    at a time, sharing threads and GPUs. Returns an exit code: 0 if all those points are done, 1 if one of
-    them failed, 75 if none failed but another process is still running one, 130 if stopped by Ctrl-C or
-    SIGTERM.
+    done ones again, too, and discards what they left, but a stage 1 that others share. What a table of
+    `done_in` has, which another machine has run, does not run here. `workers` points run at a time, sharing
+    threads and GPUs. Returns an exit code: 0 if all those points are done, 1 if one of them failed, 75 if
+    none failed but another process is still running one, 130 if stopped by Ctrl-C or SIGTERM.
 
     Raises GridError before anything runs.
     """
@@ -68,7 +70,7 @@ def run_grid(
         raise GridError(f"--workers must be at least 1 and at most {MOST_WORKERS}, not {workers}")
     grid = read_grid(path)
     everyone, board = build_points(grid), Board(stream or sys.stdout)
-    points = choose(everyone, only)
+    points = not_done_in(done_in, choose(everyone, only), board.say)
     again = retry_failed or fresh or bool(only)
     run = _GridRun(grid, points, board, fresh, again, share_out(workers))
     check_needs(grid, run.queue)

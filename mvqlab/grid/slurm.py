@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic import ValidationError
 
 from mvqlab.config.own_arms import ARMS_VARIABLE
+from mvqlab.grid.elsewhere import not_done_in
 from mvqlab.grid.points import Point, build_points, choose, folders_of
 from mvqlab.grid.process import Slot, point_environment
 from mvqlab.grid.shared import discard_stage1, first_of_each_stage1
@@ -42,6 +43,7 @@ def submit_grid(
     only: Sequence[int] = (),
     fresh: bool = False,
     retry_failed: bool = False,
+    done_in: Sequence[Path] = (),
     resources: dict[str, object] | None = None,
     stream: TextIO | None = None,
 ) -> str:
@@ -50,15 +52,16 @@ def submit_grid(
     More points than SLURM takes in one array go into several, one after the other; their ids are joined by
     spaces.
 
-    `only`, `fresh`, `retry_failed`: as in `run_grid`. `resources` go before what the grid file says under
-    `slurm`. Raises GridError before anything is submitted.
+    `only`, `fresh`, `retry_failed`, `done_in`: as in `run_grid`. `resources` go before what the grid file
+    says under `slurm`. Raises GridError before anything is submitted.
     """
     grid = read_grid(path)
     everyone = build_points(grid)
-    points = _to_run(grid, choose(everyone, only), fresh, retry_failed or bool(only))
+    out = stream or sys.stdout
+    asked = not_done_in(done_in, choose(everyone, only), partial(print, file=out))
+    points = _to_run(grid, asked, fresh, retry_failed or bool(only))
     slurm = _resources(grid, resources or {})
     _require_slurm()
-    out = stream or sys.stdout
     if not points:
         print("nothing to submit: no point is left", file=out)
         return ""

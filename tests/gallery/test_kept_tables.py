@@ -67,6 +67,18 @@ def test_a_grid_that_has_run_in_part_is_not_taken_for_the_whole() -> None:
     assert of_grids._measured(done, "order") is done
 
 
+def test_a_kept_table_is_added_to_by_what_more_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points done here go before kept rows; kept ones of no point of the grid as it is now go."""
+    kept = pd.DataFrame({"point": ["old", "b", "c"], "psnr": [1.0, 2.0, 3.0]})
+    kept = kept.assign(status="done", started="2026-11-26 08:00:00+00:00")
+    monkeypatch.setattr(of_grids, "reference_table", lambda name: kept)
+    found = pd.DataFrame({"point": ["c", "a", "b", "d"], "status": ["waiting", "done", "done", "failed"]})
+    started = pd.to_datetime([None, "2026-11-27 09:00:00", "2026-11-27 10:00:00", None], utc=True)
+    table = of_grids._measured(found.assign(psnr=[None, 4.0, 5.0, None], started=started), "protocol_simple")
+    assert table[["point", "psnr"]].values.tolist() == [["c", 3.0], ["a", 4.0], ["b", 5.0]]
+    assert table["started"].dt.day.tolist() == [26, 27, 27]
+
+
 def test_rows_of_other_models_stay(tmp_path: Path) -> None:
     values = {"a": 1.0, "b": 2.0}
 
