@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mvqlab.gallery.asked import Asked, KeptError
+from mvqlab.gallery.asked import DIGITS, Asked, KeptError
+from mvqlab.gallery.judged import yardsticks_of
 from mvqlab.grid.report import collect, summaries
 from mvqlab.grid.spec import Plot
 from mvqlab.plots import draw_all
@@ -44,9 +45,14 @@ NAMES = (
     "protocol_simple",
     "scorer_recipes",
 )
-# grids that run for days, on several machines, or of which a rule drops arms: what is done of them is kept and
+# grids that run for days, on several machines, or of which a rule drops arms: what is done is kept and
 # added to as more is done, and seeds are counted
 AS_THEY_FILL = ("protocol_", "scorer_recipes")
+# arms whose stage 1, of the first seed, restores the real images beside which a grid's distances are read
+YARDSTICKS = {
+    "protocol_simple_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
+    "protocol_fashion_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
+}
 COMPARED = ("mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
 
 
@@ -55,7 +61,8 @@ def files_of(name: str) -> list[str]:
     if name in PICTURES:
         return [f"{name}.csv", *(f"{name}_{kept}.png" for kept in PICTURES[name].values())]
     compared = [f"{name}_comparison.csv"] if name in COMPARED else []
-    return [f"{name}.csv", f"{name}_summary.csv", *compared, f"{name}_summary.png"]
+    beside = [f"{name}_yardsticks.csv"] if name in YARDSTICKS else []
+    return [f"{name}.csv", *beside, f"{name}_summary.csv", *compared, f"{name}_summary.png"]
 
 
 def make_grid(name: str, asked: Asked) -> list[Path]:
@@ -65,6 +72,8 @@ def make_grid(name: str, asked: Asked) -> list[Path]:
     written = [write_csv(table.drop(columns="folder", errors="ignore"), asked.folder / f"{name}.csv")]
     if "folder" in table:
         written += _pictures(table, name, asked.folder)
+    if name in YARDSTICKS:
+        written.append(_yardsticks(table, name, asked))
     return written if collected.plot is None else written + _means(table, collected.plot, name, asked.folder)
 
 
@@ -97,6 +106,22 @@ def _added_to(kept: pd.DataFrame | None, found: pd.DataFrame) -> pd.DataFrame:
     place = {point: place for place, point in enumerate(found["point"])}
     both = pd.concat([done, kept]).sort_values("point", key=lambda points: points.map(place))
     return both.reset_index(drop=True)
+
+
+def _yardsticks(table: pd.DataFrame, name: str, asked: Asked) -> Path:
+    """The table of `yardsticks_of` the arms in `YARDSTICKS`; the kept one where they have not run here."""
+    kept, parts = reference_table(f"{name}_yardsticks"), []
+    here = table.reindex(columns=["variant", "folder"]).dropna()
+    for arm in YARDSTICKS[name]:
+        folders = here.loc[here["variant"] == arm, "folder"]
+        if len(folders):
+            of_arm = yardsticks_of(str(Path(folders.iloc[0]) / "stage1"), asked)
+            parts.append(of_arm.assign(variant=arm).round(DIGITS))
+        elif kept is not None:
+            parts.append(kept[kept["variant"] == arm])
+    if not parts:
+        raise KeptError(f"{name}: no point of {' or '.join(YARDSTICKS[name])} has run here, and none is kept")
+    return write_csv(pd.concat(parts, ignore_index=True), asked.folder / f"{name}_yardsticks.csv")
 
 
 def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Path]:

@@ -79,6 +79,31 @@ def test_a_kept_table_is_added_to_by_what_more_is_done(monkeypatch: pytest.Monke
     assert table["started"].dt.day.tolist() == [26, 27, 27]
 
 
+def test_yardsticks_stand_beside_distances_of_arms_that_have_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an arm that has run here they are measured, of the other one kept; none of either is said."""
+    first, second = of_grids.YARDSTICKS["protocol_simple_stage2"]
+    kept = pd.DataFrame({"yardstick": ["real", "real"], "fid_judge": [1.0, 2.0], "variant": [first, second]})
+    measured: list[str] = []
+
+    def measure(folder: str, _: Asked) -> pd.DataFrame:
+        measured.append(folder)
+        return pd.DataFrame({"yardstick": ["real"], "fid_judge": [3.0]})
+
+    monkeypatch.setattr(of_grids, "reference_table", lambda name: kept)
+    monkeypatch.setattr(of_grids, "yardsticks_of", measure)
+    table = pd.DataFrame({"variant": [first, second, second], "folder": [None, "run-0", "run-1"]})
+    path = of_grids._yardsticks(table, "protocol_simple_stage2", Asked(tmp_path, ALL))
+    found = pd.read_csv(path)
+    assert found[["variant", "fid_judge"]].values.tolist() == [[first, 1.0], [second, 3.0]]
+    assert measured == [str(Path("run-0") / "stage1")]
+
+    monkeypatch.setattr(of_grids, "reference_table", lambda name: None)
+    with pytest.raises(KeptError, match="none is kept"):
+        of_grids._yardsticks(table.drop(columns="folder"), "protocol_simple_stage2", Asked(tmp_path, ALL))
+
+
 def test_rows_of_other_models_stay(tmp_path: Path) -> None:
     values = {"a": 1.0, "b": 2.0}
 
