@@ -40,9 +40,9 @@ NAMES = (
     "budgets_filters",
     "demask",
     "order",
-    "stackformer_vs_raster",
     "pilot_simple",
     "protocol_simple",
+    "protocol_simple_stage2",
     "scorer_recipes",
 )
 # grids that run for days, on several machines, or of which a rule drops arms: what is done is kept and
@@ -53,7 +53,7 @@ YARDSTICKS = {
     "protocol_simple_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
     "protocol_fashion_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
 }
-COMPARED = ("mask_ratio", "budgets", "stackformer_vs_raster", "pilot_simple")
+COMPARED = ("budgets", "pilot_simple")
 
 
 def files_of(name: str) -> list[str]:

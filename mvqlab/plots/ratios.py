@@ -116,7 +116,7 @@ def rate_distortion(
         axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")
         finish(axis)
         axis.margins(x=0.1, y=0.12)
-    panels[0].legend(title=heading(hue), **LEGEND, loc="lower right")
+    panels[0].legend(title=heading(hue), **LEGEND, loc="best")
     headline(figure, "Rate against distortion; beside each point the share dropped")
     return figure
 
