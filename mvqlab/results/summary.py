@@ -160,7 +160,7 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> dict[st
     from scipy.stats import t
 
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = min(max(math.fsum(values) / n, min(values)), max(values))  # of equal ones rounding makes no other
     half = math.nan
     if n > 1:
         variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)

@@ -76,6 +76,13 @@ def test_what_cannot_be_paired_or_is_not_there_is_named() -> None:
         summarise(table(), ["mask"], ["fid"])
 
 
+def test_equal_values_have_no_spread() -> None:
+    """Operations are counted: three runs have the same number, whose third of the sum is another by rounding."""
+    value = 0.244649984
+    assert math.fsum([value] * 3) / 3 != value
+    assert interval([value] * 3) == {"n": 3, "mean": value, "low": value, "high": value}
+
+
 def test_a_paper_prints_means_with_half_an_interval() -> None:
     printed = as_paper(summarise(table(), ["mask", "mask_ratio"], ["psnr"]), ["mask", "mask_ratio"])
     assert printed["psnr, dB"].tolist() == ["22.0 ± 2.5", "21.0 ± 3.3", "19"]
