@@ -77,7 +77,7 @@ def test_what_cannot_be_paired_or_is_not_there_is_named() -> None:
 
 
 def test_equal_values_have_no_spread() -> None:
-    """Operations are counted: three runs have the same number, whose third of the sum is another by rounding."""
+    """Operations are counted: three runs have one number, and a third of their sum is another by rounding."""
     value = 0.244649984
     assert math.fsum([value] * 3) / 3 != value
     assert interval([value] * 3) == {"n": 3, "mean": value, "low": value, "high": value}
