@@ -15,7 +15,8 @@ from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.gallery.judged import yardsticks_of
 from mvqlab.grid.report import collect, summaries
 from mvqlab.grid.spec import Plot
-from mvqlab.plots import draw_all
+from mvqlab.plots import draw_all, image_rows, save_figure
+from mvqlab.results.pictures import load_pictures
 from mvqlab.results.reference import FOLDER as KEPT
 from mvqlab.results.reference import reference_table
 from mvqlab.results.table_files import write_csv
@@ -53,7 +54,8 @@ YARDSTICKS = {
     "protocol_simple_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
     "protocol_fashion_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
 }
-COMPARED = ("budgets", "pilot_simple")
+N_SAMPLES = 16  # of an arm, shown
+COMPARED = ("mask_ratio", "budgets", "pilot_simple")
 
 
 def files_of(name: str) -> list[str]:
@@ -61,7 +63,7 @@ def files_of(name: str) -> list[str]:
     if name in PICTURES:
         return [f"{name}.csv", *(f"{name}_{kept}.png" for kept in PICTURES[name].values())]
     compared = [f"{name}_comparison.csv"] if name in COMPARED else []
-    beside = [f"{name}_yardsticks.csv"] if name in YARDSTICKS else []
+    beside = [f"{name}_yardsticks.csv", f"{name}_samples.png"] if name in YARDSTICKS else []
     return [f"{name}.csv", *beside, f"{name}_summary.csv", *compared, f"{name}_summary.png"]
 
 
@@ -73,7 +75,7 @@ def make_grid(name: str, asked: Asked) -> list[Path]:
     if "folder" in table:
         written += _pictures(table, name, asked.folder)
     if name in YARDSTICKS:
-        written.append(_yardsticks(table, name, asked))
+        written += [_yardsticks(table, name, asked), _samples(table, name, asked.folder)]
     return written if collected.plot is None else written + _means(table, collected.plot, name, asked.folder)
 
 
@@ -122,6 +124,19 @@ def _yardsticks(table: pd.DataFrame, name: str, asked: Asked) -> Path:
     if not parts:
         raise KeptError(f"{name}: no point of {' or '.join(YARDSTICKS[name])} has run here, and none is kept")
     return write_csv(pd.concat(parts, ignore_index=True), asked.folder / f"{name}_yardsticks.csv")
+
+
+def _samples(table: pd.DataFrame, name: str, folder: Path) -> Path:
+    """A row an arm: the first samples of its first seed. The kept picture where no point has run here."""
+    path = folder / f"{name}_samples.png"
+    here = table.reindex(columns=["variant", "folder"]).dropna().drop_duplicates("variant")
+    of_arms = {row.variant: load_pictures(Path(row.folder)) for row in here.itertuples()}
+    rows = {arm: kept.samples[:N_SAMPLES] for arm, kept in of_arms.items() if kept is not None}
+    if rows:
+        return save_figure(image_rows(rows, "The first samples of each arm's first seed, not selected"), path)
+    if path != KEPT / path.name:
+        shutil.copyfile(KEPT / path.name, path)
+    return path
 
 
 def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Path]:

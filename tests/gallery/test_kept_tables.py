@@ -6,9 +6,11 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from listener import Onlooker, share_right, write_listener
+from matplotlib.figure import Figure
 from tiny_runs import write_run
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from mvqlab.evaluation.samples.over_temperature import TEMPERATURES
 from mvqlab.gallery import conditional, costs, judged, of_grids
 from mvqlab.gallery.asked import ALL, Asked, KeptError, measured_by_model
 from mvqlab.gallery.kept import MADE, make
+from mvqlab.results.pictures import Pictures
 from mvqlab.results.reference import FOLDER
 from mvqlab.training import load_stage1
 
@@ -102,6 +105,29 @@ def test_yardsticks_stand_beside_distances_of_arms_that_have_run(
     monkeypatch.setattr(of_grids, "reference_table", lambda name: None)
     with pytest.raises(KeptError, match="none is kept"):
         of_grids._yardsticks(table.drop(columns="folder"), "protocol_simple_stage2", Asked(tmp_path, ALL))
+
+
+def test_samples_of_arms_that_have_run_are_shown_a_row_an_arm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.zeros((0, 4, 4))
+    for folder, n in (("run-0", 3), ("run-1", 20), ("later-seed", 5)):
+        samples = np.full((n, 4, 4, 3), n, dtype=np.uint8)
+        (tmp_path / folder).mkdir()
+        Pictures(nothing, nothing, nothing.astype(np.float32), nothing.astype(bool), samples).save(
+            tmp_path / folder
+        )
+    shown: dict[str, int] = {}
+
+    def draw(rows: dict[str, np.ndarray], title: str) -> Figure:
+        shown.update({arm: len(samples) for arm, samples in rows.items()})
+        return Figure()
+
+    monkeypatch.setattr(of_grids, "image_rows", draw)
+    folders = [str(tmp_path / name) for name in ("run-0", "run-1", "later-seed")]
+    table = pd.DataFrame({"variant": ["a", "b", "a"], "folder": folders})
+    path = of_grids._samples(table, "protocol_simple_stage2", tmp_path)
+    assert path.exists() and shown == {"a": 3, "b": of_grids.N_SAMPLES}
 
 
 def test_rows_of_other_models_stay(tmp_path: Path) -> None:
