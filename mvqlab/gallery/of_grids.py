@@ -113,11 +113,10 @@ def _added_to(kept: pd.DataFrame | None, found: pd.DataFrame) -> pd.DataFrame:
 def _yardsticks(table: pd.DataFrame, name: str, asked: Asked) -> Path:
     """The table of `yardsticks_of` the arms in `YARDSTICKS`; the kept one where they have not run here."""
     kept, parts = reference_table(f"{name}_yardsticks"), []
-    here = table.reindex(columns=["variant", "folder"]).dropna()
+    run_here = _first_folders(table)
     for arm in YARDSTICKS[name]:
-        folders = here.loc[here["variant"] == arm, "folder"]
-        if len(folders):
-            of_arm = yardsticks_of(str(Path(folders.iloc[0]) / "stage1"), asked)
+        if arm in run_here:
+            of_arm = yardsticks_of(str(run_here[arm] / "stage1"), asked)
             parts.append(of_arm.assign(variant=arm).round(DIGITS))
         elif kept is not None:
             parts.append(kept[kept["variant"] == arm])
@@ -129,14 +128,19 @@ def _yardsticks(table: pd.DataFrame, name: str, asked: Asked) -> Path:
 def _samples(table: pd.DataFrame, name: str, folder: Path) -> Path:
     """A row an arm: the first samples of its first seed. The kept picture where no point has run here."""
     path = folder / f"{name}_samples.png"
-    here = table.reindex(columns=["variant", "folder"]).dropna().drop_duplicates("variant")
-    of_arms = {row.variant: load_pictures(Path(row.folder)) for row in here.itertuples()}
+    of_arms = {arm: load_pictures(run) for arm, run in _first_folders(table).items()}
     rows = {arm: kept.samples[:N_SAMPLES] for arm, kept in of_arms.items() if kept is not None}
     if rows:
         return save_figure(image_rows(rows, "The first samples of each arm's first seed, not selected"), path)
     if path != KEPT / path.name:
         shutil.copyfile(KEPT / path.name, path)
     return path
+
+
+def _first_folders(table: pd.DataFrame) -> dict[str, Path]:
+    """The folder of each arm's first point, of those that have run here: kept rows have none."""
+    here = table.reindex(columns=["variant", "folder"]).dropna().drop_duplicates("variant")
+    return dict(zip(here["variant"], map(Path, here["folder"]), strict=True))
 
 
 def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Path]:
