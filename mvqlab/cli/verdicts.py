@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROTOCOL = Path("ablations/protocol/hypotheses.yaml")  # here, or in what is installed, as the tables
-SHOWN = ("part_of", "says", "metric", "n", "effect", "mean", "low", "high", "p_holm", "p_none", "verdict")
+SHOWN = (
+    *("part_of", "data", "says", "metric", "n", "effect", "mean", "low", "high"),
+    *("p_holm", "p_effect_holm", "verdict"),
+)
 
 
 def add_verdicts(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +32,8 @@ def add_verdicts(parser: argparse.ArgumentParser) -> None:
 
 
 def _verdicts(options: argparse.Namespace) -> int:
-    from mvqlab.results.protocol import read_protocol, verdicts
+    from mvqlab.results.protocol import read_protocol, verdicts, write_verdicts
     from mvqlab.results.table_files import as_markdown
-    from mvqlab.support.files import write_text_whole
 
     found = verdicts(
         read_protocol(here_or_in_lab(options.protocol)), lambda name: _table(options.tables, name)
@@ -39,10 +41,11 @@ def _verdicts(options: argparse.Namespace) -> int:
     print(as_markdown(found[list(SHOWN)]))
     print(
         "mean: first arm minus second, over n seeds, with its 95 % interval. p_holm: that there is no "
-        "difference, corrected for all of its claim. p_none: that it is as large as the effect that matters."
+        "difference; p_effect_holm: that it is as large as the effect that matters, or larger. Both are "
+        "corrected for all of the claim on that data."
     )
     if options.out:
-        write_text_whole(options.out, found.to_csv(index=False))
+        write_verdicts(found, options.out)
     return 0
 
 

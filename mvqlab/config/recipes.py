@@ -5,7 +5,8 @@
     taught     no product: scores learn to tell what dropped regions lose, and for the first half of training
                noise on them lets every region come to its turn. This lab's, see ablations/PROTOCOL.md
 
-Only masks that choose by learned scores, `mask.kind: adaptive`, have a recipe. Where one of its settings is
+Only masks that choose by learned scores have a recipe: `mask.kind: adaptive`, and `dual_grain`, whose scores
+are taught what coarse blocks lose, and by `paper` learn by its gates. Where one of its settings is
 given besides, that one stands, and the recipe is called `own`: what is written down of a run says each
 setting, and is read back as it was.
 """
@@ -43,7 +44,7 @@ def filled_in(settings: Mapping[str, Any], stage1_steps: int) -> dict[str, Any]:
     if "recipe" not in sections["mask"]:
         return dict(settings)
     recipe = sections["mask"]["recipe"]
-    if sections["mask"].get("kind", "adaptive") != "adaptive":
+    if sections["mask"].get("kind", "adaptive") not in ("adaptive", "dual_grain"):
         sections["mask"]["recipe"] = PAPER
         return {**settings, "mask": sections["mask"]}
     steps = (settings.get("stage1") or {}).get("steps", stage1_steps)

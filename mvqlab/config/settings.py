@@ -357,10 +357,10 @@ class MaskConfig(Section):
                 "mask.exploration_steps is given, but mask.exploration is 0, so there is nothing to fade",
                 "set mask.exploration, or mask.exploration_steps=0",
             )
-        if self.scorer_rate != 1.0 and self.product_in_use == "none" and self.kind != "dual_grain":
+        if self.scorer_rate != 1.0 and self.product_in_use == "none":
             raise MisfitError(
                 "mask.scorer_rate is given, but there is no product with scores by which it would learn",
-                "set mask.product=score, or mask.scorer_rate=1",
+                "set mask.product=straight_through, or mask.scorer_rate=1",
             )
         if self.kind == "none" and (self.product or not self.norm or self.ramp_steps):
             raise MisfitError(
@@ -407,25 +407,27 @@ class MaskConfig(Section):
                     "of 2 x 2 regions",
                     f"set mask.{name} to 0.75 or less, or mask.kind=adaptive",
                 )
-        if self.product not in (None, "none"):
+        if self.product == "score":
             raise MisfitError(
-                f"mask.product is '{self.product}', but the scores of mask.kind 'dual_grain' learn by gates "
-                "between fine and coarse features, and multiply nothing",
+                "mask.product is 'score', but the scores of mask.kind 'dual_grain' learn by gates of 1 or 0 "
+                "between fine and coarse features, and shrink nothing",
                 "leave mask.product out, or set mask.kind=adaptive",
             )
         return self
 
     @property
     def chooses_by_scores(self) -> bool:
-        """Whether learned scores of single regions say which are kept."""
-        return self.kind in LEARNED_KINDS or is_own_mask(self.kind)
+        """Whether learned scores say which regions are kept, or which blocks are fine."""
+        return self.kind in (*LEARNED_KINDS, "dual_grain") or is_own_mask(self.kind)
 
     @property
     def product_in_use(self) -> MaskProduct:
         """How kept features are multiplied by learned scores: as published where these choose."""
-        if self.product is None:
-            return "score" if self.chooses_by_scores else "none"
-        return self.product
+        if self.product is not None:
+            return self.product
+        if self.kind == "dual_grain":  # gates of 1 or 0
+            return "straight_through"
+        return "score" if self.chooses_by_scores else "none"
 
     @property
     def ratio_range(self) -> tuple[float, float]:
@@ -486,12 +488,26 @@ class QuantizerConfig(Section):
 class DemaskConfig(Section):
     """How dropped regions are inferred (section 3.1, table 7); `mask.kind=dual_grain` has none to infer."""
 
+    later: ClassVar[tuple[str, ...]] = ("attention",)
+
     kind: Literal["adaptive", "none"] = "adaptive"  # `none`, a control: codes go to the decoder as they lie
     layers: Layers = 8  # of residual block + attention; 0 leaves convolutions only
+    attention: bool = True  # off, a control: the layers' residual blocks alone, which carry two places each
     direction_constraint: bool = True  # information flows from kept to dropped regions only
     mask_update: bool = True  # inferred regions are trusted more, layer by layer
     renormalise: bool = False  # let attention rows sum to one again (off as published)
     initial_trust: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02  # B_0 at dropped regions
+
+    @model_validator(mode="after")
+    def _attention_reads_its_settings(self) -> DemaskConfig:
+        read_by_attention = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
+        for name in read_by_attention:
+            if not self.attention and getattr(self, name) != DemaskConfig.model_fields[name].default:
+                raise MisfitError(
+                    f"demask.{name} is given, but demask.attention is off, which alone reads it",
+                    f"leave demask.{name} out, or set demask.attention=true",
+                )
+        return self
 
 
 class LossConfig(Section):
@@ -746,14 +762,8 @@ class Config(Section):
                 f"{self.grid_side} a side",
                 "set data.resolution or the backbone's down-sampling so that the grid's side is even",
             )
-        if self.loss.scorer_weight:
-            raise MisfitError(
-                "loss.scorer_weight teaches scores what a region loses that is dropped, and mask.kind "
-                "'dual_grain' drops none: coarse blocks have a code as well",
-                "set loss.scorer_weight=0, or mask.kind=adaptive",
-            )
         # `layers` is left alone: presets set it
-        read_by_none = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
+        read_by_none = ("attention", "direction_constraint", "mask_update", "renormalise", "initial_trust")
         for name in read_by_none:
             if getattr(self.demask, name) != DemaskConfig.model_fields[name].default:
                 raise MisfitError(

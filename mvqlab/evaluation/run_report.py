@@ -142,14 +142,15 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     """What a transformer costs and how well it predicts, from its `curves` and the `samples` drawn.
 
     code_loss, position_loss: held-out cross-entropy in nats a pair; train_code_loss: the same of
-    training images, as many and measured alike (curves that are older hold batches alone, of which it is the
-    mean over the last rows). bits_per_image: held-out bits for all pairs of an image; code_bits_per_image and
-    position_bits_per_image: its two parts, 0 for positions that are given. code_loss_gap and
-    bits_per_image_gap: held out minus training, the latter over as many pairs as a held-out image has; not
-    of older curves. best_code_loss, best_bits_per_image: the lowest held-out ones along the run, and, in
-    best_code_loss_step and best_bits_per_image_step, after how many steps; not of runs that measured once.
-    n_pairs: of a held-out image, n_pairs_drawn: of a drawn one, on average. samples_per_second: images,
-    decoding included. Neither is there where nothing was drawn. stage2_seconds_per_step.
+    training images, as many and measured alike (curves that are older hold batches alone, of which it
+    is the mean over the last rows). bits_per_image: held-out bits for all pairs of an image;
+    code_bits_per_image and position_bits_per_image: its two parts, 0 for positions that are given.
+    code_loss_gap and bits_per_image_gap: held out minus training, the latter over as many pairs as a
+    held-out image has; bits_per_image_relative_gap: that over bits_per_image; not of older curves.
+    best_code_loss, best_bits_per_image: the lowest held-out ones along the run, and, in
+    best_code_loss_step and best_bits_per_image_step, after how many steps; not of runs that measured
+    once. n_pairs: of a held-out image, n_pairs_drawn: of a drawn one, on average. samples_per_second:
+    images, decoding included. Neither is there where nothing was drawn. stage2_seconds_per_step.
     """
     validations = curves[curves["split"] == "validation"].set_index("step")
     last = validations.iloc[-1]
@@ -167,7 +168,11 @@ def stage2_columns(curves: pd.DataFrame, samples: Samples) -> dict[str, float]:
     gaps = {}
     if "seen_code_loss" in curves:  # measured as the held-out losses are
         apart = {name: value - float(last[f"seen_{name}"]) for name, value in losses.items()}
-        gaps = {"code_loss_gap": apart["code_loss"], "bits_per_image_gap": bits * sum(apart.values())}
+        gaps = {
+            "code_loss_gap": apart["code_loss"],
+            "bits_per_image_gap": bits * sum(apart.values()),
+            "bits_per_image_relative_gap": sum(apart.values()) / sum(losses.values()),
+        }
 
     return {
         **losses,

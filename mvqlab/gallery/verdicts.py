@@ -11,9 +11,9 @@ from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.plots import save_figure
 from mvqlab.plots.verdicts import verdict_chart
 from mvqlab.results.columns import COLUMNS, as_text
-from mvqlab.results.protocol import OPEN, read_claims, read_protocol, verdicts
+from mvqlab.results.protocol import OPEN, read_claims, read_protocol, verdicts, write_verdicts
 from mvqlab.results.reference import FOLDER as KEPT
-from mvqlab.results.table_files import as_markdown, write_csv
+from mvqlab.results.table_files import as_markdown
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.lab import LAB
 
@@ -21,8 +21,9 @@ PROTOCOL = LAB / "ablations" / "protocol" / "hypotheses.yaml"
 TITLE = "What the runs say of the paper's claims"
 LEGEND = (
     "Difference: first arm minus second, the mean over as many pairs of seeds, with its 95 % interval. "
-    "Matters: the smallest that does. p: that there is none, corrected (Holm) for all comparisons of the "
-    "claim. What has not run yet counts in the correction, and stands below each table."
+    "Matters: the smallest that does. p, none: that there is none; p, matters: that it is as large as what "
+    "matters, or larger. Both are corrected (Holm) for all comparisons of the claim on the same data. What "
+    "has not run yet counts in the correction, and stands below each table."
 )
 
 
@@ -36,9 +37,7 @@ def make_verdicts(asked: Asked) -> list[Path]:
         raise KeptError(f"{KEPT} has no table of a grid of the protocol yet")
     claims = read_claims(PROTOCOL)
     page = asked.folder / "verdicts.md"
-    table = write_csv(
-        found.assign(tables=found["tables"].map(" ".join)).round(DIGITS), asked.folder / "verdicts.csv"
-    )
+    table = write_verdicts(found.round(DIGITS), asked.folder / "verdicts.csv")
     write_text_whole(page, verdict_page(found, claims, TITLE))
     figure = verdict_chart(found, claims, TITLE)
     return [table, page, save_figure(figure, asked.folder / "verdicts.png")]
@@ -54,19 +53,24 @@ def verdict_page(found: pd.DataFrame, claims: Mapping[int, str], title: str) -> 
         if has_run.any():
             parts.append(as_markdown(pd.DataFrame(list(map(_row, rows[has_run].to_dict("records"))))))
         if not has_run.all():
-            parts.append("Not run yet: " + "; ".join(rows.loc[~has_run, "says"]) + ".")
+            parts.append("Not run yet: " + "; ".join(map(_named, rows[~has_run].to_dict("records"))) + ".")
     return "\n\n".join(parts) + "\n"
+
+
+def _named(one: Mapping[str, object]) -> str:
+    return f"{one['data']}: {one['says']}" if one["data"] else str(one["says"])
 
 
 def _row(one: Mapping[str, object]) -> dict[str, object]:
     unit = COLUMNS[metric].unit if (metric := str(one["metric"])) in COLUMNS else ""
     mean, low, high = (as_text(metric, one[name]) for name in ("mean", "low", "high"))
     return {
-        "comparison": f"{one['says']} ({one['first']} against {one['second']})",
+        "comparison": f"{_named(one)} ({one['first']} against {one['second']})",
         "measure": f"{metric}, {unit}" if unit else metric,
         "seeds": one["n"],
         "difference": f"{mean} ({low} to {high})" if low else mean,
         "matters": one["effect"],
-        "p": f"{one['p_holm']:.2g}" if low else "",
+        "p, none": f"{one['p_holm']:.2g}" if low else "",
+        "p, matters": f"{one['p_effect_holm']:.2g}" if low else "",
         "verdict": f"**{one['verdict']}**" if one["verdict"] != OPEN else one["verdict"],
     }

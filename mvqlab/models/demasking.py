@@ -13,6 +13,8 @@ channels of a feature. Polarity: trust is 1 where a region was kept, and less wh
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -84,7 +86,8 @@ class DemaskModule(nn.Module):
     """Quantised regions (B, N, n_z) at their positions to a full feature map (B, d, h, w), section 3.1.
 
     side: h = w of the grid. trust_in_dropped: B_0 where a region was dropped; None: no direction constraint,
-    attention is plain. mask_update: whether trust grows from layer to layer.
+    attention is plain. mask_update: whether trust grows from layer to layer. Without `attention`, a control,
+    layers are residual blocks alone.
     """
 
     def __init__(self, config: DemaskConfig, backbone: BackboneConfig, code_dim: int, side: int) -> None:
@@ -99,7 +102,8 @@ class DemaskModule(nn.Module):
             ResidualBlock(d, d, groups, backbone.dropout) for _ in range(config.layers)
         )
         self.attentions = nn.ModuleList(
-            DirectionConstrainedAttention(d, groups, config.renormalise) for _ in range(config.layers)
+            DirectionConstrainedAttention(d, groups, config.renormalise)
+            for _ in range(config.layers if config.attention else 0)
         )
         self.residual_block_out = ResidualBlock(d, d, groups, backbone.dropout)
 
@@ -111,8 +115,10 @@ class DemaskModule(nn.Module):
         x = places.transpose(1, 2).unflatten(2, (self.side, self.side))  # (B, n_z, L) -> (B, n_z, h, w)
         x = self.conv_in(self.project(x))  # (B, d, h, w)
         trust = self.first_trust(positions)  # (B, L)
-        for residual_block, attention in zip(self.residual_blocks, self.attentions, strict=True):
-            x = attention(residual_block(x), trust)  # (B, d, h, w)
+        for residual_block, attention in zip_longest(self.residual_blocks, self.attentions):
+            x = residual_block(x)  # (B, d, h, w)
+            if attention is not None:
+                x = attention(x, trust)  # (B, d, h, w)
             if trust is not None and self.mask_update:
                 trust = update_trust(trust)
         return self.residual_block_out(x)

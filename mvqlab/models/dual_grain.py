@@ -8,9 +8,11 @@ stands at the place of its upper left region. So N = L/4 + 3 F pairs stand for a
 pairs goes on as it does: a block is coarse where its upper left region alone has a pair. Nothing is dropped
 in the paper's sense, and nothing is inferred: the decoder's side copies a coarse block's code to its places.
 
-Two things are this lab's own. The paper keeps to its budget by a loss on the mean share of fine blocks; here
-it is exact, as of any other mask. Its gates are drawn by Gumbel-softmax; here they are straight-through, the
-F best forward and the router's score backward, with Gumbel noise where `mask.exploration` asks for it.
+Three things are this lab's own. The paper keeps to its budget by a loss on the mean share of fine blocks;
+here it is exact, as of any other mask. Its gates are drawn by Gumbel-softmax; here they are straight-
+through, the F best forward and the router's score backward, with Gumbel noise where `mask.exploration` asks
+for it. And scores may be taught what coarse blocks lose, as those of `mask.kind: adaptive` are what dropped
+regions lose (`mask.recipe: taught`); then gates pass no gradient.
 
 Symbols: B images; d channels on a grid of h x w = L regions, numbered row by row, h = w even; L/4 blocks, F
 of them fine; N pairs; n_z the dimension of a code.
@@ -73,7 +75,9 @@ class DualGrainMask(AdaptiveMask):
 
     A gate of 0 or 1 a block mixes fine and coarse features; its gradient is passed to the score
     (straight-through), for which it is (mean of the fine - the coarse feature) times that of a coarse
-    block's pair, and the sum of (fine - coarse) times those of a fine block's four.
+    block's pair, and the sum of (fine - coarse) times those of a fine block's four. With the setting
+    `product: none` it is not, and scores learn by a loss of their own (`training.losses.scorer_loss`): what
+    coarse blocks lose at the three regions without a pair.
     """
 
     def __init__(
@@ -94,6 +98,11 @@ class DualGrainMask(AdaptiveMask):
         super().__init__(feature_dim, code_dim, self.nearest(n), scorer, (fewest, most), settings)
         self.reduce = nn.Conv2d(feature_dim, feature_dim, 2, stride=2)
 
+    @property
+    def learns_by_gates(self) -> bool:
+        """Whether scores learn by the gates' gradients."""
+        return self.settings.product_in_use != "none"
+
     def nearest(self, n: int) -> int:
         """The number of pairs nearest to `n` that whole blocks make."""
         return n_pairs_of(n_fine(n, self.side**2), self.side**2)
@@ -113,6 +122,8 @@ class DualGrainMask(AdaptiveMask):
     ) -> Float[Tensor, "B L"]:
         """The score of every region of `features`, which is its block's."""
         both = torch.cat([F.avg_pool2d(features, 2), self.reduce(features)], dim=1)  # (B, 2 d, h/2, w/2)
+        if not self.learns_by_gates:
+            both = both.detach()
         return self.of_regions(self.scorer(both, context))  # (B, L/4) -> (B, L)
 
     def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
@@ -143,11 +154,16 @@ class DualGrainMask(AdaptiveMask):
         """
         is_fine = self.is_fine(positions)  # (B, 1, h/2, w/2)
         soft = self.of_blocks(scores).unflatten(1, is_fine.shape[1:])  # (B, L/4) -> (B, 1, h/2, w/2)
-        gate = repeated(is_fine + (soft - soft.detach()))  # (B, 1, h, w), ones and zeros
+        of_blocks = is_fine + (soft - soft.detach()) if self.learns_by_gates else is_fine.float()
+        gate = repeated(of_blocks)  # (B, 1, h, w), ones and zeros
         mixed = gate * features + (1.0 - gate) * repeated(self.reduce(features))  # (B, d, h, w)
         # a coarse block's four places are all its coarse feature, but their gates' gradients differ
         merged = torch.where(repeated(is_fine), mixed, repeated(F.avg_pool2d(mixed, 2)))
         return super().keep(merged, scores, positions)
+
+    def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
+        """The features `kept` as they are: gates have been at work already."""
+        return kept
 
     def is_fine(self, positions: Int[Tensor, "B N"]) -> Bool[Tensor, "B 1 h2 w2"]:
         """True for the blocks whose lower right region is among `positions`."""

@@ -107,6 +107,7 @@ COLUMNS: dict[str, Column] = {
     "code_bits_per_image": Column("bits", "bits_per_image, the codes' part", 4),
     "position_bits_per_image": Column("bits", "bits_per_image, the positions' part; 0 where given", 4),
     "bits_per_image_gap": Column("bits", "bits_per_image minus the same of training images", 4),
+    "bits_per_image_relative_gap": Column("", "bits_per_image_gap over bits_per_image", 3),
     "best_bits_per_image": Column("bits", "lowest bits_per_image along the run", 4),
     "best_bits_per_image_step": Column("steps", "after how many they were so low; the last: never rose", 4),
     "bits_per_object_pair": Column("bits", "held-out bits of a pair on a true object", 4),

@@ -4,11 +4,12 @@
     verdicts(protocol, lambda name: pandas.read_csv(f"results/reference/{name}.csv"))  # after them
 
 Each hypothesis compares two arms, paired by seed. It *holds* where the difference has the sign that is
-claimed, is clear after Holm's correction for all hypotheses of its claim, and is as large as what matters.
-It *does not hold* where the difference is clear with the other sign, or shown to be smaller than what matters
-(two one-sided tests). All else is *not decided*, whatever the means look like.
+claimed, is clear, and is as large as what matters. It *does not hold* where it is shown not to be as large as
+what matters: smaller, none, or with the other sign (a one-sided test against the effect). All else is *not
+decided*, whatever the means look like. Both kinds of p values are corrected (Holm) for all hypotheses of the
+claim that are about the same data.
 
-Sources: Student's paired t; Holm 1979; Schuirmann 1987.
+Sources: Student's paired t; Holm 1979; tests against an effect, not against zero: Schuirmann 1987.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 from mvqlab.results.power import SIGNIFICANCE, holm
 from mvqlab.results.summary import SummaryError, differences, interval
+from mvqlab.results.table_files import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,10 +35,12 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 class Hypothesis(NamedTuple):
     """One comparison of two arms.
 
-    part_of: the number of the claim. says: in words. tables: that hold its arms. metric: a column of these.
-    first, second: the arms. direction: of first against second, as is claimed. effect: the smallest
-    difference that matters, in the metric's unit, above 0. over: where arms have several points a seed, the
-    setting that these differ in, such as the half that trains: their mean is what counts.
+    part_of: the number of the claim. says: in words. tables: that hold its arms. metric: a column of
+    these. first, second: the arms. direction: of first against second, as is claimed. effect: the
+    smallest difference that matters, in the metric's unit, above 0. data: what the runs are of, in a
+    word: claims are corrected for each data set apart, as runs on one say nothing about another. over:
+    where arms have several points a seed, the setting that these differ in, such as the half that
+    trains: their mean is what counts.
     """
 
     part_of: int
@@ -47,6 +51,7 @@ class Hypothesis(NamedTuple):
     metric: str
     direction: Literal["higher", "lower"]
     effect: float
+    data: str = ""
     over: str = ""
 
 
@@ -57,7 +62,8 @@ class ProtocolError(ValueError):
 class Found(NamedTuple):
     """What n paired differences say: their mean, its 95 % interval, and two p values.
 
-    p: that the mean is zero (two-sided). p_none: that it is as far from zero as what matters, or further.
+    p: that the mean is zero (two-sided). p_effect: that it is as large as what matters, or larger, with the
+    sign that is claimed (one-sided).
     """
 
     n: int
@@ -65,7 +71,7 @@ class Found(NamedTuple):
     low: float
     high: float
     p: float
-    p_none: float
+    p_effect: float
 
 
 NOTHING = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
@@ -119,14 +125,16 @@ def _hypothesis(where: str, given: object) -> Hypothesis:
         metric=str(given["metric"]),
         direction=given["direction"],
         effect=float(effect),
+        data=str(given.get("data", "")),
         over=str(given.get("over", "")),
     )
 
 
 def judge_differences(values: list[float], effect: float) -> Found:
-    """What paired differences say of an effect as large as `effect` or larger, and of there being none.
+    """What paired differences say of there being none, and of an effect as large as `effect` or larger.
 
-    One pair decides nothing: its p values are 1. Pairs that all differ alike have p values of 0 and 1.
+    effect: in the sign that is claimed, below 0 where differences should be. One pair decides nothing: its p
+    values are 1. Pairs that all differ alike have p values of 0 and 1.
     """
     from scipy.stats import t
 
@@ -135,49 +143,63 @@ def judge_differences(values: list[float], effect: float) -> Found:
     if n < 2:
         return Found(n, mean, math.nan, math.nan, 1.0, 1.0)
     error = (found["high"] - mean) / float(t.ppf(0.975, n - 1))
+    short_by = effect - mean if effect > 0.0 else mean - effect
     if error == 0.0:
-        return Found(n, mean, mean, mean, float(mean == 0.0), float(abs(mean) >= effect))
+        return Found(n, mean, mean, mean, float(mean == 0.0), float(short_by <= 0.0))
     p = 2.0 * float(t.sf(abs(mean) / error, n - 1))
-    p_none = float(t.sf((effect - abs(mean)) / error, n - 1))  # the larger of the two one-sided ones
-    return Found(n, mean, found["low"], found["high"], p, p_none)
+    p_effect = float(t.sf(short_by / error, n - 1))
+    return Found(n, mean, found["low"], found["high"], p, p_effect)
 
 
-def verdict_of(hypothesis: Hypothesis, found: Found, p_corrected: float) -> str:
-    """`HOLDS`, `FAILS` or `OPEN`: see the module."""
+def verdict_of(hypothesis: Hypothesis, found: Found, p: float, p_effect: float) -> str:
+    """`HOLDS`, `FAILS` or `OPEN`, by p values that are corrected: see the module."""
     gain = found.mean if hypothesis.direction == "higher" else -found.mean
-    is_clear = p_corrected < SIGNIFICANCE
-    if is_clear and gain < 0.0:
+    if p_effect < SIGNIFICANCE:
         return FAILS
-    if found.p_none < SIGNIFICANCE:
-        return FAILS
-    return HOLDS if is_clear and gain >= hypothesis.effect else OPEN
+    return HOLDS if p < SIGNIFICANCE and gain >= hypothesis.effect else OPEN
 
 
 def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-    """A row a hypothesis: its words, n (seeds), effect, mean, low, high, p, p_holm, p_none, verdict.
+    """A row a hypothesis: its words, n (seeds), mean, low, high, p, p_effect, the two corrected, verdict.
 
     table_of: gives the table of a name; one that raises FileNotFoundError has not been run. A hypothesis
-    whose tables, arms or column have no finished pair has no seeds and is not decided, and counts in Holm's
-    correction of its claim all the same. Raises SummaryError for points that cannot be paired.
+    whose tables, arms or column have no finished pair has no seeds and is not decided, and counts in the
+    correction of its claim all the same: `p_holm`, `p_effect_holm`. Raises SummaryError for points that
+    cannot be paired.
     """
     import pandas as pd
 
     found = [_found(one, table_of) for one in protocol]
-    corrected = [math.nan] * len(protocol)
-    for claim in {one.part_of for one in protocol}:
-        places = [place for place, one in enumerate(protocol) if one.part_of == claim]
-        for place, p in zip(places, holm([found[place].p for place in places]), strict=True):
-            corrected[place] = p
+    p_holm = _corrected(protocol, [one.p for one in found])
+    p_effect_holm = _corrected(protocol, [one.p_effect for one in found])
     rows = [
         {
             **hypothesis._asdict(),
             **one._asdict(),
             "p_holm": p,
-            "verdict": verdict_of(hypothesis, one, p) if one.n else OPEN,
+            "p_effect_holm": p_effect,
+            "verdict": verdict_of(hypothesis, one, p, p_effect) if one.n else OPEN,
         }
-        for hypothesis, one, p in zip(protocol, found, corrected, strict=True)
+        for hypothesis, one, p, p_effect in zip(protocol, found, p_holm, p_effect_holm, strict=True)
     ]
     return pd.DataFrame(rows)
+
+
+def _corrected(protocol: list[Hypothesis], ps: list[float]) -> list[float]:
+    """p values of all hypotheses, corrected for those of the same claim about the same data."""
+    families: dict[tuple[int, str], list[int]] = {}
+    for place, one in enumerate(protocol):
+        families.setdefault((one.part_of, one.data), []).append(place)
+    corrected = [math.nan] * len(ps)
+    for places in families.values():
+        for place, p in zip(places, holm([ps[place] for place in places]), strict=True):
+            corrected[place] = p
+    return corrected
+
+
+def write_verdicts(found: pd.DataFrame, path: Path) -> Path:
+    """Write the table of `verdicts` to a CSV file, tables as words. Returns `path`."""
+    return write_csv(found.assign(tables=found["tables"].map(" ".join)), path)
 
 
 def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> Found:
@@ -193,7 +215,8 @@ def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> F
         together = _means_over(hypothesis.over, together, metric)
     together = together[together[ARM].isin(arms)].reindex(columns=[ARM, "seed", "status", metric])
     values = [values for _, _, values in differences(together, ARM, *arms, [], [metric])]
-    return judge_differences(values[0], hypothesis.effect) if values else NOTHING
+    claimed = hypothesis.effect if hypothesis.direction == "higher" else -hypothesis.effect
+    return judge_differences(values[0], claimed) if values else NOTHING
 
 
 def _means_over(setting: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:

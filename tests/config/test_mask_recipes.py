@@ -37,6 +37,13 @@ def test_paper_is_what_stands_there_without_a_recipe(tmp_path: Path) -> None:
     assert "recipe" not in without["mask"]
 
 
+def test_blocks_that_are_fine_by_learned_scores_have_a_recipe_too(tmp_path: Path) -> None:
+    config = load_config(preset(tmp_path), ["mask.kind=dual_grain"])
+    assert (config.mask.recipe, config.mask.product, config.loss.scorer_weight) == ("taught", "none", 0.1)
+    published = load_config(preset(tmp_path), ["mask.kind=dual_grain", "mask.recipe=paper"])
+    assert published.mask.product_in_use == "straight_through"  # gates of 1 or 0
+
+
 @pytest.mark.parametrize("kind", ["random", "variance", "truth", "upside_down", "none"])
 def test_masks_that_learn_no_scores_have_no_recipe(tmp_path: Path, kind: str) -> None:
     changes = [f"mask.kind={kind}"] + (["mask.mask_ratio=0"] if kind == "none" else [])

@@ -149,6 +149,9 @@ def test_the_gap_is_held_out_minus_training_positions_counted_and_may_be_negativ
     row = stage2_columns(curves, samples)
     assert row["code_loss_gap"] == 0.75  # 3 and 2.25, in the last row of both
     assert row["bits_per_image_gap"] == pytest.approx((0.75 - 0.5 * (kind != "raster")) * N / math.log(2))
+    assert row["bits_per_image_relative_gap"] == pytest.approx(
+        row["bits_per_image_gap"] / row["bits_per_image"]
+    )
     assert not {"code_loss_gap", "bits_per_image_gap"} & set(stage2_columns(CURVES, samples))
     assert not is_never_negative("code_loss_gap") and is_never_negative("code_loss")
     assert {"code_loss_gap", "bits_per_image_gap", "best_code_loss", "best_bits_per_image_step"} <= set(

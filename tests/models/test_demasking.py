@@ -127,6 +127,19 @@ def test_whole_module_equals_its_written_out_form() -> None:
 
 
 @torch.no_grad()
+def test_without_attention_residual_blocks_are_what_is_left() -> None:
+    demask, whole = module(attention=False), module()
+    demask.load_state_dict(
+        {name: value for name, value in whole.state_dict().items() if not name.startswith("attentions.")}
+    )
+    silent = [whole.attentions[layer].out.weight for layer in range(3)]
+    for weight in [*silent, *(whole.attentions[layer].out.bias for layer in range(3))]:
+        weight.zero_()
+    regions, positions = torch.randn(B, 5, CODE_DIM), torch.arange(5).expand(B, -1)
+    torch.testing.assert_close(demask(regions, positions), whole(regions, positions))
+
+
+@torch.no_grad()
 def test_every_switch_changes_the_output() -> None:
     """A switch that does nothing would make table 7 a table of equal rows."""
     regions = torch.randn(B, 5, CODE_DIM)

@@ -314,10 +314,9 @@ def test_another_ratio_is_tried_in_whole_blocks_and_put_back() -> None:
         (["mask.evaluation_ratio=0.9"], r"mask\.evaluation_ratio to 0\.75"),
         (["backbone.channel_multipliers=[1,2]", "data.resolution=18"], "9 a side"),
         (["mask.product=score"], "leave mask.product out"),
-        (["mask.product=straight_through"], "leave mask.product out"),
         (["mask.budget=threshold"], "mask.budget=fixed"),
         (["mask.budget=prefix", "mask.mask_ratio=[0.0,0.7]"], "mask.budget=fixed"),
-        (["loss.scorer_weight=0.1"], r"loss\.scorer_weight=0"),
+        (["mask.product=none", "mask.scorer_rate=0.5"], r"mask\.product=straight_through"),
         (["demask.renormalise=true"], r"leave demask\.renormalise out"),
         (["demask.mask_update=false"], r"leave demask\.mask_update out"),
         (["demask.initial_trust=0.5"], r"leave demask\.initial_trust out"),
@@ -334,6 +333,7 @@ def test_what_goes_with_it() -> None:
     settings("mask.mask_ratio=0.75", "mask.scorer=conv", "mask.scorer_rate=0.5", "mask.norm=false")
     settings("mask.mask_ratio=[0.0,0.75]", "mask.evaluation_ratio=0.3", "mask.product=none")
     settings("demask.kind=none", "mask.exploration=1", "mask.exploration_steps=5", "demask.layers=7")
+    assert settings("mask.product=straight_through").mask.product_in_use == settings().mask.product_in_use
 
 
 def test_stage_2_learns_pairs_as_of_any_model(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mvqlab.results.power import (
     holm,
+    power_of_absence,
     power_of_difference,
-    power_of_equivalence,
     power_table,
     seeds_for,
 )
@@ -35,13 +35,13 @@ def test_power_is_how_often_an_experiment_sees_the_effect(effect: float, spread:
 
 
 @pytest.mark.parametrize(("margin", "n"), [(0.5, 8), (0.5, 20), (1.5, 4)])
-def test_power_of_equivalence_is_how_often_both_one_sided_tests_pass(margin: float, n: int) -> None:
+def test_power_of_absence_is_how_often_a_test_against_the_effect_passes(margin: float, n: int) -> None:
     drawn = np.random.default_rng(0).normal(0.0, 1.0, (40_000, n))
     from scipy.stats import t
 
     half = t.ppf(0.95, n - 1) * drawn.std(axis=1, ddof=1) / np.sqrt(n)
-    shown = np.mean(np.abs(drawn.mean(axis=1)) + half < margin)
-    assert power_of_equivalence(margin, 1.0, n) == pytest.approx(shown, abs=0.01)
+    shown = np.mean(drawn.mean(axis=1) + half < margin)
+    assert power_of_absence(margin, 1.0, n) == pytest.approx(shown, abs=0.01)
 
 
 def test_holm_against_an_example_worked_by_hand() -> None:

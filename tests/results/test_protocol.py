@@ -46,10 +46,10 @@ def test_the_p_values_are_those_of_scipy() -> None:
     first, second = np.random.default_rng(1).normal(0.3, 1, (2, 9))
     found = judge_differences(list(first - second), effect=2.0)
     assert found.p == pytest.approx(ttest_rel(first, second).pvalue)
-    above = ttest_1samp(first - second, -2.0, alternative="greater").pvalue
-    below = ttest_1samp(first - second, 2.0, alternative="less").pvalue
-    assert found.p_none == pytest.approx(max(above, below))
+    assert found.p_effect == pytest.approx(ttest_1samp(first - second, 2.0, alternative="less").pvalue)
     assert found.low < found.mean < found.high
+    of_less = judge_differences(list(first - second), effect=-2.0)  # where lower is what is claimed
+    assert of_less.p_effect == pytest.approx(ttest_1samp(first - second, -2.0, alternative="greater").pvalue)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,7 @@ def test_the_p_values_are_those_of_scipy() -> None:
     [
         (1.0, 0.3, HOLDS),
         (-1.0, 0.3, FAILS),  # clear, the other way round
+        (-1.0, 1.5, FAILS),  # perhaps none, and surely none that matters
         (0.1, 0.2, FAILS),  # shown to be smaller than what matters
         (0.4, 0.2, OPEN),  # clear, and too small to matter, which is not shown
         (1.0, 3.0, OPEN),
@@ -126,7 +127,7 @@ def test_one_seed_decides_nothing() -> None:
     one = runs(5.0, 0.1).query("seed == 0")
     assert verdicts([DECIDED], lambda name: one)["verdict"].item() == OPEN
     found = judge_differences([3.0], 1.0)
-    assert found.n == 1 and found.p == found.p_none == 1.0
+    assert found.n == 1 and found.p == found.p_effect == 1.0
 
 
 def test_arms_may_lie_in_several_tables() -> None:
@@ -143,11 +144,22 @@ def test_an_arm_or_a_column_that_is_not_there_yet_is_not_decided(change: dict[st
     assert found["n"].item() == 0 and found["verdict"].item() == OPEN
 
 
-def test_claims_are_corrected_apart() -> None:
+@pytest.mark.parametrize("other", [{"part_of": 2}, {"data": "garments"}])
+def test_claims_and_data_sets_are_corrected_apart(other: dict[str, object]) -> None:
     table = runs(1.0, 0.95)
-    protocol = [DECIDED, *[DECIDED._replace(part_of=2)] * 3]
+    protocol = [DECIDED, *[DECIDED._replace(**other)] * 3]
     found = verdicts(protocol, lambda name: table)
     assert found["p_holm"].tolist() == pytest.approx([found["p"][0], *[3 * found["p"][0]] * 3])
+
+
+def test_that_an_effect_is_missing_is_corrected_too() -> None:
+    """p is some 0.02: enough for one hypothesis, and not for one of ten."""
+    table = runs(-0.2, 0.75)
+    alone = verdicts([DECIDED], lambda name: table)
+    assert 0.005 < alone["p_effect"].item() < 0.05 and alone["verdict"].item() == FAILS
+    among = verdicts([DECIDED] * 10, lambda name: table)
+    assert set(among["verdict"]) == {OPEN}
+    assert among["p_effect_holm"].tolist() == pytest.approx([alone["p_effect"].item() * 10] * 10)
 
 
 GOOD = "{part_of: 1, says: c, tables: t, first: a, second: b, metric: psnr, direction: higher, effect: 1}"
@@ -198,8 +210,9 @@ def test_the_grid_of_claim_7_names_its_points_as_the_mean_over_halves_takes_them
     """And twins need one and the same stage 1, as do arms that differ in the transformer alone."""
     points = build_points(read_grid(Path(__file__).parents[2] / "ablations" / "protocol_overfitting.yaml"))
     rows = [(point.variant, point.settings["seed"], point.settings["stage2.half"], 1.0) for point in points]
-    table = pd.DataFrame(rows, columns=["variant", "seed", "stage2.half", "bits_per_image_gap"])
-    arms = {"first": "Stackformer, 50 %", "second": "raster, plain VQ", "metric": "bits_per_image_gap"}
+    metric = "bits_per_image_relative_gap"
+    table = pd.DataFrame(rows, columns=["variant", "seed", "stage2.half", metric])
+    arms = {"first": "Stackformer, 50 %", "second": "raster, plain VQ", "metric": metric}
     found = verdicts([OVER_HALVES._replace(**arms)], lambda name: table.assign(status="done"))
     assert found["n"].item() == len({point.settings["seed"] for point in points}) == 3
     assert len({point.stage1 for point in points}) == 9  # plain, 0 % and 50 %, three seeds each

@@ -39,9 +39,10 @@ def test_the_loss_by_hand() -> None:
     assert nothing.item() == 0.0
 
 
-def test_it_is_a_term_of_the_whole_and_teaches_the_scorer_alone() -> None:
+@pytest.mark.parametrize("kind", ["adaptive", "dual_grain"])
+def test_it_is_a_term_of_the_whole_and_teaches_the_scorer_alone(kind: str) -> None:
     torch.manual_seed(0)
-    config = tiny(*ALONE)
+    config = tiny(*ALONE, f"mask.kind={kind}")
     model = build_stage1(config)
     images = torch.rand(4, 3, 16, 16) * 2 - 1
     made = model(images)
@@ -66,6 +67,25 @@ def test_without_it_a_scorer_without_a_product_learns_nothing() -> None:
         config.loss, Judges(None, None), model(images), images, model.decoder.last_layer, 0.0
     ).total.backward()
     assert all(weight.grad is None for weight in model.mask.scorer.parameters())
+
+
+def test_a_router_is_told_what_coarse_blocks_lose_where_they_have_no_pair() -> None:
+    torch.manual_seed(0)
+    model = build_stage1(tiny(*ALONE, "mask.kind=dual_grain"))
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    made = model(images)
+    side = model.side
+    errors = ((made.images.clamp(-1, 1) - images) / 2).square().mean(dim=1)  # (B, H, W)
+    expected = []
+    for image, (has_pair, scores) in enumerate(zip(made.is_kept, made.scores, strict=True)):
+        for region in (~has_pair).nonzero().flatten().tolist():
+            row, column = divmod(region, side)
+            block = (row - row % 2) * side + column - column % 2
+            assert has_pair[block] and scores[block] == scores[region]
+            size = 16 // side
+            rows, columns = (slice(place * size, (place + 1) * size) for place in (row, column))
+            expected.append((scores[region].logit() - errors[image, rows, columns].mean().log()) ** 2)
+    torch.testing.assert_close(scorer_loss(made, images), torch.stack(expected).mean())
 
 
 def test_curves_tell_it_and_held_out_losses_hold_none_of_it(tmp_path: Path) -> None:

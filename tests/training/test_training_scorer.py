@@ -28,6 +28,7 @@ RECIPES = {
         *("mask.kind=dual_grain", "mask.mask_ratio=[0.2,0.7]", "mask.ramp_steps=3", "mask.scorer_rate=2"),
         *("mask.exploration=1.0", "mask.exploration_steps=4"),
     ],
+    "dual grain, taught": ["mask.kind=dual_grain", "mask.recipe=taught", "mask.mask_ratio=0.5"],
     "no de-masker": ["demask.kind=none", "mask.norm=false", "mask.product=none"],
 }
 

@@ -63,8 +63,13 @@ def attention_matrix(layer: DirectionConstrainedAttention, x: Tensor, trust: Ten
 def trace_demask(module: DemaskModule, regions: Tensor, positions: Tensor) -> list[LayerTrace]:
     """Run `module` on `regions` (B, N, n_z) at `positions` (B, N), a `LayerTrace` for each of its layers.
 
-    The module's own `residual_block_out` of the last trace's `after` is what the module gives.
+    The module's own `residual_block_out` of the last trace's `after` is what the module gives. Raises
+    ValueError for a module without attention.
     """
+    if not module.attentions:
+        raise ValueError(
+            "this de-mask module has no attention (demask.attention, demask.layers): no layer to trace"
+        )
     n_places = module.side**2
     places = scatter_regions(regions, positions, module.mask_token, n_places)
     x = places.transpose(1, 2).unflatten(2, (module.side, module.side))
