@@ -260,8 +260,13 @@ def main(
     """Run all ways (or `only` some) on the data of `presets`; write rows as they come, and print the marks.
 
     Under `folder`: quality.csv, a row an evaluation; quality_marks.csv, see `seconds_to_marks`. Raises
-    ConfigError, DataError; QualityError for a way that does not exist.
+    ConfigError, DataError; QualityError for a way that does not exist, and where a GPU would be used.
     """
+    if torch.cuda.is_available():
+        raise QualityError(
+            "ways are compared on the CPU, and some of them would train on the GPU that is here: hide it by "
+            "an empty CUDA_VISIBLE_DEVICES"
+        )
     path = Path(folder) / "quality.csv"
     rows: list[dict[str, object]] = []
     _import_first()
@@ -300,7 +305,7 @@ def _import_first() -> None:
 
 
 class QualityError(ValueError):
-    """There is no way of that name. The message says which there are."""
+    """There is no way of that name, or no fair comparison here. The message says what to do."""
 
 
 def _chosen(found: Sequence[Way], only: Sequence[str]) -> list[Way]:

@@ -197,6 +197,8 @@ def _train(options: argparse.Namespace) -> int:
     folder = options.run = options.out or runs / f"stage{options.stage}"
     if options.resume and options.fresh:
         raise UsageError("--resume goes on with a run, --fresh trains anew over it: give one of them")
+    if options.stage == 1 and options.stage1 is not None:
+        raise UsageError("--stage1 names the stage 1 that a stage 2 learns from: leave it out, or --stage 2")
     if (folder / LOCK).exists():
         with held(folder / LOCK, f"another process is training in {folder}"):
             pass  # who trains there is said before what lies there

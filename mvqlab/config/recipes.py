@@ -38,19 +38,25 @@ def settings_of(recipe: str, stage1_steps: int) -> dict[str, Any]:
 def filled_in(settings: Mapping[str, Any], stage1_steps: int) -> dict[str, Any]:
     """Nested plain `settings` with those of their `mask.recipe`; other sections than `mask` and `loss` stay.
 
-    stage1_steps: of training, where `settings` name none.
+    stage1_steps: of training, where `settings` name none. What is no settings at all comes back as it is, for
+    whoever checks them.
     """
-    sections = {name: dict(settings.get(name) or {}) for name in ("mask", "loss")}
+    given = [settings.get(name) or {} for name in ("mask", "loss", "stage1")]
+    if not all(isinstance(section, Mapping) for section in given):
+        return dict(settings)
+    sections = {name: dict(section) for name, section in zip(("mask", "loss"), given, strict=False)}
     if "recipe" not in sections["mask"]:
         return dict(settings)
     recipe = sections["mask"]["recipe"]
     if sections["mask"].get("kind", "adaptive") not in ("adaptive", "dual_grain"):
         sections["mask"]["recipe"] = PAPER
         return {**settings, "mask": sections["mask"]}
-    steps = (settings.get("stage1") or {}).get("steps", stage1_steps)
+    steps = given[2].get("steps", stage1_steps)
+    if not isinstance(steps, int):
+        return dict(settings)
     for name, value in settings_of(recipe, steps).items():
         section, _, leaf = name.partition(".")
         if sections[section].setdefault(leaf, value) != value:
             sections["mask"]["recipe"] = OWN
-    given = {name: section for name, section in sections.items() if section or name in settings}
-    return {**settings, **given}
+    filled = {name: section for name, section in sections.items() if section or name in settings}
+    return {**settings, **filled}

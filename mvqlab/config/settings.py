@@ -357,11 +357,6 @@ class MaskConfig(Section):
                 "mask.exploration_steps is given, but mask.exploration is 0, so there is nothing to fade",
                 "set mask.exploration, or mask.exploration_steps=0",
             )
-        if self.scorer_rate != 1.0 and self.product_in_use == "none":
-            raise MisfitError(
-                "mask.scorer_rate is given, but there is no product with scores by which it would learn",
-                "set mask.product=straight_through, or mask.scorer_rate=1",
-            )
         if self.kind == "none" and (self.product or not self.norm or self.ramp_steps):
             raise MisfitError(
                 "mask.product, mask.norm or mask.ramp_steps is given, but mask.kind is 'none', the plain VQ "
@@ -727,6 +722,13 @@ class Config(Section):
             )
         if self.mask.kind == "dual_grain":
             self._dual_grain_fits()
+        scores_learn = self.mask.product_in_use != "none" or self.loss.scorer_weight > 0.0
+        if self.mask.scorer_rate != 1.0 and not scores_learn:
+            raise MisfitError(
+                "mask.scorer_rate is given, but there is neither a product with scores nor a loss of their "
+                "own by which they would learn",
+                "set mask.product=straight_through or loss.scorer_weight, or mask.scorer_rate=1",
+            )
         if self.loss.scorer_weight and not self.mask.chooses_by_scores:
             raise MisfitError(
                 "loss.scorer_weight is of a loss of learned scores, and mask.kind "

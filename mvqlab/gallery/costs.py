@@ -22,9 +22,8 @@ from mvqlab.evaluation.likelihood.bits import (
 from mvqlab.gallery.asked import DIGITS, Asked, measured_by_model
 from mvqlab.results.summary import summarise
 from mvqlab.results.table_files import write_csv
-from mvqlab.training import load_stage1
 from mvqlab.training.tokens import tokenise
-from mvqlab.zoo.shipped import load_shipped_stage1, shipped_told
+from mvqlab.zoo.shipped import load_stage1_named, shipped_told
 from mvqlab.zoo.trained import Trained, load_trained
 
 N_HELD_OUT, N_TRAINING = 512, 2048
@@ -64,8 +63,7 @@ def bits(trained: Trained, asked: Asked) -> pd.DataFrame:
 
 def make_budgets_one_model(asked: Asked) -> list[Path]:
     """Write budgets_one_model.csv: fixed shares of the regions against thresholds, at equal mean length."""
-    is_run = Path(asked.model).is_dir()
-    model = load_stage1(asked.model) if is_run else load_shipped_stage1(asked.model)
+    model = load_stage1_named(asked.model)
     splits = build_splits(model.config.data)
     held_out = _images(splits.validation, asked.at_most(N_HELD_OUT))
     calibration = _images(splits.train, asked.at_most(N_HELD_OUT))

@@ -126,15 +126,13 @@ def _yardsticks(table: pd.DataFrame, name: str, asked: Asked) -> Path:
 
 
 def _samples(table: pd.DataFrame, name: str, folder: Path) -> Path:
-    """A row an arm: the first samples of its first seed. The kept picture where no point has run here."""
-    path = folder / f"{name}_samples.png"
+    """A row an arm: the first samples of its first seed. The kept picture where an arm has not run here."""
+    path, before = folder / f"{name}_samples.png", KEPT / f"{name}_samples.png"
     of_arms = {arm: load_pictures(run) for arm, run in _first_folders(table).items()}
     rows = {arm: kept.samples[:N_SAMPLES] for arm, kept in of_arms.items() if kept is not None}
-    if rows:
-        return save_figure(image_rows(rows, "The first samples of each arm's first seed, not selected"), path)
-    if path != KEPT / path.name:
-        shutil.copyfile(KEPT / path.name, path)
-    return path
+    if before.exists() and len(rows) < table["variant"].nunique():
+        return path if path.resolve() == before.resolve() else Path(shutil.copyfile(before, path))
+    return save_figure(image_rows(rows, "The first samples of each arm's first seed, not selected"), path)
 
 
 def _first_folders(table: pd.DataFrame) -> dict[str, Path]:

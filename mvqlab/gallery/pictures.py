@@ -25,11 +25,10 @@ from mvqlab.gallery.asked import Asked, KeptError
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
-from mvqlab.training import load_stage1
 from mvqlab.training.origin import class_names_of
 from mvqlab.widgets import screenshot
 from mvqlab.zoo.by_name import sample
-from mvqlab.zoo.shipped import load_shipped_stage1
+from mvqlab.zoo.shipped import load_stage1_named
 from mvqlab.zoo.trained import load_trained
 
 N_GROUPS = 9  # of the emoji
@@ -41,7 +40,7 @@ RANKS: dict[str, Rank] = {LEARNED: by_score, RANDOM: at_random}
 
 def mask_ratio_moving(asked: Asked) -> list[Path]:
     """Eight emoji while the mask ratio goes up and back, and a still of some ratios."""
-    model = load_model(asked.model)
+    model = load_stage1_named(asked.model)
     encoded = [EncodedImage(model, image) for image in one_of_each_group(model, N_MOVING)]
     originals = np.stack([as_pixels(one.image) for one in encoded])
     foot = [f"Held-out drawings, the first of each of eight groups. {emoji.CREDIT}"]
@@ -101,7 +100,7 @@ def settings_of(asked: dict[str, Any]) -> str:
 
 def reconstructions_emoji(asked: Asked) -> list[Path]:
     """The first emoji of each group at several mask ratios, once with a random mask."""
-    model = load_model(asked.model)
+    model = load_stage1_named(asked.model)
     settings = [(0.5, LEARNED), (0.75, LEARNED), (0.75, RANDOM), (0.9, LEARNED)]
     rows = reconstruction_rows(model, one_of_each_group(model), settings)
     foot = [
@@ -114,7 +113,7 @@ def reconstructions_emoji(asked: Asked) -> list[Path]:
 
 def reconstructions_anything(asked: Asked) -> list[Path]:
     """Images that nothing was trained on, at several mask ratios."""
-    model = load_model(asked.model)
+    model = load_stage1_named(asked.model)
     images = any_images(model)
     settings = [(0.5, LEARNED), (0.75, LEARNED), (0.9, LEARNED)]
     rows = reconstruction_rows(model, list(images.values()), settings)
@@ -170,11 +169,6 @@ def widget(name: str, asked: Asked) -> list[Path]:
         return [screenshot.take(cell, asked.folder / f"{name}.png")]
     except RuntimeError as error:  # no browser here, or no server of pages
         raise KeptError(f"{name}: {error}") from None
-
-
-def load_model(model: str) -> TokenModel:
-    """A shipped stage 1 by its name, or the one in a run's folder. Raises ShippedError, CheckpointError."""
-    return load_stage1(model) if Path(model).is_dir() else load_shipped_stage1(model)
 
 
 def factor_for(model: TokenModel) -> int:

@@ -17,8 +17,7 @@ from mvqlab.models.masking import n_kept
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.plots import save_figure
 from mvqlab.plots.ratios import bits_and_quality
-from mvqlab.training import load_stage1
-from mvqlab.zoo.shipped import load_shipped_stage1
+from mvqlab.zoo.shipped import load_stage1_named
 
 MODELS = ("simple_plain_vq", "simple_mqvae", "fashion_plain_vq", "fashion_mqvae", "emoji_mqvae")
 N_IMAGES = 256
@@ -42,7 +41,7 @@ def make_rates(asked: Asked) -> list[Path]:
 
 def rates(name: str, n_images: int) -> pd.DataFrame:
     """A row a way and setting: data, way, setting (share dropped, or quality), bits, psnr, images."""
-    model = load_stage1(name) if Path(name).is_dir() else load_shipped_stage1(name)
+    model = load_stage1_named(name)
     splits = build_splits(model.config.data)
     batches = list(batches_in_order(splits.validation, 64, n_images))
     rows = []

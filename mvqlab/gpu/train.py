@@ -264,7 +264,7 @@ def that_fit(
 ) -> list[Planned]:
     """As many models of `plan`, from its first, as can be prepared in half of `seconds`."""
     fitting = list(plan)
-    while sum(preparations(fitting, device, compile_blocks).values()) > seconds / 2.0:
+    while fitting and sum(preparations(fitting, device, compile_blocks).values()) > seconds / 2.0:
         fitting.pop()
     return fitting
 

@@ -140,7 +140,11 @@ class _GridRun:
         )
         self.running: list[_Running] = []
         self.unsaid: dict[str, str] = {}  # why points failed whose folders do not take a status, by identity
-        self.seconds = [status.seconds or 0.0 for state, status in self.found if state == "done" and status]
+        self.seconds = [
+            status.seconds
+            for state, status in self.found
+            if state == "done" and status and status.seconds is not None and not fresh
+        ]
 
     def run(self) -> int:
         self._announce()
@@ -161,9 +165,8 @@ class _GridRun:
     def _announce(self) -> None:
         """Say what will be done."""
         self.board.say(f"{self.grid.path.name}: {self.grid.content.purpose}")
-        self.board.say(
-            f"{len(self.points)} points, {len(self.seconds)} done already, results in {self.grid.results}"
-        )
+        n_done = 0 if self.fresh else sum(state == "done" for state, _ in self.found)
+        self.board.say(f"{len(self.points)} points, {n_done} done already, results in {self.grid.results}")
         for point, (state, status) in zip(self.points, self.found, strict=True):
             if state == "done" and not self.fresh:
                 self.board.say(f"{self._name(point)}: done already")

@@ -238,7 +238,7 @@ class SecondPart(nn.Module):
         n_prefix = model.start.n_prefix
         embedded = lower.embedding(firsts.long())  # (B, n + 1, width)
         x = torch.cat([states[:, :n_prefix], states[:, n_prefix:] + embedded], dim=1)  # (B, T, width)
-        padding_mask = None if conditions is None else model.padding_mask(conditions, firsts.shape[1])
+        padding_mask = model.padding_mask(conditions, firsts.shape[1])
         return upper.head(
             upper.transformer(x, padding_mask=padding_mask)[:, -1]
         )  # (B, width) -> (B, choices)

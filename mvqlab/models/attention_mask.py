@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def causal_mask(
-    n_new: int, n_places: int, padding_mask: Bool[Tensor, "B places"] | None, device: torch.device
+    n_new: int, n_places: int, padding_mask: Bool[Tensor, "#B places"] | None, device: torch.device
 ) -> Bool[Tensor, "#B 1 T S"]:
     """Attention mask (B or 1, 1, n_new, n_places) of the `n_new` newest of `n_places` places.
 
@@ -26,7 +26,7 @@ def causal_mask(
 
 
 def without_padding(
-    is_past: Bool[Tensor, "T S"], padding_mask: Bool[Tensor, "B places"] | None
+    is_past: Bool[Tensor, "T S"], padding_mask: Bool[Tensor, "#B places"] | None
 ) -> Bool[Tensor, "#B 1 T S"]:
     """Attention mask (B or 1, 1, T, S): what is past (T, S) and, by `padding_mask` (B, S or more), real."""
     if padding_mask is None:

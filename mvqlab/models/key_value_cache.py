@@ -33,7 +33,7 @@ class KeyValueCache:
         n_layers: int,
         shape: tuple[int, int, int, int],
         like: Float[Tensor, ...],
-        padding_mask: Bool[Tensor, "B length"] | None = None,
+        padding_mask: Bool[Tensor, "#B length"] | None = None,
     ) -> None:
         """For `n_layers` layers. shape: (B, heads, length, head_width). like: of the type and device."""
         self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
@@ -67,7 +67,7 @@ class StaticKeyValueCache(KeyValueCache):
         n_layers: int,
         shape: tuple[int, int, int, int],
         like: Float[Tensor, ...],
-        padding_mask: Bool[Tensor, "B length"] | None = None,
+        padding_mask: Bool[Tensor, "#B length"] | None = None,
     ) -> None:
         super().__init__(n_layers, shape, like, padding_mask)
         self.n_read = torch.zeros(1, dtype=torch.long, device=like.device)

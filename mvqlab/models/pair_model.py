@@ -166,12 +166,13 @@ class PairModel(nn.Module):
     ) -> Bool[Tensor, "B T"] | None:
         """(B, n_prefix + n_pairs): True where a place of a sequence is real, False at a caption's padding.
 
-        None: all are real. Padding after an image's last pair needs no mask: nothing real comes after it.
+        (1, n_prefix + n_pairs) for models of captions that are given none. None: all are real. Padding after
+        an image's last pair needs no mask: nothing real comes after it.
         """
-        of_prefix = self.start.padding_mask(conditions)  # (B, n_prefix)
+        of_prefix = self.start.padding_mask(conditions)  # (B or 1, n_prefix)
         if of_prefix is None:
             return None
-        return torch.cat([of_prefix, of_prefix.new_ones(len(of_prefix), n_pairs)], dim=1)  # (B, T)
+        return torch.cat([of_prefix, of_prefix.new_ones(len(of_prefix), n_pairs)], dim=1)  # (B or 1, T)
 
     def end_token(self, part: Part) -> int:
         """The number after the last code, K, or after the last place, L: the start pair's, and the end's."""

@@ -108,8 +108,12 @@ class CaptionStart(Start):
         return torch.cat([caption, start.expand(n_images, 1, -1)], dim=1)  # (B, T + 1, width)
 
     def padding_mask(self, conditions: Int[Tensor, "B ..."] | None) -> Bool[Tensor, "B T"] | None:
-        """As in `Start`: True at a caption's tokens, False at the padding behind them."""
-        return None if conditions is None else conditions.to(self.places.device) != PAD
+        """As in `Start`: True at a caption's tokens, False at the padding behind them.
+
+        Without captions (1, n_prefix), of the empty one that all images have.
+        """
+        device = self.places.device
+        return (self.null(1, device) if conditions is None else conditions.to(device)) != PAD
 
     def null(self, n_images: int, device: torch.device | None = None) -> Int[Tensor, "B ..."]:
         """As in `Start`: an empty caption, BEGIN and then padding, once an image."""

@@ -109,7 +109,7 @@ class BidirectionalTransformer(Transformer):
     """Every place attends to every place: (B, T, width) to (B, T, width)."""
 
     def forward(
-        self, x: Float[Tensor, "B T width"], padding_mask: Bool[Tensor, "B T"] | None = None
+        self, x: Float[Tensor, "B T width"], padding_mask: Bool[Tensor, "#B T"] | None = None
     ) -> Float[Tensor, "B T width"]:
         """Read a whole sequence. padding_mask (B, T): True where a place is real; None: everywhere."""
         everyone = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device)
@@ -124,7 +124,7 @@ class CausalTransformer(Transformer):
         self,
         x: Float[Tensor, "B T width"],
         cache: KeyValueCache | None = None,
-        padding_mask: Bool[Tensor, "B T"] | None = None,
+        padding_mask: Bool[Tensor, "#B T"] | None = None,
     ) -> Float[Tensor, "B T width"]:
         """Read a whole sequence or, with a cache, its T newest places: (B, T, width) to (B, T, width).
 
@@ -143,7 +143,7 @@ class CausalTransformer(Transformer):
         self,
         n_images: int,
         length: int,
-        padding_mask: Bool[Tensor, "B length"] | None = None,
+        padding_mask: Bool[Tensor, "#B length"] | None = None,
         kind: type[KeyValueCache] = KeyValueCache,
     ) -> KeyValueCache:
         """A cache for `n_images` sequences of up to `length` places, of which none is read yet."""

@@ -29,9 +29,9 @@ from mvqlab.models.pair_model import PairCache, PairModel
 from mvqlab.models.pairs import Pairs, no_pairs
 from mvqlab.sampling.chooser import Chooser, rows_to_read
 from mvqlab.sampling.draw_pairs import joined
-from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
+from mvqlab.support.evaluation_mode import evaluation_mode
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import ClassStart
 from mvqlab.sampling.draw_pairs import sample_pairs
+from mvqlab.support.evaluation_mode import evaluation_mode
 from mvqlab.support.progress import Progress
 
 
@@ -55,7 +56,7 @@ def sample_images(
                 conditions=mine,
                 progress=progress.advance,
             )
-            with torch.no_grad():
+            with torch.no_grad(), evaluation_mode(stage1):
                 images.append(stage1.decode(drawn).cpu())
             pairs.append(drawn.to("cpu"))
     return Samples(torch.cat(images), concatenate(pairs), time.perf_counter() - began)

@@ -20,9 +20,9 @@ from mvqlab.models.masked_parallel import MaskedParallel, no_order
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs
 from mvqlab.sampling.chooser import Chooser, OnLogits, rows_to_read
-from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
+from mvqlab.support.evaluation_mode import evaluation_mode
 
 # what draws where nobody says how; the defaults of `SamplingConfig` are the published filters
 UNFILTERED = SamplingConfig().without_filters()

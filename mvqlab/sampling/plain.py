@@ -19,8 +19,8 @@ from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, Part, by_part, no_pairs
 from mvqlab.sampling.draw_pairs import UNFILTERED
-from mvqlab.sampling.evaluation_mode import evaluation_mode
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose
+from mvqlab.support.evaluation_mode import evaluation_mode
 
 
 @torch.no_grad()

@@ -176,7 +176,7 @@ def settings_before(folder: Path) -> Config | None:
 
 
 FREE = {"preset", "evaluation", "sampling", "workers", "cache_tokens", "root", "captions", "skip_bad"}
-FREE |= {"uncaptioned_share"}
+FREE |= {"uncaptioned_share", "recipe"}  # what a recipe fills in is compared setting by setting
 FREE |= {"log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "steps", "precision"}
 
 

@@ -147,13 +147,16 @@ class _Run(ABC):
         saved = said = time.perf_counter()
         chunk = max(1, round(READ_EVERY / step_seconds))
         restart_at = int(AVERAGE_FROM * total)
+        if has_restarted := self.n_steps >= restart_at:  # what prepares counts, too
+            self.average.restart()
         while self.n_steps < total and (n_steps or time.perf_counter() - began < end):
             n = min(chunk, total - self.n_steps)
             for _ in range(n):
                 steps()
-            if self.n_steps < restart_at <= self.n_steps + n:
-                self.average.restart()
             self.n_steps += n
+            if not has_restarted and self.n_steps >= restart_at:
+                self.average.restart()
+                has_restarted = True
             values = self.means.read()  # waits for the device
             now = time.perf_counter()
             self.curves.add(self.n_steps, "train", now - began, **values)

@@ -50,8 +50,12 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     choice of regions and of the data, and read from there: a machine's first process encodes, for all and for
     later runs.
     """
-    order, seed, images = config.transformer.order, config.seed, config.evaluation.images
-    common: dict[str, Any] = {"order": order, "batch_size": config.evaluation.batch_size, "seed": seed}
+    images = config.evaluation.images
+    common: dict[str, Any] = {
+        "order": config.transformer.order,
+        "batch_size": config.evaluation.batch_size,  # what is random is drawn batch by batch
+        "seed": config.seed,
+    }
 
     def encode(dataset: PictureDataset, limit: int | None) -> TokenSet:
         return tokenise(stage1, dataset, limit=limit, workers=config.data.workers, **common)
@@ -63,7 +67,7 @@ def tokenise_splits(config: Config, stage1: TokenModel, splits: Splits, fabric: 
     how = stage1.config.mask.model_dump_json(), json.dumps(versions_in_use(stage1.config, OF_STAGE1))
     tokens = {}
     for name, (dataset, limit) in wanted.items():
-        key = tokens_key(stage1, *how, splits.data_hash, name, limit, order, seed)
+        key = tokens_key(stage1, *how, splits.data_hash, name, limit, *common.values())
         path = cache_folder() / f"tokens-{key}.safetensors"
         with fabric.rank_zero_first(local=True):
             is_writer = fabric.local_rank == 0

@@ -18,6 +18,7 @@ from mvqlab.data import PictureDataset, batches_in_order
 from mvqlab.data.seeds import short_hash
 from mvqlab.models.mqvae import Encoding, TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
+from mvqlab.support.evaluation_mode import evaluation_mode
 from mvqlab.support.files import whole_file
 from mvqlab.support.progress import Progress
 from mvqlab.training.checkpoint import check_finite_model
@@ -74,15 +75,15 @@ def tokenise(
 
     Raises CheckpointError if a weight of `model` is NaN or infinite: every image would have the same codes.
 
-    `seed` is what a random mask and a random order are drawn from. See `cached_tokens` for sets that are
-    worth keeping.
+    The model encodes in evaluation mode, and is as it was afterwards. `seed` is what a random
+    mask and a random order are drawn from. See `cached_tokens` for sets that are worth keeping.
     """
     check_finite_model(model, "the model that is to encode")
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     n_images = min(len(dataset), limit or len(dataset))
     pairs, labels = [], []
-    with Progress("encoding", -(-n_images // batch_size)) as progress:
+    with evaluation_mode(model), Progress("encoding", -(-n_images // batch_size)) as progress:
         for batch in batches_in_order(dataset, batch_size, limit, workers):
             on_device = batch.to(device)
             encoding = model.encode(on_device.images, on_device.importance, generator)

@@ -54,6 +54,14 @@ def shipped_told(condition: str, stage1: str | None = None) -> list[str]:
     ]
 
 
+def load_stage1_named(name: str | Path) -> TokenModel:
+    """The stage 1 in a run's folder, or the shipped one of that name.
+
+    Raises ShippedError, CheckpointError.
+    """
+    return load_stage1(name) if Path(name).is_dir() else load_shipped_stage1(str(name))
+
+
 def stage1_or_run(name: str) -> list[str]:
     """Names of the shipped models of stage 1, and `name` where that is a folder: what a notebook may load."""
     shipped = [known for known in shipped_names() if shipped_card(known)["stage"] == 1]

@@ -152,6 +152,11 @@ def test_train_either_goes_on_or_starts_anew(tmp_path, capsys):
     assert "give one of them" in capsys.readouterr().err
 
 
+def test_a_stage_1_learns_from_no_stage_1(tmp_path, capsys):
+    assert cli.main(["train", "--stage", "1", "--out", str(tmp_path), "--stage1", str(tmp_path)]) == 2
+    assert "--stage 2" in capsys.readouterr().err
+
+
 def test_pictures_of_another_model_never_go_among_the_kept_ones(capsys):
     assert cli.main(["results", "make", "reconstructions_emoji", "--model", "simple_mqvae"]) == 2
     assert "give --out FOLDER" in capsys.readouterr().err

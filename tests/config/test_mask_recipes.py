@@ -81,6 +81,18 @@ def test_released_scores_by_convolutions(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("change", ["stage1.steps=many", "stage1=5", "loss=3", "stage1.steps=2.5"])
+def test_beside_a_recipe_other_faults_are_told_as_ever(tmp_path: Path, change: str) -> None:
+    with pytest.raises(ConfigError, match=change.split("=")[0]):
+        load_config(preset(tmp_path), [change])
+
+
+def test_scores_that_are_taught_may_go_at_a_rate_of_their_own(tmp_path: Path) -> None:
+    load_config(preset(tmp_path), ["mask.scorer_rate=0.5"])
+    with pytest.raises(ConfigError, match="neither a product with scores nor a loss of their own"):
+        load_config(preset(tmp_path), ["mask.scorer_rate=0.5", "loss.scorer_weight=0"])
+
+
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"mask\.recipe"):
         load_config("shapes32", ["mask.recipe=tought"])

@@ -147,7 +147,7 @@ def test_a_moving_picture_is_exact_unless_that_takes_too_much(
 
 
 def test_reconstructions_keep_what_the_name_of_the_row_says(runs: tuple[Path, Path]) -> None:
-    model = made.load_model(str(runs[0]))
+    model = made.load_stage1_named(str(runs[0]))
     images = made.one_of_each_group(model, 4)
     rows = made.reconstruction_rows(model, images, [(0.5, made.LEARNED), (0.75, made.RANDOM)])
     original, kept, back, at_random, _ = rows
@@ -166,14 +166,14 @@ def test_reconstructions_keep_what_the_name_of_the_row_says(runs: tuple[Path, Pa
 
 
 def test_random_masks_differ_from_image_to_image(runs: tuple[Path, Path]) -> None:
-    model = made.load_model(str(runs[0]))
+    model = made.load_stage1_named(str(runs[0]))
     images = made.one_of_each_group(model, 2)
     kept = made.reconstruction_rows(model, [images[0], images[0]], [(0.75, made.RANDOM)])[1]
     assert not np.array_equal(*kept.images)
 
 
 def test_anything_begins_with_a_red_disc_on_white_and_whole_photographs(runs: tuple[Path, Path]) -> None:
-    images = made.any_images(made.load_model(str(runs[0])))
+    images = made.any_images(made.load_stage1_named(str(runs[0])))
     assert list(images)[:4] == ["a red disc", "astronaut", "flower", "a crop 0"]
     assert all(image.shape == (3, 16, 16) and image.abs().max() <= 1 for image in images.values())
     disc = images["a red disc"]
@@ -220,7 +220,7 @@ def test_emoji_are_of_different_groups_and_held_out(tmp_path: Path) -> None:
     from mvqlab.data import build_splits
 
     run, _ = write_run(tmp_path, "code_first")
-    images = made.one_of_each_group(made.load_model(str(run)))
+    images = made.one_of_each_group(made.load_stage1_named(str(run)))
     held_out = build_splits(DataConfig(name="emoji", resolution=16)).validation
     items = [held_out[index] for index in range(len(held_out))]
     assert len(images) == made.N_GROUPS

@@ -129,6 +129,15 @@ def test_samples_of_arms_that_have_run_are_shown_a_row_an_arm(
     path = of_grids._samples(table, "protocol_simple_stage2", tmp_path)
     assert path.exists() and shown == {"a": 3, "b": of_grids.N_SAMPLES}
 
+    monkeypatch.setattr(of_grids, "KEPT", tmp_path)  # where a picture is, that has all arms
+    before = path.read_bytes()
+    shown.clear()
+    path.write_bytes(b"all arms")
+    table.loc[len(table)] = {"variant": "c"}
+    monkeypatch.chdir(tmp_path)
+    assert of_grids._samples(table, "protocol_simple_stage2", Path()).read_bytes() == b"all arms"
+    assert not shown and before
+
 
 def test_rows_of_other_models_stay(tmp_path: Path) -> None:
     values = {"a": 1.0, "b": 2.0}

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mvqlab.cli.main import main
+from mvqlab.gpu import check
 from mvqlab.gpu.parts import Report, TimedPart, run_parts, write_section
 from mvqlab.gpu.step_speed import published
 from mvqlab.gpu.toys import toy_pairs, toy_stage2
@@ -44,6 +45,13 @@ def run_stage(stage: str, folder: Path) -> list[dict]:
     assert ran.returncode == 0, ran.stderr
     assert f"gpu {stage} on CPU" in ran.stdout
     return rows
+
+
+@pytest.mark.parametrize(("late", "state"), [(1.0, "ok"), (1.3, "failed"), (float("nan"), "failed")])
+def test_losses_that_leave_the_others_or_are_no_numbers_fail(late: float, state: str, tmp_path: Path) -> None:
+    report = Report(tmp_path, "check", torch.device("cpu"))
+    check._compare(report, "losses", "fp32", [1.0, 1.0, late], [1.0, 1.0, 1.0])
+    assert [row.outcome for row in report.rows] == [state]
 
 
 @pytest.mark.slow

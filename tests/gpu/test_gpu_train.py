@@ -221,6 +221,7 @@ def test_models_that_only_time_to_prepare_is_left_for_are_left_out() -> None:
     for seconds, n_models in ((112.0, 4), (111.0, 3), (28.0, 1), (27.0, 0)):
         assert gpu_train.that_fit(plan, seconds, gpu, compile_blocks=False) == plan[:n_models]
     assert gpu_train.that_fit(plan, 1.0, CPU, compile_blocks=False) == plan
+    assert gpu_train.that_fit(plan, -1.0, gpu, compile_blocks=False) == []
 
 
 def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_path: Path) -> None:

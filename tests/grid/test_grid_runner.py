@@ -77,7 +77,9 @@ def test_a_failing_point_does_not_stop_the_rest_and_only_it_runs_again(tmp_path)
     assert run_grid(tmp_path / "toy_grid.yaml", retry_failed=True, stream=stream) == 1
     assert (len(attempts(bad)), len(attempts(good))) == (2, 1)
 
-    assert run_grid(tmp_path / "toy_grid.yaml", only=[1], fresh=True, stream=stream) == 0
+    anew = io.StringIO()
+    assert run_grid(tmp_path / "toy_grid.yaml", only=[1], fresh=True, stream=anew) == 0
+    assert "1 points, 0 done already" in anew.getvalue()
     assert len(attempts(good)) == 1, "fresh discards what earlier attempts left"
 
 

@@ -78,6 +78,21 @@ def test_padding_is_not_heard_and_a_caption_is(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_without_a_caption_is_with_an_empty_one(kind: str) -> None:
+    model = small(kind)
+    pairs, empty = random_pairs(model, 2), model.start.null(2)
+    torch.testing.assert_close(model.loss(pairs).total, model.loss(pairs, empty).total)
+    settings = SamplingConfig(**EVERYTHING)
+    drawn = [
+        sample_pairs(model, 2, settings, generator=torch.Generator().manual_seed(3), conditions=conditions)
+        for conditions in (None, empty)
+    ]
+    assert torch.equal(drawn[0].codes, drawn[1].codes)
+    assert torch.equal(drawn[0].positions, drawn[1].positions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_caption_gives_what_it_gives_alone_without_padding(kind: str) -> None:
     """The plain reference: the same sequence, unpadded, one at a time."""
     model = small(kind)

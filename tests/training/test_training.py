@@ -483,6 +483,22 @@ def test_tokens_are_the_encoders_pairs_in_the_asked_order(splits: Splits) -> Non
     assert torch.equal(by_score.in_order(by_score.positions).codes, encoding.codes)
 
 
+def test_encoding_is_that_of_evaluation_and_leaves_the_model_in_its_mode(splits: Splits) -> None:
+    model = build_stage1(tiny("mask.exploration=5", "mask.mask_ratio=[0.2,0.8]")).train()
+    positions = tokenise(model, splits.validation).pairs.positions
+    assert model.training
+    assert torch.equal(positions, tokenise(model.eval(), splits.validation).pairs.positions)
+
+
+def test_a_taught_run_is_made_longer_by_saying_how_long_its_noise_is(tmp_path: Path, splits: Splits) -> None:
+    short = ["mask.recipe=taught", "stage1.steps=4", "stage1.checkpoint_every=2"]
+    train_stage1(tiny(*short), tmp_path, splits=splits)
+    longer = [*short, "stage1.steps=6"]
+    with pytest.raises(CheckpointError, match=r"mask\.exploration_steps: was 2, now 3"):
+        train_stage1(tiny(*longer), tmp_path, splits=splits, resume=True)
+    train_stage1(tiny(*longer, "mask.exploration_steps=2"), tmp_path, splits=splits, resume=True)
+
+
 def test_resuming_under_other_settings_names_them(tmp_path: Path, splits: Splits) -> None:
     train_stage1(tiny(), tmp_path, splits=splits)
     changed = tiny("quantizer.codebook_size=32", "seed=3", "stage1.log_every=2", "transformer.width=12")

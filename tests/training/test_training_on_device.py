@@ -258,6 +258,18 @@ def test_stage_1_learns_and_its_run_loads_like_any_other(tmp_path: Path) -> None
     assert "steps" in said[-1]
 
 
+@pytest.mark.parametrize(("before", "n_steps"), [(0, 60), (15, 60), (30, 20)])
+def test_the_average_leaves_the_first_weights_behind_once(
+    before: int, n_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was counted before the loop: steps without codes, and those that are timed."""
+    restarted: list[int] = []
+    monkeypatch.setattr(RunningAverage, "restart", lambda average: restarted.append(1))
+    config, pixels = toy(f"quantizer.start_step={before}"), pictures(8)
+    train_stage1_on_device(config, StoredImages(pixels), pixels, tmp_path, 4.0, n_steps=n_steps, say=silent)
+    assert restarted == [1]
+
+
 def test_preparation_is_not_taken_from_the_seconds_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

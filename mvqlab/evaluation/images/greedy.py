@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mvqlab.evaluation.images.region_drop import squared_errors
 from mvqlab.models.dual_grain import DualGrainMask
+from mvqlab.models.mask_context import MaskContext
 from mvqlab.models.masking import gather_regions
 from mvqlab.models.mqvae import MQVAE
 
@@ -58,7 +59,7 @@ def quantised_everywhere(model: MQVAE, images: Tensor) -> Tensor:
         )
     everywhere = torch.arange(model.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
     features = model.encoder(images)  # (B, d, h, w)
-    kept = model.mask.keep(features, model.mask.scorer(features), everywhere)
+    kept = model.mask.keep(features, model.mask.score(features, MaskContext(images=images)), everywhere)
     return model.quantizer.look_up(model.quantizer.nearest(kept.features))
 
 

@@ -19,6 +19,7 @@ from mvqlab.evaluation.samples.feature_extractor import Extractors, each_of
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.results.pictures import Pictures
+from mvqlab.support.evaluation_mode import evaluation_mode
 from mvqlab.support.finite import check_finite
 from mvqlab.support.torchvision_guard import import_torchvision
 from mvqlab.training.losses import PerceptualLoss
@@ -58,12 +59,8 @@ def collect(model: TokenModel, batches: Iterable[Batch], seed: int = 0) -> HeldO
     """
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         parts = [_reconstruct(model, batch.to(device), generator) for batch in batches]
-    finally:
-        model.train(was_training)
     if not parts:
         raise ValueError("there are no held-out images to evaluate on")
     return _join(parts)

@@ -19,7 +19,7 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import CaptionStart, ClassStart
-from mvqlab.sampling.evaluation_mode import evaluation_mode
+from mvqlab.support.evaluation_mode import evaluation_mode
 from mvqlab.training.tokens import tokenise
 
 
