@@ -1,43 +1,43 @@
 """Settings: one typed tree, its YAML presets, and ``key=value`` changes to it."""
 
 from mvqlab.config.errors import ConfigError, Fault
-from mvqlab.config.of_stage1 import stage1_settings
-from mvqlab.config.settings import (
-    LEARNED_KINDS,
-    MASK_KINDS,
-    MIXED_NAMES,
+from mvqlab.config.loading import (
     PRESET_FOLDER,
-    SETS_WITH_TRUE_MASKS,
-    SHORT_NAMES,
-    TRUE_KINDS,
+    config_from_dict,
+    known_keys,
+    load_config,
+    preset_names,
+    save_config,
+)
+from mvqlab.config.of_stage1 import stage1_settings
+from mvqlab.config.overrides import SHORT_NAMES, annotation_of, merged, overrides_of, parse_override
+from mvqlab.config.section import Section
+from mvqlab.config.settings import (
     BackboneConfig,
     Config,
     DataConfig,
     DemaskConfig,
     DiscriminatorConfig,
     EvaluationConfig,
-    ExtractorName,
     LossConfig,
     MaskConfig,
     OptimiserConfig,
-    PairOrder,
-    Precision,
     QuantizerConfig,
     SamplingConfig,
-    SceneKind,
-    Section,
     Stage1Config,
     Stage2Config,
     TransformerConfig,
-    annotation_of,
-    config_from_dict,
-    known_keys,
-    load_config,
-    merged,
-    overrides_of,
-    parse_override,
-    preset_names,
-    save_config,
+)
+from mvqlab.config.words import (
+    LEARNED_KINDS,
+    MASK_KINDS,
+    MIXED_NAMES,
+    SETS_WITH_TRUE_MASKS,
+    TRUE_KINDS,
+    ExtractorName,
+    PairOrder,
+    Precision,
+    SceneKind,
 )
 
 __all__ = [

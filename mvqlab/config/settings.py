@@ -10,204 +10,69 @@ The same names stand in a preset, a grid file, a notebook's parameters and a res
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    TypeAdapter,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from mvqlab.config.errors import ConfigError, Fault, MisfitError
+from mvqlab.config.errors import MisfitError
+from mvqlab.config.fits import CHECKS, READ_BY_ATTENTION
 from mvqlab.config.levels import even_levels
-from mvqlab.config.own_arms import GIVE_ITS_FILE, NamesOf, is_own_mask, names_of, reserve
+from mvqlab.config.own_arms import is_own_mask
 from mvqlab.config.recipes import Recipe, filled_in
-from mvqlab.config.typed_text import typed
-from mvqlab.config.yaml_files import YamlFileError, read_yaml
-
-ANY: TypeAdapter[Any] = TypeAdapter(Any)
-PRESET_FOLDER = Path(__file__).parent / "presets"
-
-Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-# Upper bounds refuse what no machine holds before any memory is asked for; what one holds is its own matter.
-Count = Annotated[int, Field(ge=1, lt=2**31)]
-NonNegative = Annotated[int, Field(ge=0, lt=2**31)]
-Side = Annotated[int, Field(ge=8, le=2**14)]  # of images, pixels
-Images = Annotated[int, Field(ge=1, le=10**8)]  # of a split: their numbers are held in memory
-Measured = Annotated[int, Field(ge=0, le=10**7)]  # images whose features are held in memory
-Batch = Annotated[int, Field(ge=1, le=2**16)]
-Channels = Annotated[int, Field(ge=1, le=2**16)]
-Layers = Annotated[int, Field(ge=0, le=2**10)]
-SomeLayers = Annotated[Layers, Field(ge=1)]
-Rows = Annotated[int, Field(ge=0, le=2**22)]  # of a table of embeddings
-SomeRows = Annotated[Rows, Field(ge=1)]
-PatchSide = Annotated[int, Field(ge=2, le=2**14)]  # pixels
-CaptionTokens = Annotated[int, Field(ge=2, le=2**16)]
-AtLeastTwo = Annotated[Measured, Field(ge=2)]
-Redrawn = Annotated[int, Field(ge=0, le=10**6)]  # sets of a bootstrap
-Multiplier = Annotated[int, Field(ge=1, le=2**10)]
-Processes = Annotated[int, Field(ge=0, le=2**10)]
-Positive = Annotated[float, Field(gt=0.0)]
-Weight = Annotated[float, Field(ge=0.0)]
-Momentum = Annotated[float, Field(ge=0.0, lt=1.0)]
-Multipliers = Annotated[tuple[Multiplier, ...], Field(min_length=1, max_length=12)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _ratio_or_range(value: Any) -> float | tuple[float, float]:
-    """A ratio, or a range of ratios [low, high]."""
-    if not isinstance(value, list | tuple):
-        return _ratio(value)
-    if len(value) != 2 or not (low := _ratio(value[0])) < (high := _ratio(value[1])):
-        raise ValueError("a range of ratios is two of them, rising: [low, high]")
-    return low, high
-
-
-def _ratio(value: Any) -> float:
-    try:
-        ratio = float(value)
-    except (TypeError, ValueError):
-        ratio = None
-    if ratio is None or isinstance(value, bool):
-        raise ValueError("must be a number, or a range of numbers [low, high]")
-    if not 0.0 <= ratio < 1.0:
-        raise ValueError("must be at least 0 and less than 1")
-    return ratio
-
-
-RatioOrRange = Annotated[float | tuple[float, float], BeforeValidator(_ratio_or_range)]
-
-MIXED_NAMES = ("emoji", "fashion", "photos", "shapes", "simple")  # what a mixture can be made of
-
-
-def _mixture(value: Any) -> dict[str, float]:
-    """Shares by name, in the order of `MIXED_NAMES`, however they were written down."""
-    if not isinstance(value, Mapping):
-        raise ValueError("must be shares by name, such as {photos: 0.8, simple: 0.2}")
-    for name, share in value.items():
-        if name not in MIXED_NAMES:
-            nearest = Fault("", f"knows no '{name}'", _advice_for(str(name), MIXED_NAMES))
-            raise ValueError(f"{nearest}; {_KNOWN_MIXED}")
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < math.inf:
-            raise ValueError(f"the share of '{name}' must be a number above 0, not {share!r}")
-    return {name: float(value[name]) for name in MIXED_NAMES if name in value}
-
-
-_KNOWN_MIXED = f"known: {', '.join(MIXED_NAMES)}"
-Mixture = Annotated[dict[str, float], BeforeValidator(_mixture)]
-
-
-def _none_or_two(n_images: int) -> int:
-    if n_images == 1:
-        raise ValueError("FID and KID need at least two images; 0 leaves generation out")
-    return n_images
-
-
-NoneOrTwo = Annotated[Measured, AfterValidator(_none_or_two)]
-
-ExtractorName = Literal["judge", "lab", "inception", "efficientnet"]
-
-
-def _extractors(value: Any) -> str | tuple[str, ...]:
-    """One name, or several in a list, which stand for columns of their own."""
-    if isinstance(value, str):
-        value = value.strip().removeprefix("[").removesuffix("]").split(",")
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError("must be the name of an extractor, or a list of names such as [judge, efficientnet]")
-    names, known = list(dict.fromkeys(str(name).strip() for name in value)), get_args(ExtractorName)
-    for name in names:
-        if name not in known:
-            nearest = Fault("", f"knows no '{name}'", _advice_for(name, known))
-            raise ValueError(f"{nearest}; known: {', '.join(known)}")
-    return names[0] if len(names) == 1 else tuple(names)
-
-
-Extractors = Annotated[ExtractorName | tuple[ExtractorName, ...], BeforeValidator(_extractors)]
-
-DataName = Literal["shapes", "emoji", "photos", "fashion", "folder", "torchvision", "mixture"]
-SceneKind = Literal["full", "simple"]
-MaskKind = Literal[
-    "adaptive",  # the paper's: by learned scores
-    "upside_down",  # a control: by learned scores, the lowest are kept
-    "random",  # table 6's baseline
-    "variance",  # by what is measured on the pixels of a region, see models/image_scorers.py
-    "gradient",
-    "transform",
-    "neighbours",
-    "entropy",
-    "truth",  # by the data's object masks
-    "background",  # the opposite
-    "dual_grain",  # DQ-VAE's: learned scores say which 2 x 2 blocks get four codes, others have one
-    "none",  # the plain VQ model, which quantises every region
-]
-MaskProduct = Literal["score", "straight_through", "none"]
-LEARNED_KINDS = ("adaptive", "upside_down")  # of masks: those that choose by learned scores
-TRUE_KINDS = ("truth", "background")  # of masks: those that know the objects
-PairOrder = Literal["raster", "score", "random"]
-QuantizerKind = Literal["ema", "rotation", "simvq", "fsq", "lfq"]
-PairModelKind = Literal["stackformer", "raster", "masked_parallel", "none"]
-ScorerKind = Literal["mlp", "conv"]
-BackboneKind = Literal["vqgan", "patch"]
-BlockKind = Literal["residual", "depthwise"]
-Padding = Literal["zeros", "replicate"]
-Perceptual = Literal["vgg", "alex", "squeeze", "random", "none"]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-
-def _or_own(place: str, built_in: tuple[str, ...]) -> AfterValidator:
-    """Of the setting `place`: one of the words `built_in`, or one that an arm of one's own adds."""
-    reserve(place, built_in)
-
-    def known(name: str) -> str:
-        if name not in built_in and name not in (names := names_of(place)):
-            nearest = _advice_for(name, names)
-            raise MisfitError(
-                f"there is no '{name}'; there are {', '.join(names)}",
-                f"{nearest} {GIVE_ITS_FILE[0].upper()}{GIVE_ITS_FILE[1:]}" if nearest else GIVE_ITS_FILE,
-            )
-        return name
-
-    return AfterValidator(known)
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-    # settings that came when grids had already run, by which points are known: written only where they are
-    # not at their default, so that those points stay what they are
-    later: ClassVar[tuple[str, ...]] = ()
-
-    @model_serializer(mode="wrap")
-    def _later_ones_only_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        defaults = {name: type(self).model_fields[name].default for name in self.later}
-        return {
-            name: value
-            for name, value in write(self).items()
-            if name not in defaults or value != defaults[name]
-        }
-
-    def plain(self) -> dict[str, Any]:
-        """All settings as plain values, also those that are not written: two sections compare by it."""
-        return {
-            name: value.plain() if isinstance(value, Section) else ANY.dump_python(value, mode="json")
-            for name, value in self
-        }
-
+from mvqlab.config.section import Section
+from mvqlab.config.value_types import (
+    KNOWN_MIXED,
+    AtLeastTwo,
+    Batch,
+    CaptionTokens,
+    Channels,
+    Count,
+    Extractors,
+    Images,
+    Layers,
+    Measured,
+    Mixture,
+    Momentum,
+    Multipliers,
+    NoneOrTwo,
+    NonNegative,
+    PatchSide,
+    Positive,
+    Processes,
+    Ratio,
+    RatioOrRange,
+    Redrawn,
+    Rows,
+    Seed,
+    Share,
+    Side,
+    SomeLayers,
+    SomeRows,
+    Weight,
+)
+from mvqlab.config.words import (
+    LEARNED_KINDS,
+    SETS_WITH_TRUE_MASKS,
+    WITH_TRUE_MASKS,
+    BackboneKind,
+    BlockKind,
+    DataName,
+    ExtractorName,
+    MaskKind,
+    MaskProduct,
+    Padding,
+    PairModelKind,
+    PairOrder,
+    Perceptual,
+    Precision,
+    QuantizerKind,
+    SceneKind,
+    ScorerKind,
+    or_own,
+)
 
 DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
     "root": ("folder", "fashion", "torchvision", "mixture"),
@@ -216,8 +81,6 @@ DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is on
     "download": ("fashion", "torchvision", "mixture"),
     "mixture": ("mixture",),
 }
-WITH_TRUE_MASKS = ("shapes", "emoji", "fashion")  # data sets whose object pixels are known
-SETS_WITH_TRUE_MASKS = ("OxfordIIITPet", "VOCSegmentation")  # and those among the sets of torchvision
 
 
 class DataConfig(Section):
@@ -229,7 +92,8 @@ class DataConfig(Section):
     train_size: Images = 20_000  # images in the training split (`folder`: taken from the folder)
     validation_size: Images = 512  # images in the held-out split (`folder`: see validation_share)
     scene: SceneKind = "full"  # `shapes` only: one to three objects, or one large one on a flat ground
-    mixture: Mixture = {}  # `mixture` only: the share of each, such as {photos: 0.8, simple: 0.2}; any sum
+    # `mixture` only: the share of each, such as {photos: 0.8, simple: 0.2}; any sum
+    mixture: Mixture = Field(default={})
     root: Path | None = None  # `folder`: its images; `fashion`, `torchvision`: where sets lie (none: cache)
     set: str | None = None  # `torchvision` only: a class of torchvision.datasets, such as CIFAR10
     download: bool = False  # `fashion`, `torchvision`: fetch over the network what is not there
@@ -256,7 +120,7 @@ class DataConfig(Section):
         if self.name == "mixture" and not self.mixture:
             raise ValueError(
                 "data.name is 'mixture', so data.mixture must give shares by name, such as "
-                f"{{photos: 0.8, simple: 0.2}}; {_KNOWN_MIXED}"
+                f"{{photos: 0.8, simple: 0.2}}; {KNOWN_MIXED}"
             )
         return self
 
@@ -319,7 +183,7 @@ class MaskConfig(Section):
     later: ClassVar[tuple[str, ...]] = ("recipe",)
 
     # what regions are chosen by, see MaskKind
-    kind: Annotated[str, _or_own("mask.kind", get_args(MaskKind))] = "adaptive"
+    kind: Annotated[str, or_own("mask.kind", get_args(MaskKind))] = "adaptive"
     mask_ratio: RatioOrRange = 0.5  # share of the regions that is dropped; [low, high]: drawn for each batch
     evaluation_ratio: Ratio | None = None  # dropped outside training; none given: as in it (a range's middle)
     recipe: Recipe = "paper"  # how learned scores come about: fills in what is not given, see recipes.py
@@ -327,7 +191,7 @@ class MaskConfig(Section):
     # regions kept: as many of every image; by a threshold; in training as many as each image draws (prefix)
     budget: Literal["fixed", "threshold", "prefix"] = "fixed"
     # the paper's two-layer MLP, or the released code's convolutions
-    scorer: Annotated[str, _or_own("mask.scorer", get_args(ScorerKind))] = "mlp"
+    scorer: Annotated[str, or_own("mask.scorer", get_args(ScorerKind))] = "mlp"
     scorer_norm: bool = True  # `conv` only: LayerNorm over (d, h, w) and BatchNorm on the score
     scorer_rate: Positive = 1.0  # the scorer's learning rate, as a multiple of the model's (published: 1)
     product: MaskProduct | None = None  # kept features times learned scores; none given: where these choose
@@ -441,7 +305,7 @@ class QuantizerConfig(Section):
     later: ClassVar[tuple[str, ...]] = ("kind", "levels")
 
     # how features become codes: see models/quantizers.py
-    kind: Annotated[str, _or_own("quantizer.kind", get_args(QuantizerKind))] = "ema"
+    kind: Annotated[str, or_own("quantizer.kind", get_args(QuantizerKind))] = "ema"
     codebook_size: SomeRows = 128  # K
     code_dim: Channels = 32  # n_z
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
@@ -495,14 +359,17 @@ class DemaskConfig(Section):
 
     @model_validator(mode="after")
     def _attention_reads_its_settings(self) -> DemaskConfig:
-        read_by_attention = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
-        for name in read_by_attention:
-            if not self.attention and getattr(self, name) != DemaskConfig.model_fields[name].default:
+        for name in READ_BY_ATTENTION:
+            if not (self.attention or self.is_default(name)):
                 raise MisfitError(
                     f"demask.{name} is given, but demask.attention is off, which alone reads it",
                     f"leave demask.{name} out, or set demask.attention=true",
                 )
         return self
+
+    def is_default(self, name: str) -> bool:
+        """Whether the setting `name` is as it is where nothing is said."""
+        return bool(getattr(self, name) == type(self).model_fields[name].default)
 
 
 class LossConfig(Section):
@@ -571,7 +438,7 @@ class Stage1Config(OptimiserConfig):
 class TransformerConfig(Section):
     """Stackformer or the raster baseline (section 3.2 of the paper)."""
 
-    model: Annotated[str, _or_own("transformer.model", get_args(PairModelKind))] = "stackformer"
+    model: Annotated[str, or_own("transformer.model", get_args(PairModelKind))] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
     # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step
     order: PairOrder = "raster"
@@ -688,264 +555,12 @@ class Config(Section):
         return filled_in(settings, Stage1Config().steps) if is_plain else settings
 
     @model_validator(mode="after")
-    def _grid_fits(self) -> Config:
-        if self.data.resolution % self.backbone.downsampling:
-            n_levels = len(self.backbone.channel_multipliers)
-            cause = (
-                "the side of a patch (backbone.patch_size)"
-                if self.backbone.kind == "patch"
-                else f"the down-sampling of {n_levels} levels"
-            )
-            raise ValueError(
-                f"data.resolution ({self.data.resolution}) must be a multiple of "
-                f"{self.backbone.downsampling}, {cause}"
-            )
-        sides = self.backbone.sides(self.data.resolution)
-        strange = sorted(set(self.backbone.attention_resolutions) - set(sides))
-        if strange:
-            raise ValueError(
-                f"backbone.attention_resolutions names {strange}, but feature maps have sides {sides}"
-            )
-        smallest = 3 * 2**self.discriminator.layers
-        if self.loss.adversarial_weight > 0.0 and self.data.resolution < smallest:
-            raise MisfitError(
-                f"a discriminator of {self.discriminator.layers} layers needs images of {smallest} pixels, "
-                f"data.resolution is {self.data.resolution}",
-                "set fewer discriminator.layers",
-            )
-        if self.mask.kind in TRUE_KINDS and not self.data.has_true_masks:
-            raise MisfitError(
-                f"mask.kind '{self.mask.kind}' needs true object masks, which data.name "
-                f"'{self.data.set or self.data.name}' has not",
-                f"set data.name to one of {', '.join(WITH_TRUE_MASKS)}, or to torchvision with data.set one "
-                f"of {', '.join(SETS_WITH_TRUE_MASKS)}",
-            )
-        if self.mask.kind == "dual_grain":
-            self._dual_grain_fits()
-        scores_learn = self.mask.product_in_use != "none" or self.loss.scorer_weight > 0.0
-        if self.mask.scorer_rate != 1.0 and not scores_learn:
-            raise MisfitError(
-                "mask.scorer_rate is given, but there is neither a product with scores nor a loss of their "
-                "own by which they would learn",
-                "set mask.product=straight_through or loss.scorer_weight, or mask.scorer_rate=1",
-            )
-        if self.loss.scorer_weight and not self.mask.chooses_by_scores:
-            raise MisfitError(
-                "loss.scorer_weight is of a loss of learned scores, and mask.kind "
-                f"'{self.mask.kind}' chooses by none",
-                "set mask.kind=adaptive, or loss.scorer_weight=0",
-            )
-        if self.transformer.model == "raster" and self.transformer.order != "raster":
-            raise MisfitError(
-                f"transformer.order is '{self.transformer.order}', but transformer.model is 'raster', whose "
-                "positions are given row by row",
-                "set transformer.order=raster, or transformer.model=stackformer",
-            )
-        if self.transformer.model == "masked_parallel" and (
-            self.transformer.order != "raster" or self.transformer.first != "code"
-        ):
-            raise MisfitError(
-                "transformer.order or transformer.first is given, but transformer.model is "
-                "'masked_parallel', which draws pairs in no order, code and position at once",
-                "leave them out, or set transformer.model=stackformer",
-            )
-        if self.transformer.model == "raster" and self.mask.ratio_in_use > 0.0:
-            raise MisfitError(
-                f"transformer.model 'raster' reads a code at every region, but mask.mask_ratio "
-                f"({self.mask.ratio_in_use}) drops some",
-                "set mask.mask_ratio=0 (or mask.kind=none), or transformer.model=stackformer",
-            )
-        return self
-
-    def _dual_grain_fits(self) -> None:
-        if self.grid_side % 2:
-            raise MisfitError(
-                "mask.kind 'dual_grain' cuts the grid into blocks of 2 x 2 regions, and it has "
-                f"{self.grid_side} a side",
-                "set data.resolution or the backbone's down-sampling so that the grid's side is even",
-            )
-        # `layers` is left alone: presets set it
-        read_by_none = ("attention", "direction_constraint", "mask_update", "renormalise", "initial_trust")
-        for name in read_by_none:
-            if getattr(self.demask, name) != DemaskConfig.model_fields[name].default:
-                raise MisfitError(
-                    f"demask.{name} is given, but mask.kind 'dual_grain' copies codes and infers nothing",
-                    f"leave demask.{name} out, or set mask.kind=adaptive",
-                )
-
-    @model_validator(mode="after")
-    def _guidance_has_a_condition(self) -> Config:
-        told = self.transformer
-        if self.sampling.is_guided and (told.condition == "none" or told.condition_dropout == 0.0):
-            cause = (
-                "transformer.condition is none"
-                if told.condition == "none"
-                else "no image is shown without its condition (transformer.condition_dropout is 0)"
-            )
-            raise MisfitError(
-                f"guidance compares what is drawn with and without its condition, but {cause}",
-                "set sampling.code_guidance=1 and sampling.position_guidance=1, which turn it off",
-            )
+    def _sections_fit_together(self) -> Config:
+        for check in CHECKS:
+            check(self)
         return self
 
     @property
     def grid_side(self) -> int:
         """h = w: regions along a side of the feature map."""
         return self.data.resolution // self.backbone.downsampling
-
-
-def preset_names() -> list[str]:
-    """Names of the presets that come with mvqlab."""
-    return sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
-
-
-def load_config(preset: str | Path = "shapes32", overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
-    """Read a preset, apply overrides, check everything.
-
-    `preset` is a preset's name or the path of a YAML file; `overrides` are ``"section.key=value"``
-    strings (see `parse_override`; none twice) or a mapping from dotted keys to values.
-
-    Raises ConfigError, listing every fault with the nearest known name.
-    """
-    settings = _read_preset(preset)
-    for key, value in _pairs_of(overrides):
-        _set(settings, key, value)
-    return config_from_dict(settings)
-
-
-def config_from_dict(settings: Mapping[str, Any]) -> Config:
-    """Check nested plain settings and freeze them. Raises ConfigError."""
-    try:
-        return Config.model_validate(settings)
-    except ValidationError as error:
-        raise ConfigError(*map(_fault_of, error.errors())) from None
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Write `config` as YAML that `load_config` reads back to an equal one."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-
-
-def known_keys() -> list[str]:
-    """Every dotted key that an override may set."""
-    keys = []
-    for name, field in Config.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            keys += [f"{name}.{leaf}" for leaf in section.model_fields]
-        else:
-            keys.append(name)
-    return keys
-
-
-def _read_preset(preset: str | Path) -> dict[str, Any]:
-    path = Path(preset)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = PRESET_FOLDER / f"{preset}.yaml"
-        if not path.exists():
-            nearest = Fault("", f"no preset named '{preset}'", _advice_for(str(preset), preset_names()))
-            raise ConfigError(f"{nearest}; known: {', '.join(preset_names())}")
-    try:
-        settings = read_yaml(path, "preset file")
-    except YamlFileError as error:
-        raise ConfigError(str(error)) from None
-    return {"preset": path.stem, **settings}
-
-
-def merged(*groups: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """Several groups of overrides as one, in which what a later group says goes before an earlier one."""
-    return {key: value for group in groups for key, value in _pairs_of(group)}
-
-
-def _pairs_of(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
-    if isinstance(overrides, Mapping):
-        return list(overrides.items())
-    pairs = [parse_override(override) for override in overrides]
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            both = " and ".join(f"{key}={value}" for name, value in pairs if name == key)
-            raise ConfigError(f"{key} is given twice, as {both}: say it once")
-        if section := next((other for other in keys if key.startswith(f"{other}.")), None):
-            raise ConfigError(f"{key} is given twice, by itself and inside {section}: say it once")
-    return pairs
-
-
-SHORT_NAMES = {  # a notebook's parameters, and the settings that they stand for
-    "seed": "seed",
-    "mask": "mask.kind",
-    "mask_ratio": "mask.mask_ratio",
-    "transformer": "transformer.model",
-    "stage1_steps": "stage1.steps",
-    "stage2_steps": "stage2.steps",
-}
-
-
-def overrides_of(parameters: Mapping[str, Any]) -> list[str]:
-    """Overrides for a notebook's `parameters` that stand for settings; 0 steps leave the preset's."""
-    chosen = {key: parameters[name] for name, key in SHORT_NAMES.items() if name in parameters}
-    return [f"{key}={value}" for key, value in chosen.items() if not (key.endswith(".steps") and value == 0)]
-
-
-def parse_override(override: str) -> tuple[str, Any]:
-    """Split ``"mask.mask_ratio=0.5"`` into its key and its value, read as the type of the setting.
-
-    Paths and names are the text as given, numbers decimal; lists and mappings are YAML, as in a preset.
-    Raises ConfigError.
-    """
-    key, equals, value = override.partition("=") if isinstance(override, str) else ("", "", "")
-    key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"override '{override}' must read key=value, for example mask.mask_ratio=0.5")
-    try:
-        return key, typed(value, annotation_of(key))
-    except YamlFileError as error:
-        raise ConfigError(f"override '{override}': the value is not valid YAML: {error}") from None
-
-
-def annotation_of(key: str) -> Any:
-    """The type of the setting with this dotted name; None where there is no such setting."""
-    kind: Any = Config
-    for name in key.split("."):
-        fields = getattr(kind, "model_fields", {})
-        kind = fields[name].annotation if name in fields else None
-    return kind
-
-
-def _set(settings: dict[str, Any], key: str, value: Any) -> None:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        inside = settings.get(section) or {}
-        if not isinstance(inside, dict):
-            raise ConfigError(f"'{key}': {section} is a single value, it holds no settings of its own")
-        settings[section] = dict(inside)
-        settings = settings[section]
-    settings[leaf] = value
-
-
-def _fault_of(found: Mapping[str, Any]) -> Fault:
-    """What pydantic found, in this tree's own words where it has some."""
-    where = ".".join(str(part) for part in found["loc"] if not isinstance(part, int))
-    if found["type"] == "extra_forbidden":
-        return Fault(where, "unknown setting", _advice_for(where, known_keys()))
-    raised = found.get("ctx", {}).get("error")
-    if isinstance(raised, MisfitError):
-        return Fault(where, raised.what, raised.advice)
-    what = found["msg"] if raised is None else str(raised)
-    if not isinstance(found.get("input"), dict | BaseModel):
-        what = f"{what} (got {found['input']!r})"
-    return Fault(where, what)
-
-
-def _advice_for(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not close:
-        leaves = {key.rsplit(".", 1)[-1]: key for key in known}
-        match = difflib.get_close_matches(name.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.6)
-        close = [leaves[match[0]]] if match else []
-    return f"did you mean '{close[0]}'?" if close else ""
-
-
-MASK_KINDS = NamesOf("mask.kind")

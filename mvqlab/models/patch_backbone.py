@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
-from mvqlab.config.settings import Padding
+from mvqlab.config.words import Padding
 from mvqlab.models.backbone import Branch, Middle, ResidualBlock, SelfAttention, normalisation
 
 

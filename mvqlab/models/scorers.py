@@ -3,7 +3,7 @@
 A scorer takes features (B, d, h, w) and a `MaskContext`, and returns scores (B, L), high for what is kept
 first. Those that look at the image itself stand in `image_scorers`. One more is an arm in a file of your own,
 see ablations/ARMS.md. One that comes with mvqlab is a class, a line in `SCORERS` and a word in `MaskKind`
-(mvqlab/config/settings.py); if it learns, a choice in `learned_scorer` and a word in `ScorerKind`.
+(mvqlab/config/words.py); if it learns, a choice in `learned_scorer` and a word in `ScorerKind`.
 
 Symbols: B images; d channels on a grid of h x w places, L = h * w, numbered row by row.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mvqlab.config import Config, ConfigError, config_from_dict, load_config
-from mvqlab.config.settings import save_config
+from mvqlab.config.loading import save_config
 
 
 def preset(tmp_path: Path, mask: str = "{recipe: taught, mask_ratio: 0.75}") -> Path:

@@ -19,11 +19,11 @@ README = (ROOT / "README.md").read_text()
 def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As printed, but for sizes, and the length of the training."""
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    full = mvqlab.config.settings.load_config
+    full = mvqlab.config.loading.load_config
     monkeypatch.setattr(
         mvqlab.config,
         "load_config",
-        lambda preset, overrides: full(preset, mvqlab.config.settings.merged(overrides, TINY)),
+        lambda preset, overrides: full(preset, mvqlab.config.overrides.merged(overrides, TINY)),
     )
     monkeypatch.chdir(tmp_path)
     names: dict = {}
