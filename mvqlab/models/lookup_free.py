@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mvqlab.config import QuantizerConfig
+from mvqlab.models.codebook import in_float32
 from mvqlab.models.packaged_quantizer import PackagedQuantizer
-from mvqlab.models.quantizer import in_float32
 
 ENTROPY_WEIGHT = 0.1
 

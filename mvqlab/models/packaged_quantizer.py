@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mvqlab.models.quantizer import Quantised, Quantizer, in_float32
+from mvqlab.models.codebook import in_float32
+from mvqlab.models.quantizer import Quantised, Quantizer
 from mvqlab.support.optional import required
 
 

@@ -9,17 +9,9 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import QuantizerConfig
-from mvqlab.models.quantizer import (
-    Codebook,
-    NoRestart,
-    ReleasedRestart,
-    RestartRule,
-    ScaleFreeRestart,
-    VectorQuantizer,
-    draw_features,
-    nearest_codes,
-    smoothed,
-)
+from mvqlab.models.codebook import Codebook, nearest_codes, smoothed
+from mvqlab.models.quantizer import VectorQuantizer
+from mvqlab.models.restarts import NoRestart, ReleasedRestart, RestartRule, ScaleFreeRestart, draw_features
 from mvqlab.zoo.shipped import load_shipped_stage1, shipped_card, shipped_names
 
 K, N_Z, B, N = 7, 3, 2, 5

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from mvqlab.config import Config, ConfigError
 from mvqlab.data import Splits, build_splits
+from mvqlab.models.codebook import Codebook
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import build_stage1
-from mvqlab.models.quantizer import Codebook
 from mvqlab.sampling import sample_images
 from mvqlab.support.files import CACHE_VARIABLE
 from mvqlab.training import (

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mvqlab.course.exercises import exercise
-from mvqlab.models.quantizer import ReleasedRestart, nearest_codes
+from mvqlab.models.codebook import nearest_codes
+from mvqlab.models.restarts import ReleasedRestart
 
 
 def exercise_1(check: exercise, nearest: Any, plane: Tensor, start: Tensor) -> None:

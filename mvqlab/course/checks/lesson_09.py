@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mvqlab.course.exercises import exercise
 from mvqlab.evaluation import codebook_usage
-from mvqlab.models.quantizer import Codebook, NoRestart
+from mvqlab.models.codebook import Codebook
+from mvqlab.models.restarts import NoRestart
 from mvqlab.models.stackformer import Stackformer
 from mvqlab.sampling import sample_pairs, sample_plainly
 
