@@ -17,7 +17,7 @@ from mvqlab.cli import main as cli
 from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import build_splits
 from mvqlab.evaluation.samples import class_judge as judges
-from mvqlab.evaluation.samples.class_judge import ClassJudge, JudgeNetwork, share_of
+from mvqlab.evaluation.samples.class_judge import ClassJudge, ClassNetwork, share_of
 
 TINY = tiny_overrides("data.resolution=32")  # which is in the names of the data and of its judge
 
@@ -95,7 +95,7 @@ def test_marks_are_first_times_of_each_way_and_nan_where_never_reached() -> None
 
 
 def test_samples_are_asked_for_each_class_and_named_with_the_judge() -> None:
-    judge = ClassJudge(JudgeNetwork(4), "judge_d", list("abcd"), share_of(1, 1))
+    judge = ClassJudge(ClassNetwork(4), "judge_d", list("abcd"), share_of(1, 1))
     images = torch.rand(8, 3, 32, 32) * 2 - 1
     found = judge(images)
     columns = class_right(lambda labels, weight: images, 4, 8, judge)

@@ -19,7 +19,7 @@ from mvqlab.evaluation.attributes import class_asked_for as asked
 from mvqlab.evaluation.samples import class_judge as judges
 from mvqlab.evaluation.samples.class_judge import (
     ClassJudge,
-    JudgeNetwork,
+    ClassNetwork,
     class_judge,
     data_name,
     share_of,
@@ -61,7 +61,7 @@ def test_a_judge_is_trained_once_for_all_runs_and_read_from_the_cache(
     first = class_judge(SIMPLE, steps=2)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert first.column == "judge_simple32" and first.on_real.asked == 40
-    monkeypatch.setattr(judges, "train_judge_network", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(judges, "train_class_network", lambda *_: pytest.fail("it was trained again"))
     # another run's sizes and seed do not make another judge
     again = class_judge(SIMPLE.model_copy(update={"train_size": 5, "seed": 9, "flip": False}), steps=2)
     assert (
@@ -90,7 +90,7 @@ def test_a_judge_learns_what_can_be_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_images_of_any_size_and_kind_are_judged_alike() -> None:
     torch.manual_seed(0)
-    judge = ClassJudge(JudgeNetwork(4), "judge_test", list("abcd"), share_of(1, 2))
+    judge = ClassJudge(ClassNetwork(4), "judge_test", list("abcd"), share_of(1, 2))
     pixels = torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8)
     answers = judge(pixels)
     assert torch.equal(judge(pixels.float() / 127.5 - 1.0), answers)
@@ -117,7 +117,7 @@ class OneClass(ClassJudge):
     """Says 3, whatever it sees."""
 
     def __init__(self) -> None:
-        super().__init__(JudgeNetwork(8), "judge_test", list("abcdefgh"), share_of(30, 40))
+        super().__init__(ClassNetwork(8), "judge_test", list("abcdefgh"), share_of(30, 40))
 
     def forward(self, images: Tensor, batch_size: int = 256) -> Tensor:
         return torch.full((len(images),), 3)

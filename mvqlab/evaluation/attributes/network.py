@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
-from mvqlab.evaluation.judging_networks import train_judging_network
+from mvqlab.evaluation.judging_networks import convolution, train_judging_network
 from mvqlab.support.one_thread import one_thread
 
 RECIPE_VERSION = 1  # raise it when the network or its training changes
@@ -52,10 +52,10 @@ class AttributeNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _convolution(3, 48, stride=2, kernel=5),
-            _convolution(48, 64),
-            _convolution(64, 96, stride=2),
-            _convolution(96, 128),
+            convolution(3, 48, stride=2, kernel=5),
+            convolution(48, 64),
+            convolution(64, 96, stride=2),
+            convolution(96, 128),
         )
         self.head = nn.Conv2d(128, CELL_LOGITS, 1)
 
@@ -142,8 +142,3 @@ def train_attribute_network(
     }
     with one_thread():
         return train_judging_network(AttributeNetwork, batches, loss_of, steps, **how)
-
-
-def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    convolution = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())

@@ -24,6 +24,7 @@ from mvqlab.evaluation.intervals import exact_share
 from mvqlab.evaluation.judging_networks import (
     AlwaysEvaluating,
     JudgingNetwork,
+    convolution,
     count_right,
     train_judging_network,
     trained_once,
@@ -57,7 +58,7 @@ def share_of(right: int, asked: int) -> Share:
     return Share(right, asked, *exact_share(right, asked))
 
 
-class JudgeNetwork(nn.Module):
+class ClassNetwork(nn.Module):
     """Four convolutions with batch norm on blocks of 2 x 2 pixels, a mean a quarter, and a linear head.
 
     Means of quarters, not of the whole image: where something lies tells garments apart.
@@ -67,11 +68,11 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.PixelUnshuffle(2),
-            _convolution(12, 32),
-            _convolution(32, 64),
+            convolution(12, 32),
+            convolution(32, 64),
             nn.MaxPool2d(2),
-            _convolution(64, 96),
-            _convolution(96, 128),
+            convolution(64, 96),
+            convolution(96, 128),
         )
         self.head = nn.Linear(4 * 128, n_classes)
 
@@ -82,13 +83,13 @@ class JudgeNetwork(nn.Module):
 
 
 class ClassJudge(AlwaysEvaluating):
-    """A trained `JudgeNetwork`, frozen.
+    """A trained `ClassNetwork`, frozen.
 
     column: what the columns of its figures end in. name: in words. on_real: what it names right of real
     held-out images.
     """
 
-    def __init__(self, network: JudgeNetwork, column: str, class_names: list[str], on_real: Share) -> None:
+    def __init__(self, network: ClassNetwork, column: str, class_names: list[str], on_real: Share) -> None:
         super().__init__()
         self.network, self.column, self.class_names, self.on_real = network, column, class_names, on_real
         self.name = f"{column} ({on_real.share:.1%} right on {on_real.asked} real held-out images)"
@@ -134,16 +135,16 @@ def class_judge(
     column = f"judge_{data_name(data)}"
 
     def train() -> JudgingNetwork:
-        network = train_judge_network(splits, steps, seed, device)
+        network = train_class_network(splits, steps, seed, device)
         right, asked = _right_on(network, splits)
         return JudgingNetwork(network, {"right": str(right), "asked": str(asked)})
 
-    def finish(network: JudgeNetwork, about: dict[str, str]) -> ClassJudge:
+    def finish(network: ClassNetwork, about: dict[str, str]) -> ClassJudge:
         on_real = share_of(int(about["right"]), int(about["asked"]))
         return ClassJudge(network, column, splits.class_names, on_real)
 
     name = f"{column}-{splits.data_hash}-{steps}steps-seed{seed}-v{RECIPE_VERSION}"
-    return trained_once(name, lambda: JudgeNetwork(splits.n_classes), train, finish, cache).to(device)
+    return trained_once(name, lambda: ClassNetwork(splits.n_classes), train, finish, cache).to(device)
 
 
 def whole_splits(data: DataConfig) -> Splits:
@@ -158,19 +159,19 @@ def data_name(data: DataConfig) -> str:
     return f"{name}{data.resolution}"
 
 
-def train_judge_network(
+def train_class_network(
     splits: Splits, steps: int, seed: int, device: torch.device | str = "cpu"
-) -> JudgeNetwork:
+) -> ClassNetwork:
     """Train for `steps` batches of 128 training images, mirrored where they may be.
 
     It comes back in evaluation mode.
     """
 
-    def build() -> JudgeNetwork:
-        network = JudgeNetwork(splits.n_classes)
+    def build() -> ClassNetwork:
+        network = ClassNetwork(splits.n_classes)
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def loss_of(network: JudgeNetwork, batch: Batch) -> Tensor:
+    def loss_of(network: ClassNetwork, batch: Batch) -> Tensor:
         return F.cross_entropy(network(batch.images.to(device)), batch.labels.to(device))
 
     how: dict[str, Any] = {
@@ -185,15 +186,10 @@ def train_judge_network(
 
 
 @torch.no_grad()
-def _right_on(network: JudgeNetwork, splits: Splits) -> tuple[int, int]:
+def _right_on(network: ClassNetwork, splits: Splits) -> tuple[int, int]:
     """How many held-out images are named right, and how many there are."""
     device = network.head.weight.device
     return count_right(
         (network(batch.images.to(device)).argmax(dim=1), batch.labels)
         for batch in batches_in_order(splits.validation, 256)
     )
-
-
-def _convolution(n_in: int, n_out: int) -> nn.Sequential:
-    convolution = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())

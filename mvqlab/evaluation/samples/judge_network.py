@@ -36,7 +36,7 @@ from mvqlab.evaluation.attributes.network import (
     cells_of,
     drawn,
 )
-from mvqlab.evaluation.judging_networks import train_judging_network
+from mvqlab.evaluation.judging_networks import convolution, train_judging_network
 from mvqlab.evaluation.samples.lab_network import LabTask, question_of
 from mvqlab.support.one_thread import one_thread
 
@@ -86,9 +86,9 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         shrink = max(1, resolution // (2 * SIDE))
         self.fine = nn.Sequential(
-            _convolution(3, 24, stride=shrink, kernel=2 * shrink + 1), _convolution(24, 48)
+            convolution(3, 24, stride=shrink, kernel=2 * shrink + 1), convolution(24, 48)
         )
-        self.coarse = nn.Sequential(_convolution(48, 64), _convolution(64, 96))
+        self.coarse = nn.Sequential(convolution(48, 64), convolution(64, 96))
         # Without a learned scale each feature varies by 1 over real images, and none outweighs the others.
         norm = nn.BatchNorm1d(self.num_features, affine=False)
         self.bottleneck = nn.Sequential(nn.Linear((2 * 2 + 1) * 96, self.num_features), norm)
@@ -247,8 +247,3 @@ def _scenes(kind: SceneKind, resolution: int, seed: int) -> Iterator[Lesson]:
 def _attributes(scenes: list[Scene]) -> Tensor:
     """(B, n) 1.0 for what each scene has: class, count, values of attributes, colour and shape together."""
     return torch.cat(list(asked_of(scenes).values()), dim=1).float()
-
-
-def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    convolution = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())

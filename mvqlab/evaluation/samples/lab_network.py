@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.data import Batch, Splits, batches, batches_in_order
-from mvqlab.evaluation.judging_networks import count_right, train_judging_network
+from mvqlab.evaluation.judging_networks import convolution, count_right, train_judging_network
 
 RECIPE_VERSION = 1  # raise it when the network, its training or the measure of its accuracy changes
 BATCH_SIZE = 64
@@ -51,11 +51,11 @@ class LabNetwork(nn.Module):
         super().__init__()
         shrink = max(1, resolution // 32)
         self.body = nn.Sequential(
-            _convolution(3, 24, stride=shrink, kernel=2 * shrink + 1),
-            _convolution(24, 32, stride=2),
-            _convolution(32, 48),
-            _convolution(48, 64, stride=2),
-            _convolution(64, self.num_features),
+            convolution(3, 24, stride=shrink, kernel=2 * shrink + 1),
+            convolution(24, 32, stride=2),
+            convolution(32, 48),
+            convolution(48, 64, stride=2),
+            convolution(64, self.num_features),
         )
         self.head = nn.Linear(self.num_features, n_answers)
 
@@ -114,12 +114,6 @@ def measure_accuracy(
         (network(images.to(device)).argmax(dim=1), answers) for images, answers in questions
     )
     return LabAccuracy(n_right / n_answers, measured_on)
-
-
-def _convolution(n_in: int, n_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    # Batch norm, unlike the other norms, leaves an image's own contrast in its features.
-    convolution = nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(n_out), nn.ReLU())
 
 
 class Question(NamedTuple):
