@@ -71,7 +71,7 @@ def drawing_operations(
     transformers = deepcopy(model).eval().requires_grad_(False)
     decoder = deepcopy(stage1).eval().requires_grad_(False)
     sampling = config.sampling
-    is_guided = conditions is not None and not sampling.code_guidance == sampling.position_guidance == 1.0
+    is_guided = conditions is not None and sampling.is_guided
     of_pairs = operations(lambda: transformers.loss(pairs, conditions))
     of_decoder = operations(lambda: decoder.decode(pairs))
     n_passes = (1 + is_guided) * transformers.places_read(sampling)

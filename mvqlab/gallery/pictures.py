@@ -23,7 +23,8 @@ from mvqlab.evaluation.images.choice import Rank, at_random, by_score
 from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
 from mvqlab.gallery.asked import Asked, KeptError
 from mvqlab.models.mqvae import TokenModel
-from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, hidden, moving, save_moving, stacked
+from mvqlab.plots.mask_moving import RATIOS, STILL_RATIOS, Stop, moving, save_moving, stacked
+from mvqlab.plots.picture_rows import hide_dropped
 from mvqlab.plots.sheet import GAP, Row, save_png, sheet
 from mvqlab.training.origin import class_names_of
 from mvqlab.widgets import screenshot
@@ -184,4 +185,4 @@ def as_pixels(image: Tensor) -> NDArray[np.uint8]:
 
 def _kept(encoded: EncodedImage, made: MaskedImage) -> NDArray[np.uint8]:
     side = encoded.model.side
-    return hidden(as_pixels(encoded.image), made.is_kept.view(side, side).numpy())
+    return hide_dropped(as_pixels(encoded.image), made.is_kept.view(side, side).numpy(), fading=1.0)

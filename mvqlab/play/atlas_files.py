@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvqlab.data.pixels import to_display, to_uint8
-from mvqlab.evaluation.codebook.plane import principal_plane
+from mvqlab.evaluation.codebook.plane import in_unit_square, principal_plane
 from mvqlab.evaluation.codebook.usage import NEAR_SHARE
 from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.widgets.codebook_atlas import in_numbers
@@ -49,11 +49,8 @@ def atlas_of(coded: CodedImages) -> dict[str, Any]:
     """What the page is told of a codebook: `codes`, one each, and words on all of them."""
     model, counts = coded.model, coded.counts
     plane = principal_plane(model.codebook, coded.features, counts)
-    lowest = plane.codes.min(dim=0).values
-    extent = (plane.codes.max(dim=0).values - lowest).clamp(min=torch.finfo(torch.float32).tiny)
-    places = ((plane.codes - lowest) / extent).tolist()
     codes = []
-    for code, (x, y) in enumerate(places):
+    for code, (x, y) in enumerate(in_unit_square(plane.codes).tolist()):
         best = coded.regions_of(code, N_NEAR)
         took_it = (coded.codes[best] == code).int()
         near = torch.stack([coded.rows[best], coded.positions[best], took_it], dim=1)

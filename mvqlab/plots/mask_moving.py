@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mvqlab.plots.picture_rows import hide_dropped
 from mvqlab.plots.sheet import GAP, INK, MARGIN, SMALL, TEXT, Pixels, Row, font, sheet, width_of
-from mvqlab.plots.style import DROPPED
 from mvqlab.support.files import write_bytes_whole
 
 RATIOS = tuple(round(0.05 * step, 2) for step in range(20))  # shares dropped, 0 to 95 %
@@ -63,13 +63,6 @@ def stacked(
     return sheet(rows, factor, foot=foot)
 
 
-def hidden(image: Pixels, is_kept: NDArray[np.bool_]) -> Pixels:
-    """`image` (H, W, 3) with one grey in place of the regions that are not kept (h, w)."""
-    factor = image.shape[0] // is_kept.shape[0]
-    kept = np.kron(is_kept, np.ones((factor, factor), dtype=bool))[..., None]
-    return np.where(kept, image, np.array(DROPPED, dtype=np.uint8))
-
-
 def save_moving(frames: Sequence[tuple[Image.Image, int]], path: Path) -> Path:
     """Write frames as an animated WebP that repeats for ever, whole, and return its path.
 
@@ -112,4 +105,6 @@ def _draw_bar(draw: ImageDraw.ImageDraw, width: int, mask_ratio: float) -> None:
 
 
 def _kept(images: NDArray[np.uint8], stop: Stop) -> list[Pixels]:
-    return [hidden(image, is_kept) for image, is_kept in zip(images, stop.is_kept, strict=True)]
+    return [
+        hide_dropped(image, is_kept, fading=1.0) for image, is_kept in zip(images, stop.is_kept, strict=True)
+    ]

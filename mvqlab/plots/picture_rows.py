@@ -70,11 +70,13 @@ def nearest_training(
     return figure
 
 
-def hide_dropped(image: NDArray[np.uint8], is_kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """`image` (H, W, 3) with the regions that are not kept (h, w) faded to slate."""
+def hide_dropped(
+    image: NDArray[np.uint8], is_kept: NDArray[np.bool_], fading: float = 0.88
+) -> NDArray[np.uint8]:
+    """`image` (H, W, 3) with the regions that are not kept (h, w) faded to slate, by 1 altogether."""
     factor = image.shape[0] // is_kept.shape[0]
     kept = np.kron(is_kept, np.ones((factor, factor), dtype=bool))[..., None]
-    return np.where(kept, image, (0.12 * image + 0.88 * np.array(DROPPED)).astype(np.uint8))
+    return np.where(kept, image, ((1.0 - fading) * image + fading * np.array(DROPPED)).astype(np.uint8))
 
 
 def picture_grid(

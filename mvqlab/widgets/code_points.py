@@ -7,6 +7,7 @@ import torch
 import traitlets
 from torch import Tensor
 
+from mvqlab.evaluation.codebook.plane import in_unit_square
 from mvqlab.widgets.mask_canvas import STATIC
 
 
@@ -25,8 +26,6 @@ class CodePoints(anywidget.AnyWidget):
 
     def place(self, codes: Tensor, counts: Tensor) -> None:
         """Show codes at coordinates (K, 2), as large as they were taken often, `counts` (K,)."""
-        lowest = codes.min(dim=0).values
-        extent = (codes.max(dim=0).values - lowest).clamp(min=torch.finfo(codes.dtype).tiny)
         use = counts.double() / counts.max().clamp(min=1)
-        rows = torch.cat([(codes.double() - lowest) / extent, use.unsqueeze(1)], dim=1)
+        rows = torch.cat([in_unit_square(codes), use.unsqueeze(1)], dim=1)  # (K, 2), (K, 1) -> (K, 3)
         self.points = rows.float().numpy().tobytes()

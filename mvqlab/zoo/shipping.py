@@ -25,7 +25,7 @@ from mvqlab.data import Splits, batches_in_order, build_splits
 from mvqlab.evaluation import build_extractors, evaluate_generation, evaluate_stage1, stage2_columns
 from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing
-from mvqlab.evaluation.images.reconstruction import collect, image_scores
+from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
 from mvqlab.evaluation.samples.possible_copies import N_SAMPLES, BlurredPixels, possible_copies
 from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.masking import n_kept
@@ -160,8 +160,8 @@ def psnr_over_ratios(model: TokenModel, splits: Splits, config: Config) -> dict[
             batches = batches_in_order(splits.validation, options.batch_size, options.images)
             with choosing(model, n_kept(ratio, model.n_positions), rank):
                 held_out = collect(model, batches, config.seed)
-            scores = image_scores(held_out.images, held_out.reconstructions, None, with_ssim=False)
-            columns[f"psnr_{round(100 * ratio)}{suffix}"] = float(scores["psnr"].double().mean())
+            psnr = mean_psnr(held_out.images, held_out.reconstructions)
+            columns[f"psnr_{round(100 * ratio)}{suffix}"] = psnr
     return columns
 
 

@@ -19,16 +19,16 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.plots import mask_moving
 from mvqlab.plots.mask_moving import (
     BACK,
-    DROPPED,
     RATIOS,
     STILL_RATIOS,
     STOP,
     Stop,
-    hidden,
     moving,
     save_moving,
 )
+from mvqlab.plots.picture_rows import hide_dropped
 from mvqlab.plots.sheet import GAP, MARGIN, SMALL, Row, enlarged, sheet, width_of
+from mvqlab.plots.style import DROPPED
 from mvqlab.widgets import screenshot
 from mvqlab.widgets.browser import NoBrowserError
 
@@ -91,7 +91,7 @@ def test_words_that_are_wider_than_the_sheet_are_broken_and_none_is_lost() -> No
 def test_dropped_regions_are_one_grey_and_kept_ones_untouched() -> None:
     image = some_images(1)[0]
     is_kept = np.eye(4, dtype=bool)
-    shown = hidden(image, is_kept)
+    shown = hide_dropped(image, is_kept, fading=1.0)
     assert np.array_equal(shown[:4, :4], image[:4, :4]) and np.array_equal(shown[12:, 12:], image[12:, 12:])
     assert (shown[:4, 4:] == DROPPED).all()
 

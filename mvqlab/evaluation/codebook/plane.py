@@ -41,6 +41,14 @@ def principal_plane(codebook: Tensor, features: Tensor, counts: Tensor | None = 
     )
 
 
+def in_unit_square(places: Tensor) -> Tensor:
+    """`places` (K, 2) moved and stretched so that they reach from 0 to 1 across and up; (K, 2), float64."""
+    places = places.double()
+    lowest = places.min(dim=0).values  # (2,)
+    extent = (places.max(dim=0).values - lowest).clamp(min=torch.finfo(torch.float32).tiny)
+    return (places - lowest) / extent
+
+
 def singular_shares(codebook: Tensor, counts: Tensor | None = None) -> Tensor:
     """Shares (r,), falling, of the singular values of the centred codes: they add up to one.
 
