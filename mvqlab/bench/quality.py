@@ -55,7 +55,7 @@ N_SAMPLES, N_HELD_OUT = 400, 256
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class OutOfTimeError(Exception):
+class TimeIsUpError(Exception):
     """A stage has used up its seconds."""
 
 
@@ -106,11 +106,11 @@ class Watch:
                     self.note({"stage": number, "seconds": seconds, "step": step, **look(model)})
                 self._last = seconds
             if is_over:
-                raise OutOfTimeError
+                raise TimeIsUpError
 
         try:
             return train(on_model)
-        except OutOfTimeError:
+        except TimeIsUpError:
             return seen[0].eval()
 
 
@@ -149,7 +149,7 @@ def run_ours(config: Config, splits: Splits, watch: Watch, judge: ClassJudge, n_
             1,
             config.stage1.steps,
             lambda on_model: train_stage1(config, Path(folder) / "1", on_model=on_model, splits=splits),
-            lambda model: {"psnr": psnr_of(lambda images: model(images).images, splits)},
+            lambda model: {"psnr": held_out_psnr(lambda images: model(images).images, splits)},
         )
 
         def look(model: PairModel) -> dict[str, float]:
@@ -174,7 +174,7 @@ def run_peer(config: Config, splits: Splits, watch: Watch, judge: ClassJudge, n_
         1,
         PEER_STEPS,
         lambda on_model: train_peer_stage1(splits, config.seed, on_model),
-        lambda model: {"psnr": psnr_of(lambda images: model(images)[0], splits)},
+        lambda model: {"psnr": held_out_psnr(lambda images: model(images)[0], splits)},
     )
 
     def look(model: PeerTransformer) -> dict[str, float]:
@@ -193,7 +193,7 @@ def run_peer(config: Config, splits: Splits, watch: Watch, judge: ClassJudge, n_
     )
 
 
-def psnr_of(restore: Callable[[Tensor], Tensor], splits: Splits) -> float:
+def held_out_psnr(restore: Callable[[Tensor], Tensor], splits: Splits) -> float:
     """Mean PSNR in dB over the first held-out images, as `restore` gives them back."""
     values = []
     for batch in batches_in_order(splits.validation, 64, N_HELD_OUT):

@@ -29,7 +29,7 @@ from mvqlab.config import (
 from mvqlab.config.own_arms import arms_in_use
 from mvqlab.config.typed_text import is_text
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, STAGE1, Notebook, read_notebook
-from mvqlab.grid.shared import name_of_stage1, short_hash, slug
+from mvqlab.grid.shared import hash_of_settings, name_of_stage1, slug
 from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
 from mvqlab.results import TOLD
 from mvqlab.support.pretrained import MissingWeightsError, require_all
@@ -339,7 +339,7 @@ def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Poin
         one.variant,
         checked.given,
         shown,
-        short_hash(identity),
+        hash_of_settings(identity),
         checked.config,
         checked.stage1,
     )

@@ -37,7 +37,7 @@ def name_of_stage1(config: Config) -> str:
     words = [_data_in_words(settings.data), _mask_in_words(settings.mask), f"seed {settings.seed}"]
     arms = [arm.sha256 for arm in arms_in_use(settings)]
     identity = [settings.model_dump(mode="json"), __version__, *arms]
-    return f"{slug(' '.join(words))}-{short_hash(identity)}"
+    return f"{slug(' '.join(words))}-{hash_of_settings(identity)}"
 
 
 def folder_of_stage1(point: Point, store: Path) -> Path | None:
@@ -108,7 +108,7 @@ def slug(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-.")[:60] or "point"
 
 
-def short_hash(identity: Any) -> str:
+def hash_of_settings(identity: Any) -> str:
     """Ten hexadecimal digits that stand for `identity`, plain values."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -12,7 +12,7 @@ from tiny_runs import tiny_overrides
 from torch import nn
 
 from mvqlab.bench import peer, quality
-from mvqlab.bench.quality import Clock, Watch, class_right, psnr_of, seconds_to_marks
+from mvqlab.bench.quality import Clock, Watch, class_right, held_out_psnr, seconds_to_marks
 from mvqlab.cli import main as cli
 from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import build_splits
@@ -106,8 +106,8 @@ def test_samples_are_asked_for_each_class_and_named_with_the_judge() -> None:
 
 def test_psnr_is_of_held_out_images() -> None:
     splits = build_splits(load_config("simple32", TINY).data)
-    assert psnr_of(lambda images: images, splits) == 100.0
-    assert psnr_of(lambda images: images + 0.2, splits) == pytest.approx(20.0, abs=1.0)
+    assert held_out_psnr(lambda images: images, splits) == 100.0
+    assert held_out_psnr(lambda images: images + 0.2, splits) == pytest.approx(20.0, abs=1.0)
 
 
 @pytest.fixture
