@@ -12,7 +12,7 @@ import pytest
 import yaml
 from grid_files import NOTEBOOKS, read_points, write_grid
 
-from mvqlab.config import settings as config
+from mvqlab.config import loading as config
 from mvqlab.config import yaml_files
 from mvqlab.data import catalogue
 from mvqlab.grid import points as points_module
