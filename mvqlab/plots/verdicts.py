@@ -47,9 +47,7 @@ def verdict_chart(found: pd.DataFrame, claims: Mapping[int, str], title: str = "
         axis.text(
             -0.02, place, name, transform=margin, fontsize=SMALL, fontweight="bold", ha="right", va="center"
         )
-    axis.set_yticks(
-        [places[index] for index in rows.index], [_words(row["says"]) for _, row in rows.iterrows()]
-    )
+    axis.set_yticks([places[index] for index in rows.index], [_words(row) for _, row in rows.iterrows()])
     axis.tick_params(axis="y", labelsize=SMALL, length=0)
     axis.set(xlim=(-FARTHEST - 0.5, FARTHEST + 0.5), ylim=(n_lines - 0.4, -0.7))
     axis.set_xlabel(
@@ -101,8 +99,10 @@ def _draw_row(axis: Axes, row: pd.Series, place: int) -> None:
     )
 
 
-def _words(says: str) -> str:
-    return textwrap.fill(says, LETTERS)
+def _words(row: pd.Series) -> str:
+    """What the hypothesis says, after its data where these are named; a kept table has no empty words."""
+    data = row.get("data")
+    return textwrap.fill(f"{data}: {row['says']}" if isinstance(data, str) and data else row["says"], LETTERS)
 
 
 def _name_verdicts(figure: Figure) -> None:

@@ -45,6 +45,12 @@ def test_rows_lie_to_the_right_where_they_are_as_claimed() -> None:
     assert "not run" not in found
 
 
+@pytest.mark.parametrize(("data", "words"), [("garments", "garments: more"), ("", "more"), (None, "more")])
+def test_data_are_named_where_there_are_several(data: str | None, words: str) -> None:
+    (axis,) = verdict_chart(FOUND[:1].assign(data=data), {}).axes
+    assert list(marks(axis)) == [words]
+
+
 def test_intervals_are_those_of_the_table_and_end_at_the_edge() -> None:
     (axis,) = verdict_chart(FOUND, {}).axes
     bars = sorted(
