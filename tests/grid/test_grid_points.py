@@ -12,8 +12,8 @@ from grid_files import NOTEBOOKS, TOY, read_points, write_grid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvqlab.config import parse_override
 from mvqlab.config import loading as config
+from mvqlab.config import parse_override
 from mvqlab.data import fashion_files
 from mvqlab.grid.points import as_override, build_points, check_needs
 from mvqlab.grid.spec import GridError, read_grid
