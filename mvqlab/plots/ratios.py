@@ -18,6 +18,7 @@ from mvqlab.plots.style import (
     arm_line,
     arm_marker,
     as_written,
+    drop_repeated_names,
     finish,
     headline,
     shared_legend,
@@ -118,6 +119,7 @@ def rate_distortion(
         axis.margins(x=0.1, y=0.12)
     panels[0].legend(title=heading(hue), **LEGEND, loc="best")
     headline(figure, "Rate against distortion; beside each point the share dropped")
+    drop_repeated_names(figure)
     return figure
 
 

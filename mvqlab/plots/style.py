@@ -11,6 +11,7 @@ from typing import Any, Literal
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from mvqlab.results.columns import printable
 from mvqlab.support.files import whole_file
@@ -81,6 +82,19 @@ def shared_legend(figure: Figure, axis: Axes, where: str, **more: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
     settings: dict[str, Any] = {"loc": f"outside {where}", **LEGEND, **more}
     figure.legend(handles, labels, **settings)
+
+
+def drop_repeated_names(figure: Figure) -> None:
+    """Take away names of points that lie on the same name beside another point: once is enough."""
+    figure.draw_without_rendering()  # says where words lie
+    for axis in figure.axes:
+        shown: list[tuple[str, Bbox]] = []
+        for name in axis.texts:
+            words, place = name.get_text(), name.get_window_extent()
+            is_repeated = any(words == other and place.overlaps(there) for other, there in shown)
+            name.set_visible(not is_repeated)
+            if not is_repeated:
+                shown.append((words, place))
 
 
 def as_written(words: object) -> str:

@@ -21,6 +21,7 @@ from mvqlab.plots.style import (
     arm_line,
     arm_marker,
     as_written,
+    drop_repeated_names,
     finish,
     headline,
     legend_beside,
@@ -75,6 +76,7 @@ def trade_off(
     if better:
         _point_to(axis, better)
     legend_beside(axis)
+    drop_repeated_names(figure)
     return figure
 
 

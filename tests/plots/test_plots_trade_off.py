@@ -23,6 +23,14 @@ TABLE = pd.DataFrame(
 )
 
 
+def test_a_name_stands_once_where_two_points_meet() -> None:
+    table = pd.DataFrame({"x": [5.0, 1.0, 9.0, 1.01, 8.0], "y": [5.0, 1.0, 9.0, 1.01, 4.0]})
+    table = table.assign(group=list("abbcc"), name=["0 %", "50 %", "75 %", "50 %", "75 %"])
+    (axis,) = plots.trade_off(table, "x", "y", "group", "name", "x", "y").axes
+    names = [text.get_text() for text in axis.texts if text.get_visible()]
+    assert names == ["0 %", "50 %", "75 %", "75 %"]
+
+
 def test_trade_off_draws_names_and_hollows_points() -> None:
     axis = plots.trade_off(
         TABLE, "speed", "fid", "mask", "ratio", "per second", "FID", better="lower right"
