@@ -14,6 +14,7 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.start import ClassStart
 from mvqlab.models.transformers import n_parameters
+from mvqlab.training import load_stage2
 from mvqlab.widgets.coded_images import CodedImages, code_images
 from mvqlab.widgets.elements import (
     Instrument,
@@ -32,9 +33,9 @@ from mvqlab.widgets.picture_bytes import Pixels, heat_map, pixels_of
 from mvqlab.widgets.recording import Recording, record
 from mvqlab.zoo.shipped import (
     load_shipped_stage1,
-    load_shipped_stage2,
     shipped_card,
     shipped_config,
+    shipped_folder,
     those_shipped,
 )
 
@@ -84,7 +85,8 @@ def load_drawer(name: str) -> Drawer:
     except DataError:
         codes = None
     sampling = shipped_config(name).sampling
-    return Drawer(load_shipped_stage2(name), stage1, codes, sampling, card.get("credit", ""))
+    model = load_stage2(shipped_folder(name), stage1)
+    return Drawer(model, stage1, codes, sampling, card.get("credit", ""))
 
 
 class Stage(widgets.VBox):
