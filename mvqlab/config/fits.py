@@ -14,8 +14,6 @@ from mvqlab.config.words import SETS_WITH_TRUE_MASKS, TRUE_KINDS, WITH_TRUE_MASK
 if TYPE_CHECKING:
     from mvqlab.config.settings import Config
 
-READ_BY_ATTENTION = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
-
 
 def check_grid(config: Config) -> None:
     """The image's side is cut into whole regions."""
@@ -73,7 +71,7 @@ def check_dual_grain(config: Config) -> None:
             f"{config.grid_side} a side",
             "set data.resolution or the backbone's down-sampling so that the grid's side is even",
         )
-    for name in ("attention", *READ_BY_ATTENTION):  # `layers` is left alone: presets set it
+    for name in ("attention", *config.demask.read_by_attention):  # `layers` is left alone: presets set it
         if not config.demask.is_default(name):
             raise MisfitError(
                 f"demask.{name} is given, but mask.kind 'dual_grain' copies codes and infers nothing",

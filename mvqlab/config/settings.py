@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import Field, model_validator
 
 from mvqlab.config.errors import MisfitError
-from mvqlab.config.fits import CHECKS, READ_BY_ATTENTION
+from mvqlab.config.fits import CHECKS
 from mvqlab.config.levels import even_levels
 from mvqlab.config.own_arms import is_own_mask
 from mvqlab.config.recipes import Recipe, filled_in
@@ -348,6 +348,7 @@ class DemaskConfig(Section):
     """How dropped regions are inferred (section 3.1, table 7); `mask.kind=dual_grain` has none to infer."""
 
     later: ClassVar[tuple[str, ...]] = ("attention",)
+    read_by_attention: ClassVar = ("direction_constraint", "mask_update", "renormalise", "initial_trust")
 
     kind: Literal["adaptive", "none"] = "adaptive"  # `none`, a control: codes go to the decoder as they lie
     layers: Layers = 8  # of residual block + attention; 0 leaves convolutions only
@@ -359,7 +360,7 @@ class DemaskConfig(Section):
 
     @model_validator(mode="after")
     def _attention_reads_its_settings(self) -> DemaskConfig:
-        for name in READ_BY_ATTENTION:
+        for name in self.read_by_attention:
             if not (self.attention or self.is_default(name)):
                 raise MisfitError(
                     f"demask.{name} is given, but demask.attention is off, which alone reads it",

@@ -11,7 +11,7 @@ from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.plots import save_figure
 from mvqlab.plots.verdicts import verdict_chart
 from mvqlab.results.columns import COLUMNS, as_text
-from mvqlab.results.protocol import OPEN, read_claims, read_protocol, verdicts, write_verdicts
+from mvqlab.results.protocol import OPEN, in_words, read_claims, read_protocol, verdicts, write_verdicts
 from mvqlab.results.reference import FOLDER as KEPT
 from mvqlab.results.table_files import as_markdown
 from mvqlab.support.files import write_text_whole
@@ -53,19 +53,15 @@ def verdict_page(found: pd.DataFrame, claims: Mapping[int, str], title: str) -> 
         if has_run.any():
             parts.append(as_markdown(pd.DataFrame(list(map(_row, rows[has_run].to_dict("records"))))))
         if not has_run.all():
-            parts.append("Not run yet: " + "; ".join(map(_named, rows[~has_run].to_dict("records"))) + ".")
+            parts.append("Not run yet: " + "; ".join(map(in_words, rows[~has_run].to_dict("records"))) + ".")
     return "\n\n".join(parts) + "\n"
-
-
-def _named(one: Mapping[str, object]) -> str:
-    return f"{one['data']}: {one['says']}" if one["data"] else str(one["says"])
 
 
 def _row(one: Mapping[str, object]) -> dict[str, object]:
     unit = COLUMNS[metric].unit if (metric := str(one["metric"])) in COLUMNS else ""
     mean, low, high = (as_text(metric, one[name]) for name in ("mean", "low", "high"))
     return {
-        "comparison": f"{_named(one)} ({one['first']} against {one['second']})",
+        "comparison": f"{in_words(one)} ({one['first']} against {one['second']})",
         "measure": f"{metric}, {unit}" if unit else metric,
         "seeds": one["n"],
         "difference": f"{mean} ({low} to {high})" if low else mean,

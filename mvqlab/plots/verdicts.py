@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from mvqlab.plots.style import LEGEND, SMALL, arm_colour, finish, headline, one_panel
-from mvqlab.results.protocol import FAILS, HOLDS, OPEN
+from mvqlab.results.protocol import FAILS, HOLDS, OPEN, in_words
 
 LOOKS = {  # colour, marker, filled
     HOLDS: (arm_colour(2), "o", True),
@@ -47,7 +47,8 @@ def verdict_chart(found: pd.DataFrame, claims: Mapping[int, str], title: str = "
         axis.text(
             -0.02, place, name, transform=margin, fontsize=SMALL, fontweight="bold", ha="right", va="center"
         )
-    axis.set_yticks([places[index] for index in rows.index], [_words(row) for _, row in rows.iterrows()])
+    words = [textwrap.fill(in_words(row), LETTERS) for row in rows.to_dict("records")]
+    axis.set_yticks([places[index] for index in rows.index], words)
     axis.tick_params(axis="y", labelsize=SMALL, length=0)
     axis.set(xlim=(-FARTHEST - 0.5, FARTHEST + 0.5), ylim=(n_lines - 0.4, -0.7))
     axis.set_xlabel(
@@ -97,12 +98,6 @@ def _draw_row(axis: Axes, row: pd.Series, place: int) -> None:
         va="center",
         color="0.35",
     )
-
-
-def _words(row: pd.Series) -> str:
-    """What the hypothesis says, after its data where these are named; a kept table has no empty words."""
-    data = row.get("data")
-    return textwrap.fill(f"{data}: {row['says']}" if isinstance(data, str) and data else row["says"], LETTERS)
 
 
 def _name_verdicts(figure: Figure) -> None:

@@ -15,7 +15,7 @@ Sources: Student's paired t; Holm 1979; tests against an effect, not against zer
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -195,6 +195,13 @@ def _corrected(protocol: list[Hypothesis], ps: list[float]) -> list[float]:
         for place, p in zip(places, holm([ps[place] for place in places]), strict=True):
             corrected[place] = p
     return corrected
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """What a row of `verdicts` says, after its data where these are named."""
+    data = row.get("data")
+    # read back from a kept table, data without a name are NaN
+    return f"{data}: {row['says']}" if isinstance(data, str) and data else str(row["says"])
 
 
 def write_verdicts(found: pd.DataFrame, path: Path) -> Path:

@@ -200,3 +200,10 @@ def test_a_peers_pieces_are_trained_and_judged(toy: Path) -> None:
     quality.main(["simple32"], only=["peer"], folder=toy, n_samples=8, looks=1, seconds=20.0)
     table = pd.read_csv(toy / "quality.csv")
     assert table["stage"].iloc[0] == 1 and table["stage"].iloc[-1] == 2
+
+
+def test_a_gpu_that_some_ways_would_take_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(quality.QualityError, match="CUDA_VISIBLE_DEVICES"):
+        quality.main(folder=tmp_path)
+    assert not list(tmp_path.iterdir())

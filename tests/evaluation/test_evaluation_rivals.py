@@ -89,5 +89,11 @@ def test_the_table_has_every_choice_and_regret_against_the_greedy_one(model: MQV
     assert "truth" not in without.index and "regret" not in without
 
 
+@torch.no_grad()
+def test_a_mask_that_looks_at_pixels_can_be_held_against_the_greedy_choice(images: Tensor) -> None:
+    model = build_stage1(tiny(*SMALL, "mask.kind=variance")).eval()
+    assert greedy_positions(model, images, model.n_kept).shape == (len(images), model.n_kept)
+
+
 def test_every_choice_has_its_columns() -> None:
     assert set(CHOICES) == set(MASK_KINDS) - {"none", "dual_grain"}

@@ -321,6 +321,19 @@ def test_cached_tokens_are_of_the_regions_that_are_kept_now(
         assert tokenise_splits(config, model, splits, make_fabric()).train.pairs.n_pairs == n_kept
 
 
+def test_cached_tokens_are_of_the_batches_that_random_masks_are_drawn_in(
+    tmp_path: Path, splits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    both = "mask.kind=random", "transformer.order=random", "data.cache_tokens=true"
+    stage1 = build_stage1(tiny(*both)).eval()
+    for size in (4, 8):
+        config = tiny(*both, f"evaluation.batch_size={size}")
+        found = tokenise_splits(config, stage1, splits, make_fabric()).train.pairs
+        anew = tokenise(stage1, splits.train, order="random", batch_size=size, seed=config.seed).pairs
+        assert torch.equal(found.positions, anew.positions)
+
+
 def test_a_damaged_cache_of_tokens_is_encoded_anew(tmp_path: Path, splits: Splits) -> None:
     stage1 = build_stage1(tiny()).eval()
     path = tmp_path / "tokens.safetensors"
