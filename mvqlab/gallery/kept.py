@@ -176,7 +176,7 @@ MADE: dict[str, Made] = {
         "table, page and figure: what the kept runs of the protocol's grids say of each claim",
         GRID,
         ["verdicts.csv", "verdicts.md", "verdicts.png"],
-        make_verdicts,
+        partial(make_verdicts, "verdicts"),
     ),
     **{
         name: Made(f"what is kept of ablations/{name}.yaml", GRID, files_of(name), partial(make_grid, name))

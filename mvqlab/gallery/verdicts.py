@@ -1,4 +1,4 @@
-"""The verdicts on the claims: what the kept tables of a protocol's grids say of each hypothesis."""
+"""The verdicts: what the kept tables of a protocol's grids say of each of its hypotheses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from mvqlab.results.table_files import as_markdown
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.lab import LAB
 
-PROTOCOL = LAB / "ablations" / "protocol" / "hypotheses.yaml"
-TITLE = "What the runs say of the paper's claims"
+FOLDER = LAB / "ablations" / "protocol"
+PROTOCOLS = {  # what a page is kept as: its protocol in FOLDER, its title
+    "verdicts": ("hypotheses.yaml", "What the runs say of the paper's claims"),
+    "rivals_verdicts": ("rivals.yaml", "What the runs say of other ways to spend codes"),
+}
 LEGEND = (
     "Difference: first arm minus second, the mean over as many pairs of seeds, with its 95 % interval. "
     "Matters: the smallest that does. p, none: that there is none; p, matters: that it is as large as what "
@@ -27,20 +30,21 @@ LEGEND = (
 )
 
 
-def make_verdicts(asked: Asked) -> list[Path]:
-    """Write verdicts.csv, a row a hypothesis, verdicts.md, a table a claim, and verdicts.png.
+def make_verdicts(name: str, asked: Asked) -> list[Path]:
+    """Write NAME.csv, a row a hypothesis, NAME.md, a table a claim, and NAME.png; `name`: one of `PROTOCOLS`.
 
     Raises KeptError where none has been run.
     """
-    found = verdicts(read_protocol(PROTOCOL), lambda name: pd.read_csv(KEPT / f"{name}.csv"))
+    protocol, title = FOLDER / PROTOCOLS[name][0], PROTOCOLS[name][1]
+    found = verdicts(read_protocol(protocol), lambda table: pd.read_csv(KEPT / f"{table}.csv"))
     if not found["n"].any():
-        raise KeptError(f"{KEPT} has no table of a grid of the protocol yet")
-    claims = read_claims(PROTOCOL)
-    page = asked.folder / "verdicts.md"
-    table = write_verdicts(found.round(DIGITS), asked.folder / "verdicts.csv")
-    write_text_whole(page, verdict_page(found, claims, TITLE))
-    figure = verdict_chart(found, claims, TITLE)
-    return [table, page, save_figure(figure, asked.folder / "verdicts.png")]
+        raise KeptError(f"{KEPT} has no table of a grid of {protocol.name} yet")
+    claims = read_claims(protocol)
+    page = asked.folder / f"{name}.md"
+    table = write_verdicts(found.round(DIGITS), asked.folder / f"{name}.csv")
+    write_text_whole(page, verdict_page(found, claims, title))
+    figure = verdict_chart(found, claims, title)
+    return [table, page, save_figure(figure, asked.folder / f"{name}.png")]
 
 
 def verdict_page(found: pd.DataFrame, claims: Mapping[int, str], title: str) -> str:

@@ -23,7 +23,7 @@ def test_what_is_kept_so_far_is_judged_and_drawn(tmp_path: Path, monkeypatch: py
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "protocol_simple.csv", index=False)
     monkeypatch.setattr(verdicts, "KEPT", tmp_path)
-    table, page, picture = verdicts.make_verdicts(Asked(tmp_path / "out", ASKED))
+    table, page, picture = verdicts.make_verdicts("verdicts", Asked(tmp_path / "out", ASKED))
     found = pd.read_csv(table).set_index("says")
     decided = found.loc["dropping half of the regions spreads the codes over more directions"]
     assert (decided["verdict"], decided["n"]) == ("holds", 6)
@@ -44,7 +44,27 @@ def test_what_is_kept_so_far_is_judged_and_drawn(tmp_path: Path, monkeypatch: py
     )
 
 
-def test_without_a_kept_table_there_is_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", verdicts.PROTOCOLS)
+def test_without_a_kept_table_there_is_no_page(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verdicts, "KEPT", tmp_path)
     with pytest.raises(KeptError, match="no table"):
-        verdicts.make_verdicts(Asked(tmp_path / "out", ASKED))
+        verdicts.make_verdicts(name, Asked(tmp_path / "out", ASKED))
+
+
+def test_rivals_are_judged_by_a_protocol_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gains = np.random.default_rng(0).normal(1.0, 0.05, 5)
+    rows = [
+        {"variant": arm, "seed": seed, "status": "done", "psnr": 25.0 + gain * (arm == "simple: FSQ")}
+        for arm in ("simple: MQ-VAE", "simple: FSQ")
+        for seed, gain in enumerate(gains)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "rivals.csv", index=False)
+    monkeypatch.setattr(verdicts, "KEPT", tmp_path)
+    table, page, picture = verdicts.make_verdicts("rivals_verdicts", Asked(tmp_path / "out", ASKED))
+    assert [path.stem for path in (table, page, picture)] == ["rivals_verdicts"] * 3
+    found = pd.read_csv(table).set_index("first")
+    assert found.loc["simple: FSQ", "verdict"] == "holds"
+    assert found.loc["simple: FSQ", "mean"] == pytest.approx(gains.mean(), abs=1e-3)
+    assert "(simple: FSQ against simple: MQ-VAE)" in page.read_text(encoding="utf-8")
