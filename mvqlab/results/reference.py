@@ -15,7 +15,7 @@ def reference_table(name: str, folder: Path = FOLDER) -> pd.DataFrame | None:
     """The reference table `name`, such as ``"demask_summary"``; None where it is not there.
 
     The tables lie in the repository, and in what is installed from a wheel. What each holds, and how it was
-    made, is written in `results/README.md`.
+    made, is written in the pages of `results/`, by `results/README.md`.
     """
     path = folder / f"{name}.csv"
     return pd.read_csv(path) if path.exists() else None

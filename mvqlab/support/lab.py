@@ -17,7 +17,7 @@ FILES = (  # for all
     "notebooks/README.md",
     "ablations/*.*",
     "ablations/protocol/*.yaml",
-    "results/README.md",
+    "results/*.md",
     "results/reference/*.*",
     "results/log/*.md",
     "results/gpu/*.md",

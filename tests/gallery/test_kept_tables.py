@@ -1,4 +1,4 @@
-"""Everything in results/reference/ has a command that makes it anew, which results/README.md names."""
+"""Everything in results/reference/ has a command that makes it anew, which a page of results/ names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mvqlab.results.pictures import Pictures
 from mvqlab.results.reference import FOLDER
 from mvqlab.training import load_stage1
 
-README = FOLDER.parent / "README.md"
+PAGES = sorted(FOLDER.parent.glob("*.md"))
 
 
 class Colours(FeatureExtractor):
@@ -44,8 +44,8 @@ def test_each_kept_file_has_one_command_and_each_command_keeps_its_files() -> No
     assert sorted(file for made in MADE.values() for file in made.files) == there
 
 
-def test_the_page_names_each_command_and_each_file_that_it_shows_is_there() -> None:
-    words = README.read_text(encoding="utf-8")
+def test_the_pages_name_each_command_and_each_file_that_they_show_is_there() -> None:
+    words = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     missing = [name for name in MADE if f"`mvqlab results make {name}`" not in words]
     assert not missing
     shown = set(re.findall(r"reference/([a-z0-9_]+[.][a-z]+)", words))
