@@ -53,7 +53,9 @@ def test_without_a_kept_table_there_is_no_page(
         verdicts.make_verdicts(name, Asked(tmp_path / "out", ASKED))
 
 
-def test_rivals_are_judged_by_a_protocol_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rivals_are_judged_by_a_protocol_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gains = np.random.default_rng(0).normal(1.0, 0.05, 5)
     rows = [
         {"variant": arm, "seed": seed, "status": "done", "psnr": 25.0 + gain * (arm == "simple: FSQ")}
