@@ -44,6 +44,8 @@ NAMES = (
     "pilot_simple",
     "protocol_simple",
     "protocol_simple_stage2",
+    "protocol_fashion",
+    "protocol_emoji",
     "scorer_recipes",
 )
 # grids that run for days, on several machines, or of which a rule drops arms: what is done is kept and
