@@ -39,7 +39,6 @@ NAMES = (
     "mask_ratio_range",
     "budgets",
     "budgets_filters",
-    "demask",
     "order",
     "pilot_simple",
     "protocol_simple",

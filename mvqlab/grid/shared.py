@@ -76,11 +76,14 @@ def discard_stage1(
 ) -> None:
     """Remove the stage 1 of the points that are `chosen` to run afresh, so that they are trained anew, too.
 
-    One that others of `everyone` name stays, and so does one that is being trained, and all that belong to
+    One that others of `everyone` name stays, and so does one that is being trained, and all that lie with
     another grid, `shares_with`: `say` is told of each.
     """
     if (owner := grid.content.shares_with) is not None:
-        say(f"each stage 1 is kept: they belong to {owner}, whose own --fresh trains them anew")
+        say(
+            f"each stage 1 is kept: it lies with those of {owner}, where others may need it. "
+            f"To train one anew, remove its folder in {grid.stage1_store}"
+        )
         return
     is_chosen = {point.id for point in chosen}
     others: dict[str, list[str]] = {}

@@ -106,7 +106,7 @@ class GridFile(GridSection):
     purpose: str  # the question that the grid answers
     notebook: Path  # relative to the grid file, or to the project's root
     results: Path | None = None  # relative to the project's root; default: results/<name of the grid file>
-    shares_with: str | None = None  # another grid, by name: what stage 1 it has trained serves here, too
+    shares_with: str | None = None  # another grid, by name: each stage 1 lies where that keeps its own
     base: Parameters = {}  # common to all points; axes, points and seeds go before it
     axes: dict[str, list[Any]] = {}  # every value with every value of the other axes
     points: list[Parameters] = []  # an explicit list; `label` names a point in tables and figures

@@ -12,7 +12,7 @@ FOLDER = LAB / "results" / "reference"
 
 
 def reference_table(name: str, folder: Path = FOLDER) -> pd.DataFrame | None:
-    """The reference table `name`, such as ``"demask_summary"``; None where it is not there.
+    """The reference table `name`, such as ``"order_summary"``; None where it is not there.
 
     The tables lie in the repository, and in what is installed from a wheel. What each holds, and how it was
     made, is written in the pages of `results/`, by `results/README.md`.

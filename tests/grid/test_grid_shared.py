@@ -261,4 +261,4 @@ def test_grids_share_where_one_names_the_other(tmp_path):
     assert [is_trained(point, borrower.stage1_store) for point in borrowing] == [True, False, True, False]
     said = []
     discard_stage1(borrowing, borrowing, borrower, said.append)
-    assert is_trained(borrowing[0], borrower.stage1_store) and "belong to masks" in said[0]
+    assert is_trained(borrowing[0], borrower.stage1_store) and "lies with those of masks" in said[0]
