@@ -66,7 +66,7 @@ def make_attributes_over_guidance(asked: Asked) -> list[Path]:
         lambda name: attributes(name, asked.stage1, asked.at_most(N_ATTRIBUTE_SAMPLES)),
         ["model"],
     )
-    return [path, plots.save_figure(plots.accuracy_over_guidance(table), path.with_suffix(".png"))]
+    return [path, plots.save_figure(plots.guidance_lines(table), path.with_suffix(".png"))]
 
 
 def attributes(model: str, stage1: str | None, n_samples: int) -> pd.DataFrame:

@@ -16,6 +16,7 @@ QUALITY: dict[str, dict[str, Any]] = {
         "only": ["recipe"],
         "seconds": 600.0,
         "overrides": [
+            "mask.recipe=paper",
             "stage1.steps=1000",
             "stage2.steps=700",
             "stage2.optimiser=muon",
@@ -27,6 +28,7 @@ QUALITY: dict[str, dict[str, Any]] = {
         "presets": ["simple32"],
         "seconds": 300.0,
         "overrides": [
+            "mask.recipe=paper",
             "stage1.steps=1250",
             "stage2.steps=690",
             "stage2.optimiser=muon",

@@ -32,7 +32,7 @@ from mvqlab.plots.method.maps import map_rows, score_map
 from mvqlab.plots.method.sequences import laws, logit_change_maps, loss_by_place, pair_orders
 from mvqlab.plots.method.street import street
 from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
-from mvqlab.plots.over_guidance import accuracy_over_guidance, asked_for_over_guidance
+from mvqlab.plots.over_guidance import asked_for_over_guidance, guidance_lines
 from mvqlab.plots.picture_rows import hide_dropped, image_rows, masks, nearest_training
 from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
 from mvqlab.plots.regions import (
@@ -50,7 +50,6 @@ __all__ = [
     "Cells",
     "Cloud",
     "PatchPair",
-    "accuracy_over_guidance",
     "asked_for_over_guidance",
     "attention_matrices",
     "auc_over_steps",
@@ -66,6 +65,7 @@ __all__ = [
     "curves",
     "distance_curves",
     "draw_all",
+    "guidance_lines",
     "hide_dropped",
     "image_rows",
     "kept_shares",

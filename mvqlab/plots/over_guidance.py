@@ -25,7 +25,7 @@ COLUMNS, WIDE_COLUMNS = 4, 3  # panels beside each other
 EQUAL = 1e-4  # shares that differ by less are the same, as tables keep them
 
 
-def accuracy_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
+def guidance_lines(table: pd.DataFrame, title: str = "") -> Figure:
     """What `evaluation.attributes.guidance` gives: a panel an attribute, a line a part that was guided.
 
     Bars are 95 % intervals. Two lines across say what could be reached at most: what the detector finds in

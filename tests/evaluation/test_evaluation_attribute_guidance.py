@@ -202,7 +202,7 @@ def table_of(attributes: list[str]) -> pd.DataFrame:
 @pytest.mark.parametrize("n", [1, 5])
 def test_the_figure_has_a_panel_an_attribute_with_ceilings_and_chance(n: int) -> None:
     names = ["class", "count", "shape", "texture", "colour"][:n]
-    figure = plots.accuracy_over_guidance(table_of(names), "title")
+    figure = plots.guidance_lines(table_of(names), "title")
     shown = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title() for axis in shown] == names
     for axis in shown:
@@ -221,7 +221,5 @@ def test_what_all_images_were_asked_for_alike_has_no_panel() -> None:
     table = table_of(["colour", "count"])
     alike = table["attribute"] == "count"
     table.loc[alike, "chance"] = table.loc[alike, "accuracy"]
-    panels = [
-        axis.get_title() for axis in plots.accuracy_over_guidance(table, "title").axes if axis.get_visible()
-    ]
+    panels = [axis.get_title() for axis in plots.guidance_lines(table, "title").axes if axis.get_visible()]
     assert panels == ["colour"]
