@@ -58,3 +58,14 @@ def test_bits_are_counted_by_hand() -> None:
     budgets = tiny_stage1("mask.budget=threshold")
     of_each = [2 * 4 + math.log2(math.comb(16, 2)), 16 * 4 + 0.0]
     assert fixed_length_bits(budgets, torch.tensor([2, 16])) == pytest.approx(sum(of_each) / 2 + 4)
+
+
+def test_stage_1_models_that_the_protocol_trains_are_not_trained_again() -> None:
+    grids = [
+        read_grid(LAB / "ablations" / f"protocol_{data}.yaml") for data in ("simple", "fashion", "emoji")
+    ]
+    rivals = read_grid(GRID)
+    assert len({grid.stage1_store for grid in (*grids, rivals)}) == 1
+    trained = {point.stage1 for grid in grids for point in build_points(grid)}
+    needed = {point.stage1 for point in build_points(rivals)}
+    assert (len(needed), len(needed & trained)) == (135, 55)  # as ablations/README.md says
