@@ -31,6 +31,7 @@ from mvqlab.gallery.pictures import (
     widget,
 )
 from mvqlab.gallery.rates import make_rates
+from mvqlab.gallery.second_judge import make_second_judge
 from mvqlab.gallery.trained_anew import QUALITY, make_quality
 from mvqlab.gallery.verdicts import make_verdicts
 
@@ -178,6 +179,15 @@ MADE: dict[str, Made] = {
         ["verdicts.csv", "verdicts.md", "verdicts.png"],
         partial(make_verdicts, "verdicts"),
     ),
+    **{
+        f"{grid}_second_judge": Made(
+            "table and figure: what a grid's runs drew, before a judge that knows photographs alone",
+            GRID,
+            [f"{grid}_second_judge.csv", f"{grid}_second_judge.png"],
+            partial(make_second_judge, grid),
+        )
+        for grid in ("protocol_simple_stage2",)
+    },
     **{
         name: Made(f"what is kept of ablations/{name}.yaml", GRID, files_of(name), partial(make_grid, name))
         for name in NAMES

@@ -45,6 +45,7 @@ from mvqlab.plots.regions import (
 from mvqlab.plots.sheet import contact_sheet
 from mvqlab.plots.style import save_figure
 from mvqlab.plots.trade_off import precision_recall_curves, precision_recall_plane, rounds, trade_off
+from mvqlab.plots.two_judges import two_judges
 
 __all__ = [
     "Cells",
@@ -98,6 +99,7 @@ __all__ = [
     "summary_lines",
     "trade_off",
     "trust_over_layers",
+    "two_judges",
 ]
 
 
