@@ -22,7 +22,7 @@ from mvqlab.gallery.judged import (
     make_possible_copies,
     make_yardsticks,
 )
-from mvqlab.gallery.of_grids import NAMES, files_of, make_grid
+from mvqlab.gallery.of_grids import NAMES, YARDSTICKS, files_of, make_grid
 from mvqlab.gallery.pictures import (
     mask_ratio_moving,
     reconstructions_anything,
@@ -186,7 +186,7 @@ MADE: dict[str, Made] = {
             [f"{grid}_second_judge.csv", f"{grid}_second_judge.png"],
             partial(make_second_judge, grid),
         )
-        for grid in ("protocol_simple_stage2",)
+        for grid in YARDSTICKS
     },
     **{
         name: Made(f"what is kept of ablations/{name}.yaml", GRID, files_of(name), partial(make_grid, name))

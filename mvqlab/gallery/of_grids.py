@@ -44,6 +44,7 @@ NAMES = (
     "protocol_simple",
     "protocol_simple_stage2",
     "protocol_fashion",
+    "protocol_fashion_stage2",
     "protocol_emoji",
     "scorer_recipes",
 )

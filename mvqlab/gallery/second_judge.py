@@ -41,8 +41,8 @@ def make_second_judge(grid: str, asked: Asked) -> list[Path]:
     """
     path, n = asked.folder / f"{grid}_second_judge.csv", asked.at_most(N_JUDGED)
     table = _before(path, n)
-    runs = collect(ABLATIONS / f"{grid}.yaml").table.reindex(columns=["variant", "seed", "point", "folder"])
-    runs = runs.dropna(subset="folder")
+    runs = collect(ABLATIONS / f"{grid}.yaml").table
+    runs = runs[runs["status"] == "done"].reindex(columns=["variant", "seed", "point", "folder"])
     firsts = runs[runs["variant"].isin(YARDSTICKS[grid])].drop_duplicates("variant")
     measured = set(table["variant"][table["yardstick"].notna()])
     jobs = [(_of_drawn, run) for run in runs[~runs["point"].isin(table["point"])].itertuples()]

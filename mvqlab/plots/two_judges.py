@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -17,26 +19,30 @@ AXES = {
 def two_judges(table: pd.DataFrame) -> Figure:
     """A mark a run, its distance by one judge along and by the other one up; a colour and a marker an arm.
 
-    Rows with a `yardstick` are real images in the samples' place: crosses, each with its name, and that of
-    its `variant` where variants differ; those farther away than all runs are left out, and named in the
-    corner. `table` has the columns variant, yardstick, fid_judge and fid_efficientnet.
+    Rows with a `yardstick` are real images in the samples' place: crosses with a letter, whose name stands in
+    the corner, with that of its `variant` where variants differ; those farther away than all runs are only
+    named there. `table` has the columns variant, yardstick, fid_judge and fid_efficientnet.
     """
     x, y = AXES
     figure, axis = one_panel(8.4, 4.6)
     drawn, real = table[table["yardstick"].isna()], table[table["yardstick"].notna()]
     drawn = drawn.assign(variant=drawn["variant"].map(as_written))
     sns.scatterplot(drawn, x=x, y=y, hue="variant", style="variant", s=52, ax=axis)
-    real = real.drop_duplicates(["yardstick", x, y])
+    real = real.drop_duplicates([x, y]).sort_values([x, y])  # of grey images those made grey are as they were
+    is_near = (real[[x, y]] <= 1.1 * drawn[[x, y]].max()).all(axis=1)
     is_one_of_some = real["yardstick"].duplicated(keep=False)
     names = real["yardstick"].where(~is_one_of_some, real["yardstick"] + ", " + real["variant"])
-    is_near = (real[[x, y]] <= 1.1 * drawn[[x, y]].max()).all(axis=1)
     axis.plot(real[x][is_near], real[y][is_near], "x", color="0.25")
-    for words, place in zip(names[is_near], real[[x, y]][is_near].to_numpy(), strict=True):
-        axis.annotate(as_written(words), tuple(place), (6, 4), textcoords="offset points", fontsize=SMALL)
-    axis.set(xlim=(0.0, None), ylim=(0.0, None), xlabel=AXES[x], ylabel=AXES[y])
+    lines = []
+    for letter, row in zip(ascii_lowercase, real[is_near].index, strict=False):
+        place = (real[x][row], real[y][row])
+        axis.annotate(letter, place, (5, 4), textcoords="offset points", fontsize=SMALL)
+        lines.append(f"{letter}   {as_written(names[row])}")
     if not is_near.all():
-        words = "farther away: " + ", ".join(map(as_written, names[~is_near]))
-        axis.text(0.98, 0.03, words, transform=axis.transAxes, ha="right", fontsize=SMALL, color="0.25")
+        lines.append("farther away: " + ", ".join(map(as_written, names[~is_near])))
+    corner = {"transform": axis.transAxes, "ha": "right", "multialignment": "left"}
+    axis.text(0.98, 0.03, "\n".join(lines), fontsize=SMALL, **corner)
+    axis.set(xlim=(0.0, None), ylim=(0.0, None), xlabel=AXES[x], ylabel=AXES[y])
     finish(axis, "The same models by two judges; crosses: real images")
     legend_beside(axis)
     return figure

@@ -38,12 +38,13 @@ class Colours(FeatureExtractor):
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """A grid of two points, of which one has run, and whose own judges' word is kept."""
+    """A grid of three points, of which one has run and one runs, and whose own judges' word is kept."""
     stage1, _ = write_run(tmp_path, "classes")
-    table = pd.DataFrame({"variant": ["a", "b"], "seed": [0, 0], "point": ["one", "two"]})
-    table = table.assign(status=["done", "waiting"], folder=[str(stage1.parent), None])
+    table = pd.DataFrame({"variant": ["a", "b", "b"], "seed": [0, 0, 1], "point": ["one", "two", "three"]})
+    folders = [str(stage1.parent), str(tmp_path / "begun"), None]
+    table = table.assign(status=["done", "running", "waiting"], folder=folders)
     kept = {
-        GRID: table.assign(fid_judge=[3.0, 4.0]),
+        GRID: table.assign(fid_judge=[3.0, 4.0, 5.0]),
         f"{GRID}_yardsticks": pd.DataFrame({"yardstick": YARDSTICKS, "fid_judge": 1.0, "variant": "a"}),
     }
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
