@@ -72,7 +72,7 @@ def files_of(name: str) -> list[str]:
 def make_grid(name: str, asked: Asked) -> list[Path]:
     """Write the kept files of the grid ``ablations/NAME.yaml``. Raises KeptError, GridError."""
     collected = collect(ABLATIONS / f"{name}.yaml")
-    table = _measured(collected.table, name)
+    table = measured(collected.table, name)
     written = [write_csv(table.drop(columns="folder", errors="ignore"), asked.folder / f"{name}.csv")]
     if "folder" in table:
         written += _pictures(table, name, asked.folder)
@@ -81,10 +81,11 @@ def make_grid(name: str, asked: Asked) -> list[Path]:
     return written if collected.plot is None else written + _means(table, collected.plot, name, asked.folder)
 
 
-def _measured(found: pd.DataFrame, name: str) -> pd.DataFrame:
+def measured(found: pd.DataFrame, name: str) -> pd.DataFrame:
     """The grid's own table if all of it has run, or if none of it has the kept one, without `folder`.
 
-    Of the protocol's grids what is done is enough, here or in the kept table.
+    Of the protocol's grids what is done is enough, here or in the kept table. Raises KeptError where the grid
+    has run in part and may not, or nothing has run and nothing is kept.
     """
     n_done = int((found["status"] == "done").sum())
     run = f"mvqlab grid run ablations/{name}.yaml"

@@ -7,7 +7,9 @@ compares. Its distances stand in a table of their own, beside those of the runs'
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,7 +22,7 @@ from mvqlab.evaluation.samples.judge import judge_columns
 from mvqlab.evaluation.samples.reference_features import reference_features
 from mvqlab.evaluation.samples.yardsticks import yardstick_images, yardsticks
 from mvqlab.gallery.asked import DIGITS, Asked, KeptError
-from mvqlab.gallery.of_grids import ABLATIONS, YARDSTICKS
+from mvqlab.gallery.of_grids import ABLATIONS, YARDSTICKS, measured
 from mvqlab.grid.report import collect
 from mvqlab.plots import save_figure, two_judges
 from mvqlab.results.reference import reference_table
@@ -31,6 +33,7 @@ from mvqlab.zoo.shipped import load_stage1_named
 from mvqlab.zoo.trained import load_trained
 
 N_JUDGED = 500  # samples of a run, and as many held-out images
+Judge = Callable[[Path, FeatureExtractor, int], pd.DataFrame]  # a run's folder, who judges, how many images
 
 
 def make_second_judge(grid: str, asked: Asked) -> list[Path]:
@@ -40,13 +43,13 @@ def make_second_judge(grid: str, asked: Asked) -> list[Path]:
     Raises KeptError where no run of the grid lies here and none is kept; MissingWeightsError.
     """
     path, n = asked.folder / f"{grid}_second_judge.csv", asked.at_most(N_JUDGED)
+    runs = measured(collect(ABLATIONS / f"{grid}.yaml").table, grid)
+    real = reference_table(f"{grid}_yardsticks")
+    if real is None:
+        raise KeptError(f"{grid}: what its own judges say is not kept yet: mvqlab results make {grid}")
     table = _before(path, n)
-    runs = collect(ABLATIONS / f"{grid}.yaml").table
-    runs = runs[runs["status"] == "done"].reindex(columns=["variant", "seed", "point", "folder"])
-    firsts = runs[runs["variant"].isin(YARDSTICKS[grid])].drop_duplicates("variant")
-    measured = set(table["variant"][table["yardstick"].notna()])
-    jobs = [(_of_drawn, run) for run in runs[~runs["point"].isin(table["point"])].itertuples()]
-    jobs += [(_of_real, run) for run in firsts[~firsts["variant"].isin(measured)].itertuples()]
+    table = table[table["point"].isin(runs["point"])]
+    jobs = _left(runs, table, YARDSTICKS[grid])
     if jobs:
         extractor = EfficientNetExtractor()
         with Progress("second judge", len(jobs)) as progress:
@@ -56,10 +59,18 @@ def make_second_judge(grid: str, asked: Asked) -> list[Path]:
                 table = pd.concat([table, rows], ignore_index=True)
                 write_csv(table, path)
                 progress.advance()
-    if table.empty:
-        raise KeptError(f"{grid}: no run lies here, and none is kept: mvqlab grid run ablations/{grid}.yaml")
     write_csv(table, path)
-    return [path, save_figure(two_judges(_with_first_judge(table, grid)), path.with_suffix(".png"))]
+    return [path, save_figure(two_judges(_with_first_judge(table, runs, real)), path.with_suffix(".png"))]
+
+
+def _left(runs: pd.DataFrame, table: pd.DataFrame, arms: Sequence[str]) -> list[tuple[Judge, Any]]:
+    """What `table` lacks: runs that lie here, and yardsticks of the first run of each of `arms`."""
+    here = runs.reindex(columns=["variant", "seed", "point", "folder"]).dropna(subset="folder")
+    firsts = here[here["variant"].isin(arms)].drop_duplicates("variant")
+    measured_arms = table["variant"][table["yardstick"].notna()]
+    drawn = here[~here["point"].isin(table["point"][table["yardstick"].isna()])]
+    real = firsts[~firsts["variant"].isin(measured_arms)]
+    return [(_of_drawn, run) for run in drawn.itertuples()] + [(_of_real, run) for run in real.itertuples()]
 
 
 def _before(path: Path, n: int) -> pd.DataFrame:
@@ -90,12 +101,9 @@ def _of_real(run: Path, extractor: FeatureExtractor, n: int) -> pd.DataFrame:
     return yardsticks(held_out, [extractor], model)
 
 
-def _with_first_judge(table: pd.DataFrame, grid: str) -> pd.DataFrame:
-    """The rows of `table`, each with the `fid_judge` that is kept of its run, or of its yardstick."""
-    runs, real = reference_table(grid), reference_table(f"{grid}_yardsticks")
-    if runs is None or real is None:
-        raise KeptError(f"{grid}: what its own judges say is not kept yet: mvqlab results make {grid}")
-    of_runs = table[table["yardstick"].isna()].merge(runs[["point", "fid_judge"]], on="point")
-    on = ["variant", "yardstick"]
-    of_real = table[table["yardstick"].notna()].merge(real[[*on, "fid_judge"]], on=on)
+def _with_first_judge(table: pd.DataFrame, runs: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `table`, each with the `fid_judge` of its run, or of its yardstick in `real`."""
+    is_drawn, on = table["yardstick"].isna(), ["variant", "yardstick"]
+    of_runs = table[is_drawn].merge(runs[["point", "fid_judge"]], on="point")
+    of_real = table[~is_drawn].merge(real[[*on, "fid_judge"]], on=on)
     return pd.concat([of_runs, of_real], ignore_index=True)

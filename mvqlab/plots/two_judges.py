@@ -43,6 +43,7 @@ def two_judges(table: pd.DataFrame) -> Figure:
     corner = {"transform": axis.transAxes, "ha": "right", "multialignment": "left"}
     axis.text(0.98, 0.03, "\n".join(lines), fontsize=SMALL, **corner)
     axis.set(xlim=(0.0, None), ylim=(0.0, None), xlabel=AXES[x], ylabel=AXES[y])
-    finish(axis, "The same models by two judges; crosses: real images")
+    agreement = drawn[x].corr(drawn[y], method="spearman")
+    finish(axis, f"The same models by two judges, rank correlation {agreement:.2f}; crosses: real images")
     legend_beside(axis)
     return figure

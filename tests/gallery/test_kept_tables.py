@@ -65,9 +65,9 @@ def test_means_and_differences_are_those_of_the_kept_points(name: str, tmp_path:
 def test_a_grid_that_has_run_in_part_is_not_taken_for_the_whole() -> None:
     table = pd.DataFrame({"status": ["done", "waiting"]})
     with pytest.raises(KeptError, match=r"1 of 2 points are done.*mvqlab grid run ablations/order.yaml"):
-        of_grids._measured(table, "order")
+        of_grids.measured(table, "order")
     done = table.assign(status="done")
-    assert of_grids._measured(done, "order") is done
+    assert of_grids.measured(done, "order") is done
 
 
 def test_a_kept_table_is_added_to_by_what_more_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_a_kept_table_is_added_to_by_what_more_is_done(monkeypatch: pytest.Monke
     monkeypatch.setattr(of_grids, "reference_table", lambda name: kept)
     found = pd.DataFrame({"point": ["c", "a", "b", "d"], "status": ["waiting", "done", "done", "failed"]})
     started = pd.to_datetime([None, "2026-11-27 09:00:00", "2026-11-27 10:00:00", None], utc=True)
-    table = of_grids._measured(found.assign(psnr=[None, 4.0, 5.0, None], started=started), "protocol_simple")
+    table = of_grids.measured(found.assign(psnr=[None, 4.0, 5.0, None], started=started), "protocol_simple")
     assert table[["point", "psnr"]].values.tolist() == [["c", 3.0], ["a", 4.0], ["b", 5.0]]
     assert table["started"].dt.day.tolist() == [26, 27, 27]
 

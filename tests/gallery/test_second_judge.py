@@ -13,13 +13,13 @@ from mvqlab.config import EvaluationConfig
 from mvqlab.data import batches_in_order, build_splits
 from mvqlab.evaluation.samples.distances import features_of, frechet_distance
 from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
-from mvqlab.gallery import second_judge
+from mvqlab.gallery import of_grids, second_judge
 from mvqlab.gallery.asked import Asked, KeptError
 from mvqlab.grid.report import Collected
 from mvqlab.sampling import sample_images
 from mvqlab.zoo.trained import load_trained
 
-GRID = "some_grid"
+GRID = "protocol_some"  # of those that are kept as they fill
 YARDSTICKS = ["real", "greyed", "hue turned", "blurred", "shuffled", "after stage 1"]
 
 
@@ -38,20 +38,19 @@ class Colours(FeatureExtractor):
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    """A grid of three points, of which one has run and one runs, and whose own judges' word is kept."""
+    """A grid of three points, of which one has run and one runs, and whose yardsticks are kept."""
     stage1, _ = write_run(tmp_path, "classes")
     table = pd.DataFrame({"variant": ["a", "b", "b"], "seed": [0, 0, 1], "point": ["one", "two", "three"]})
     folders = [str(stage1.parent), str(tmp_path / "begun"), None]
     table = table.assign(status=["done", "running", "waiting"], folder=folders)
-    kept = {
-        GRID: table.assign(fid_judge=[3.0, 4.0, 5.0]),
-        f"{GRID}_yardsticks": pd.DataFrame({"yardstick": YARDSTICKS, "fid_judge": 1.0, "variant": "a"}),
-    }
+    table = table.assign(fid_judge=[3.0, None, None])
+    kept = {f"{GRID}_yardsticks": pd.DataFrame({"yardstick": YARDSTICKS, "fid_judge": 1.0, "variant": "a"})}
     monkeypatch.setenv("MVQLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(second_judge, "EfficientNetExtractor", Colours)
     monkeypatch.setattr(second_judge, "YARDSTICKS", {GRID: ("a", "b")})
     monkeypatch.setattr(second_judge, "collect", lambda _: Collected(table, tmp_path, [], None, 0))
     monkeypatch.setattr(second_judge, "reference_table", kept.get)
+    monkeypatch.setattr(of_grids, "reference_table", {}.get)
     Colours.n_seen = 0
     return table
 

@@ -38,7 +38,7 @@ class EfficientNetExtractor(FeatureExtractor):
         with torch.random.fork_rng(devices=[]):
             self.network = EfficientNet.from_name("efficientnet-lite0")
         self.network.load_state_dict(weights)
-        # the layout that processors compute convolutions of single channels fastest in
+        # channels side by side, as a processor reads them for convolutions of single channels
         self.network.to(memory_format=torch.channels_last)
         self.eval().requires_grad_(False)
 
