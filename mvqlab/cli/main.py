@@ -24,7 +24,7 @@ from mvqlab.cli.results import add_results
 from mvqlab.cli.sample import add_sample
 from mvqlab.cli.verdicts import add_verdicts
 from mvqlab.results.columns import printable
-from mvqlab.support.faults import explained
+from mvqlab.support.faults import explained, in_one_line
 from mvqlab.support.locks import LOCK, held
 
 STATES = ("state.pt", "state.previous.pt")  # of a run: from either it goes on
@@ -76,15 +76,6 @@ def _use_arms(files: Sequence[Path]) -> None:
         from mvqlab.config.own_arms import use_arms
 
         use_arms(files)
-
-
-def in_one_line(error: Exception) -> str | None:
-    """What `error` tells a person, where a traceback would only hide it; None where it would not."""
-    # a loss that is not finite is reported with Python's own exception
-    is_ours = type(error).__module__.split(".")[0] == "mvqlab"
-    if is_ours or isinstance(error, FloatingPointError):
-        return str(error)
-    return explained(error)
 
 
 def _how_to_go_on(arguments: Sequence[str], options: argparse.Namespace, error: Exception) -> str:

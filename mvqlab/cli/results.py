@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from mvqlab.cli.arguments import UsageError, add_arms, count
+from mvqlab.results.columns import printable
+from mvqlab.support.faults import in_one_line
 
 KEPT = Path("results/reference")
 
@@ -33,7 +35,6 @@ def add_results(parser: argparse.ArgumentParser) -> None:
 def _make(options: argparse.Namespace) -> int:
     if options.out is None and (options.model or options.images):
         raise UsageError(f"{KEPT} holds what is kept: with --model or --images, give --out FOLDER")
-    from mvqlab.gallery.asked import KeptError
     from mvqlab.gallery.kept import MADE, make
 
     wants_all = options.names == ["all"]
@@ -41,10 +42,12 @@ def _make(options: argparse.Namespace) -> int:
     for name in MADE if wants_all else options.names:
         try:
             paths = make(name, options.out or KEPT, options.model, options.stage1, options.images)
-        except KeptError as error:
-            if not wants_all:
+        except Exception as error:
+            said = in_one_line(error)
+            if not wants_all or said is None:
                 raise
-            print(f"mvqlab: {error}", file=sys.stderr)  # the others can be made all the same
+            # the others can be made all the same
+            print(f"mvqlab: {name}: {printable(said)}", file=sys.stderr)
             failed = 1
             continue
         for path in paths:

@@ -104,6 +104,12 @@ def check_pair_order(config: Config) -> None:
             "given row by row",
             "set transformer.order=raster, or transformer.model=stackformer",
         )
+    if told.model == "raster" and told.first != "code":
+        raise MisfitError(
+            f"transformer.first is '{told.first}', but transformer.model is 'raster', which predicts no "
+            "positions",
+            "set transformer.first=code, or transformer.model=stackformer",
+        )
     if told.model == "masked_parallel" and (told.order != "raster" or told.first != "code"):
         raise MisfitError(
             "transformer.order or transformer.first is given, but transformer.model is 'masked_parallel', "

@@ -6,7 +6,8 @@
                noise on them lets every region come to its turn. This lab's, see ablations/PROTOCOL.md
 
 Only masks that choose by learned scores have a recipe: `mask.kind: adaptive`, and `dual_grain`, whose scores
-are taught what coarse blocks lose, and by `paper` learn by its gates. Where one of its settings is
+are taught what coarse blocks lose, and by `paper` learn by its gates. All others, an arm of one's own and
+`upside_down` too, train by `paper` whatever a preset says. Where one of its settings is
 given besides, that one stands, and the recipe is called `own`: what is written down of a run says each
 setting, and is read back as it was.
 """

@@ -17,6 +17,8 @@ class Section(BaseModel):
     # settings that came when grids had already run, by which points are known: written only where they are
     # not at their default, so that those points stay what they are
     later: ClassVar[tuple[str, ...]] = ()
+    # settings that say how a model learns, and change nothing about what it is afterwards
+    of_training: ClassVar[tuple[str, ...]] = ()
 
     @model_serializer(mode="wrap")
     def _later_ones_only_where_given(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class DataConfig(Section):
     uncaptioned_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     skip_bad: bool = False  # `folder` only: skip and count unreadable files rather than stop
     max_megapixels: Positive = 64.0  # of image files: larger ones are refused as decompression bombs
-    flip: bool = True  # mirror training images at random (all but `shapes`)
+    flip: bool = True  # mirror stage 1's training images at random (all but `shapes`)
     seed: Seed = 0  # which images are drawn, and the split
     workers: Processes = 0  # loader processes; batches do not depend on it
     cache_tokens: bool = False  # keep stage 2's tokens on disk, for later runs on the same stage 1 and data
@@ -181,6 +181,7 @@ class MaskConfig(Section):
     """Which regions are quantised (section 3.1 of the paper)."""
 
     later: ClassVar[tuple[str, ...]] = ("recipe",)
+    of_training: ClassVar = ("recipe", "ramp_steps", "scorer_rate", "exploration", "exploration_steps")
 
     # what regions are chosen by, see MaskKind
     kind: Annotated[str, or_own("mask.kind", get_args(MaskKind))] = "adaptive"
@@ -303,6 +304,14 @@ class QuantizerConfig(Section):
     """The codebook, its moving average and its restarts (METHOD: quantiser, weak points 1 and 3)."""
 
     later: ClassVar[tuple[str, ...]] = ("kind", "levels")
+    of_training: ClassVar = (
+        "ema_decay",
+        "commitment_weight",
+        "start_step",
+        "restart",
+        "restart_share",
+        "restart_patience",
+    )
 
     # how features become codes: see models/quantizers.py
     kind: Annotated[str, or_own("quantizer.kind", get_args(QuantizerKind))] = "ema"
@@ -368,6 +377,16 @@ class DemaskConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _without_a_module_nothing_is_read(self) -> DemaskConfig:
+        for name in ("attention", *self.read_by_attention):  # `layers` is left alone: presets set it
+            if self.kind == "none" and not self.is_default(name):
+                raise MisfitError(
+                    f"demask.{name} is given, but demask.kind is 'none', which infers nothing",
+                    f"leave demask.{name} out, or set demask.kind=adaptive",
+                )
+        return self
+
     def is_default(self, name: str) -> bool:
         """Whether the setting `name` is as it is where nothing is said."""
         return bool(getattr(self, name) == type(self).model_fields[name].default)
@@ -402,7 +421,7 @@ class OptimiserConfig(Section):
     batch_size: Batch  # images of one process in one step, before accumulation
     learning_rate: Positive
     betas: tuple[Momentum, Momentum]
-    weight_decay: Weight = 0.0
+    weight_decay: Weight = 0.0  # a part of the gradient, as Adam has it
     warmup_steps: NonNegative = 0  # linear, from near 0
     warmup_from_zero: bool = False  # the first step has a rate of 0 (as published)
     cosine: bool = True  # then cosine decay to 0
@@ -454,7 +473,7 @@ class TransformerConfig(Section):
     vocabulary_size: Annotated[Rows, Field(ge=256)] = 512  # captions: tokens of the byte-level BPE, at most
     caption_length: CaptionTokens = 32  # captions: tokens that are read, the begin included
     tokenizer: Path | None = None  # captions: a tokenizer.json to take, instead of one learned from them
-    match_parameters: bool = True  # raster: give it as many parameters as the Stackformer described here
+    match_parameters: bool = True  # raster, masked_parallel: as many parameters as this Stackformer has
     position_weight: Weight = 1.0  # of the positions' cross-entropy in the loss
     block_size: Rows = 0  # Stackformer: place embeddings that it has; 0: one a pair
     start_codes: SomeRows = 1  # Stackformer: rows beyond K in code table and head (released: one a class)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mvqlab.data.pixels import from_uint8
+
 REMEMBERED_BYTES = 512 * 2**20  # a split whose pixels fit in here is drawn or decoded only once
 
 
@@ -79,7 +81,7 @@ class PictureDataset(Dataset[Sample]):
         if picture.is_object is not None:
             importance = torch.from_numpy(picture.is_object).float()
         return Sample(
-            image=torch.from_numpy(picture.pixels).float().div_(127.5).sub_(1.0),
+            image=from_uint8(torch.from_numpy(picture.pixels)),
             label=picture.label,
             caption=picture.caption,
             importance=importance,

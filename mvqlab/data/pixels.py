@@ -1,4 +1,4 @@
-"""From what models compute to bytes for people and judges."""
+"""From what models compute to bytes for people and judges, and back."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def to_uint8(images: Tensor, what: str = "images") -> Tensor:
         return images
     check_finite(what, images)
     return ((images.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+def from_uint8(pixels: Tensor) -> Tensor:
+    """Pixels of 8 bits a channel as images in [-1, 1]."""
+    return pixels.float().div(127.5).sub(1.0)
 
 
 def to_display(images: Tensor, what: str = "images") -> NDArray[np.uint8]:

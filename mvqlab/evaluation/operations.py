@@ -64,8 +64,9 @@ def drawing_operations(
 ) -> float:
     """Giga-operations of drawing an image: its pairs one after the other, with a cache, then the decoder.
 
-    With a cache every pair passes the transformers once, which is what a forward pass with all `pairs`
-    (B, N) costs; of a masked parallel model every place does so once a step. Twice where guidance is on.
+    With a cache every pair passes the transformers once, which is counted as a forward pass with all `pairs`
+    (B, N); that looks at later pairs, too, a few per cent too much where sequences are short. Of a masked
+    parallel model every place passes once a step. Twice where guidance is on.
     """
     # the counter stumbles over weights that would learn
     transformers = deepcopy(model).eval().requires_grad_(False)

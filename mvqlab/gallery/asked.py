@@ -43,16 +43,17 @@ def measured_by_model(
 ) -> tuple[Path, pd.DataFrame]:
     """The table `name`.csv, written: what `measure` says of each of `models`, in the `order` of columns.
 
-    Of one model that is asked for by name, the rows of others stay as they are in the table. It is written
-    after each model, so that what is done is kept.
+    It is written after each model, so that what is done is kept; until a model is measured, its rows stay as
+    they are in the table. So do all rows of others where one model is asked for by name.
     """
     path = asked.folder / f"{name}.csv"
-    table = pd.DataFrame()
-    if asked.model != ALL and path.exists():
-        table = pd.read_csv(path)
-        table = table[table["model"] != Path(asked.model).name]
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame({"model": []})
     for model in models if asked.model == ALL else [asked.model]:
         rows = measure(model).assign(model=Path(model).name)
-        table = pd.concat([table, rows], ignore_index=True).sort_values(list(order), kind="stable")
+        others = table[table["model"] != Path(model).name]
+        table = pd.concat([others, rows], ignore_index=True).sort_values(list(order), kind="stable")
+        write_csv(table.round(DIGITS), path)
+    if asked.model == ALL:
+        table = table[table["model"].isin([Path(model).name for model in models])]
         write_csv(table.round(DIGITS), path)
     return path, table

@@ -18,6 +18,7 @@ from mvqlab.config import DataConfig
 from mvqlab.data import build_splits, credit_of, emoji, photos
 from mvqlab.data.drawing import Object, draw
 from mvqlab.data.image_files import centre_square, to_pixels
+from mvqlab.data.pixels import from_uint8
 from mvqlab.data.shapes import COLOURS
 from mvqlab.evaluation.images.choice import Rank, at_random, by_score
 from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
@@ -139,7 +140,7 @@ def any_images(model: TokenModel) -> dict[str, Tensor]:
     found = {"a red disc": draw([disc], np.ones((3, 2, 2)), resolution).pixels}
     for photograph in photos.HELD_OUT:
         found[photograph.name] = to_pixels(centre_square(photos.decoded(photograph.path), resolution))
-    images = {name: torch.from_numpy(pixels).float() / 127.5 - 1.0 for name, pixels in found.items()}
+    images = {name: from_uint8(torch.from_numpy(pixels)) for name, pixels in found.items()}
     crops = build_splits(
         DataConfig(name="photos", resolution=resolution, validation_size=4, seed=seed)
     ).validation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -46,8 +46,7 @@ def rates(name: str, n_images: int) -> pd.DataFrame:
     batches = list(batches_in_order(splits.validation, 64, n_images))
     rows = []
     for ratio in ratios_of(model):
-        n = n_kept(ratio, model.n_positions)
-        with choosing(model, n) if isinstance(model, MQVAE) else nullcontext():
+        with at_ratio(model, ratio):
             held_out = collect(model, batches)
         bits = fixed_length_bits(model, held_out.pairs.lengths)
         psnr = mean_psnr(held_out.images, held_out.reconstructions)
@@ -55,6 +54,14 @@ def rates(name: str, n_images: int) -> pd.DataFrame:
         rows.append({"way": way, "setting": ratio, "bits": bits, "psnr": psnr})
     table = pd.DataFrame([*rows, *codec_rows(held_out.images)])
     return table.assign(data=data_of(model), images=len(held_out))
+
+
+def at_ratio(model: TokenModel, ratio: float) -> AbstractContextManager[object]:
+    """Inside the `with`, `model` drops that share if it was trained for several; else it is left alone."""
+    low, high = model.config.mask.ratio_range
+    if isinstance(model, MQVAE) and low < high:
+        return choosing(model, n_kept(ratio, model.n_positions))
+    return nullcontext()
 
 
 def ratios_of(model: TokenModel) -> tuple[float, ...]:

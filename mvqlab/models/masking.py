@@ -9,8 +9,9 @@ n_z the dimension of a code.
 Polarity, once for the whole lab: `mask_ratio` is the share of regions *dropped*; `is_kept` is True
 where a region *survives*. (The released configurations say `topk_ratio`, the share kept.)
 
-All masks are one `MaskModule`, and only its scorer differs (models/scorers.py): learned, random, measured on
-the image, or the true objects.
+Every mask is a `MaskModule`. What regions are scored by stands in models/scorers.py: a learned network,
+chance, a measure of the image, the true objects. The modules below differ in what else the paper's mask does:
+in how kept features are weighed, and in how many regions an image keeps.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PUBLISHED = MaskConfig()  # how the paper keeps: with LayerNorm, by learned scor
 class KeptRegions(NamedTuple):
     """What a mask module hands to the quantiser.
 
-    features: the kept regions, normalised, projected and, if scores are learned, times their score.
+    features: the kept regions, normalised, projected and, where the mask has that product, times their score.
     positions: their places, rising.
     scores: the score of every region.
     is_kept: True where a region survives.
@@ -150,6 +151,14 @@ class MaskModule(nn.Module):
     def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
         """Positions, rising, of the regions that are kept by their `scores`."""
         return self.best(scores, self.n_of_batch(scores.shape[1]))
+
+    def positions_of_n(self, scores: Float[Tensor, "B L"], n: int) -> Int[Tensor, "B N"]:
+        """Positions, rising, of what would be kept by the `scores` if `n` regions of an image were."""
+        before, self.n = self.n, n
+        try:
+            return self.positions_to_keep(scores)
+        finally:
+            self.n = before
 
     def best(self, ranked: Float[Tensor, "B L"], n: int) -> Int[Tensor, "B N"]:
         """Positions, rising, of the `n` regions that are `ranked` highest."""
@@ -345,6 +354,10 @@ class ThresholdMask(AdaptiveMask):
         if self.threshold.isnan():  # before any training
             return positions_above(scores, lowest_kept(scores, self.n))
         return positions_above(scores, self.threshold)
+
+    def positions_of_n(self, scores: Float[Tensor, "B L"], n: int) -> Int[Tensor, "B N"]:
+        """Positions, rising, of the `n` best `scores` of each image, whatever the threshold."""
+        return self.best(scores, n)
 
     @torch.no_grad()
     def _average_in(self, threshold_of_batch: Float[Tensor, ""]) -> None:

@@ -1,6 +1,6 @@
 """The mask modules by their settings: what chooses the regions, and how many of each image.
 
-A choice that learns nothing is a scorer (models/scorers.py); a learned one is a class here.
+A choice that learns nothing is a scorer (models/scorers.py); a learned one is a class of models/masking.py.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class RandomScorer(nn.Module):
 
 
 class TruthScorer(nn.Module):
-    """The upper bound on drawn shapes: regions ranked by the share of their pixels on an object."""
+    """Knows the objects: regions are ranked by the share of their pixels on one."""
 
     def forward(
         self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
@@ -96,7 +96,7 @@ class TruthScorer(nn.Module):
 
 
 class BackgroundScorer(TruthScorer):
-    """The truth turned around, a lower bound: what lies on no object comes first, and furthest from one."""
+    """The truth turned around: what lies on no object comes first, and furthest from one."""
 
     def forward(
         self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT

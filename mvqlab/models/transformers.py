@@ -45,11 +45,12 @@ def build_stage2(
     `n_classes` are the data's, of which only a class-conditional model takes note.
 
     Raises ConfigError if the model is none, class-conditional without classes, if the raster baseline
-    is to read images that have no code at some places, or if the sequences are longer than `block_size`.
+    is to read images that have no code at some places, or if a Stackformer's sequences are longer than
+    `block_size`.
     """
     if config.condition == "class" and n_classes == 0:
         raise ConfigError("transformer.condition is 'class', but the data has no classes")
-    if 0 < config.block_size < n_pairs:
+    if config.model == "stackformer" and 0 < config.block_size < n_pairs:
         raise ConfigError(
             f"transformer.block_size ({config.block_size}) is shorter than the {n_pairs} pairs of an image"
         )

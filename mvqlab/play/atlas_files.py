@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mvqlab.data.pixels import to_display, to_uint8
+from mvqlab.data.pixels import from_uint8, to_display, to_uint8
 from mvqlab.evaluation.codebook.plane import in_unit_square, principal_plane
 from mvqlab.evaluation.codebook.usage import NEAR_SHARE
 from mvqlab.support.files import whole_file, write_text_whole
@@ -37,7 +37,7 @@ def write_atlas(name: str, folder: Path) -> None:
     restored = torch.cat(
         [
             to_uint8(coded.model.decode(coded.model.encode(images).pairs))
-            for images in coded.images.float().div(127.5).sub(1.0).split(BATCH)
+            for images in from_uint8(coded.images).split(BATCH)
         ]
     )
     _write_sheet(coded.images, folder / f"{name}_seen.webp", lossless=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,8 @@ def build_page(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).touch()
     (folder / PAGE).unlink(missing_ok=True)
+    for of_models in ("images", "atlas", "models"):  # an earlier page may have shown others
+        shutil.rmtree(folder / of_models, ignore_errors=True)
     shutil.copytree(STATIC, folder, dirs_exist_ok=True)
     _copy(OF_WIDGETS, WIDGETS, folder / "widgets")
     _copy(runtime, FILES, folder / "ort")
@@ -94,7 +96,7 @@ def _copy(source: Path, names: tuple[str, ...], folder: Path) -> None:
         shutil.copy(source / name, folder)
 
 
-def _write_images(name: str, images: list[dict[str, Any]], folder: Path) -> Any:
+def _write_images(name: str, images: list[dict[str, Any]], folder: Path) -> Iterator[dict[str, Any]]:
     """Held-out images of a model as PNG files; each with its number, its words and its file."""
     dataset = build_splits(shipped_config(name).data).validation
     for number in (image["number"] for image in images):

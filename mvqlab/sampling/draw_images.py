@@ -34,7 +34,8 @@ def sample_images(
     """Draw `config.evaluation.samples` images, batch by batch, from `config.seed`; they come back on the CPU.
 
     conditions: classes (M,) or tokens of captions (M, T), one an image. A class-conditional model that is
-    given none draws each class in turn, a model of captions draws as without one. Of 0 images come tensors
+    given none draws each class in turn, whatever their shares in the data: where these differ, distances
+    to held-out images count that, too. A model of captions draws as without one. Of 0 images come tensors
     without rows.
     """
     device = next(model.parameters()).device

@@ -58,3 +58,12 @@ def explained(error: BaseException) -> str | None:
         failed = error.args[0] if error.args else ""
         return " ".join(str(failed[0][-1] if isinstance(failed, list) and failed else failed).split())
     return None
+
+
+def in_one_line(error: Exception) -> str | None:
+    """What `error` tells a person, where a traceback would only hide it; None where it would not."""
+    # a loss that is not finite is reported with Python's own exception
+    is_ours = type(error).__module__.split(".")[0] == "mvqlab"
+    if is_ours or isinstance(error, FloatingPointError):
+        return str(error)
+    return explained(error)

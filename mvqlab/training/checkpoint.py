@@ -35,6 +35,7 @@ from mvqlab.config import (
     stage1_settings,
 )
 from mvqlab.config.own_arms import GIVE_ITS_FILE, unknown_names
+from mvqlab.config.recipes import OWN
 from mvqlab.config.yaml_files import read_yaml
 from mvqlab.models.ranks import from_every_rank
 from mvqlab.support.files import whole_file
@@ -197,6 +198,17 @@ def check_same_run(config: Config, folder: Path, stage: str, settings: Config | 
             f"the run in {folder} was started with other settings; resume it with those, or train in "
             f"another folder:\n{changed}"
         )
+
+
+def as_begun(config: Config, before: Config | None) -> Config:
+    """`config` for a run that was begun with the settings `before`, which may now take more steps or fewer.
+
+    Where its recipe has noise fade over half of them, it goes on to fade as when the run began.
+    """
+    if before is None or config.mask.recipe == OWN:
+        return config
+    mask = config.mask.model_copy(update={"exploration_steps": before.mask.exploration_steps})
+    return config.model_copy(update={"mask": mask})
 
 
 def check_same_training(config: Config, folder: Path) -> None:

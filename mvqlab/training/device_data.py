@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.data.emoji import SATURATION, VALUE, WHITE_SHARE
+
 HUE_SHARE = 0.3  # of the images whose hues are turned, where hues are
 LARGEST_TURN = math.pi / 15  # of a drawing, radians
 SCALES = (0.8, 1.15)  # of a drawing
 LARGEST_SHIFT = 0.2  # of a drawing, in halves of the side
-# the grounds of `data.emoji`, which does not import torch
-WHITE_SHARE = 1 / 3
-SATURATION, VALUE = (0.05, 0.22), (0.93, 1.0)
 
 
 class DrawnImages(NamedTuple):

@@ -7,7 +7,8 @@ are for the few minutes on a large GPU: images come from a `device_data.ImageSou
 
 Models that ship come from these loops on one H100 (results/gpu).
 
-The loss of stage 1 is L1, squared error and the quantiser's, without perceptual and adversarial terms.
+The loss of stage 1 is L1, squared error, the quantiser's and the scorer's, without perceptual and adversarial
+terms.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvqlab.config import Config, ConfigError, OptimiserConfig, Stage2Config
+from mvqlab.config.recipes import settings_of
 from mvqlab.data import Batch
+from mvqlab.data.pixels import from_uint8
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.masking import AdaptiveMask, n_kept
@@ -86,6 +89,8 @@ class _Run(ABC):
     ) -> None:
         if options.precision == "16-mixed":  # there is no scaler in a captured step
             raise ConfigError("training on a device has no precision=16-mixed: set bf16-mixed, or 32-true")
+        if options.accumulate > 1:
+            raise ConfigError("a step on the device has one batch: set accumulate=1")
         self.config, self.options, self.folder, self.device = config, options, folder, device
         self.model = model
         self.average = RunningAverage(model, copy.deepcopy(model), options.weight_average)
@@ -142,7 +147,7 @@ class _Run(ABC):
         step_seconds = self._calibrate(steps)
         left = end - (time.perf_counter() - began)
         total = n_steps or self.n_steps + max(1, int(left / step_seconds))
-        self.schedule.total.fill_(float(total))
+        self.plan(total)
         say(f"  prepared in {prepared:.1f} s, {1e3 * step_seconds:.2f} ms a step, {total} steps in all")
         saved = said = time.perf_counter()
         chunk = max(1, round(READ_EVERY / step_seconds))
@@ -170,6 +175,10 @@ class _Run(ABC):
         self.save(time.perf_counter() - began)
         on_save()
         say(f"  {self.n_steps} steps: {words(self.held_out)}")
+
+    def plan(self, total: int) -> None:
+        """Take note that there will be `total` steps."""
+        self.schedule.total.fill_(float(total))
 
     def _calibrate(self, steps: CapturedSteps) -> float:
         """Seconds of a step."""
@@ -232,6 +241,7 @@ class _Stage1(_Run):
         self.source, self.held_out_images, self.is_begun = source, held_out, start is not None
         self.judged = Judged(model, config.loss)
         self.no_labels = torch.full((self.options.batch_size,), -1, device=device)
+        self.noise_steps = torch.full((), float(config.mask.exploration_steps), device=device)
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         mask = self.config.mask
@@ -245,11 +255,18 @@ class _Stage1(_Run):
                 "steps on the device know no rate of the scorer's own and no ratio that rises: set "
                 "mask.scorer_rate=1 and mask.ramp_steps=0"
             )
+        loss = self.config.loss
+        if loss.perceptual != "none" or loss.adversarial_weight:
+            raise ConfigError(
+                "steps on the device know no perceptual and no adversarial loss: set "
+                "loss.perceptual=none and loss.adversarial_weight=0"
+            )
         is_gpu = self.device.type == "cuda"
         return torch.optim.Adam(
             self.model.parameters(),
             lr=self.schedule.rate,
             betas=self.options.betas,
+            weight_decay=self.options.weight_decay,
             fused=True,
             capturable=is_gpu,
         )
@@ -281,12 +298,21 @@ class _Stage1(_Run):
         if isinstance(self.model, MQVAE):
             self.model.mask.n_in_training = (n, n)
 
+    def plan(self, total: int) -> None:
+        """Take note that there will be `total` steps: a recipe has noise fade over so many of them."""
+        super().plan(total)
+        mask = self.config.mask
+        noisy = settings_of(mask.recipe, total).get("mask.exploration_steps", mask.exploration_steps)
+        self.noise_steps.fill_(float(noisy))
+        mask = mask.model_copy(update={"exploration_steps": noisy})
+        self.config = self.config.model_copy(update={"mask": mask})
+
     def _fade(self) -> None:
         """What is left of the noise on learned scores, as in `warm_up.set_mask`, by the device's count."""
-        steps = self.config.mask.exploration_steps
-        if steps and isinstance(self.model, MQVAE) and isinstance(self.model.mask, AdaptiveMask):
+        has_noise = self.config.mask.exploration_steps > 0
+        if has_noise and isinstance(self.model, MQVAE) and isinstance(self.model.mask, AdaptiveMask):
             done = self.schedule.step - 1.0  # this one is counted already
-            self.model.mask.fading = (1.0 - done / steps).clamp(min=0.0)  # ()
+            self.model.mask.fading = (1.0 - done / self.noise_steps).clamp(min=0.0)  # ()
 
     def _draw(self, n: int) -> Tensor:
         return self.source.draw(n).images.contiguous(memory_format=torch.channels_last)
@@ -456,7 +482,7 @@ def compile_parts(model: nn.Module) -> None:
 
 def as_floats(pixels: Tensor) -> Tensor:
     """Pixels (B, C, H, W) uint8 as images (B, 3, H, W) in [-1, 1]."""
-    return pixels.float().div(127.5).sub(1.0).expand(-1, 3, -1, -1)
+    return from_uint8(pixels).expand(-1, 3, -1, -1)
 
 
 @torch.no_grad()

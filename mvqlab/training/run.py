@@ -17,6 +17,7 @@ from mvqlab.config import Config, OptimiserConfig
 from mvqlab.training.average import WeightAverage
 from mvqlab.training.checkpoint import (
     WEIGHTS,
+    as_begun,
     check_finite_tensors,
     check_same_run,
     holds_weights_of,
@@ -192,6 +193,7 @@ class Run(ABC, Generic[Model, Item]):
         path = self.folder / "state.pt"
         state = load_state(path, self.stage, self.options.steps)
         before = settings_of_state(state, self.folder)
+        self.config = as_begun(self.config, before)
         check_same_run(self.config, self.folder, f"stage{self.stage}", before)
         with taken_from(path):
             check_same_origin(origin_of_state(state), self.origin, self.folder, allow_changes=allow_changes)

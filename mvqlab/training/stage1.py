@@ -96,7 +96,8 @@ def load_stage1(folder: Path | str) -> TokenModel:
 def adam(model: nn.Module, options: OptimiserConfig, scorer_rate: float = 1.0) -> torch.optim.Adam:
     """Stage 1's optimiser. Its fused form cannot unscale fp16 gradients for clipping, so not there.
 
-    scorer_rate: the rate of f_s, as a multiple of the others'.
+    scorer_rate: the rate of f_s, as a multiple of the others'. Weights are decayed as Adam has it, by a part
+    of the gradient: unlike stage 2's AdamW, and all of them.
     """
     is_fused = options.precision != "16-mixed"
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
@@ -107,7 +108,13 @@ def adam(model: nn.Module, options: OptimiserConfig, scorer_rate: float = 1.0) -
             {"params": [named[name] for name in named if name not in of_scorer]},
             {"params": [named[name] for name in named if name in of_scorer], RATE_SCALE: scorer_rate},
         ]
-    return torch.optim.Adam(groups, lr=options.learning_rate, betas=options.betas, fused=is_fused)
+    return torch.optim.Adam(
+        groups,
+        lr=options.learning_rate,
+        betas=options.betas,
+        weight_decay=options.weight_decay,
+        fused=is_fused,
+    )
 
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -115,11 +115,16 @@ def train_stage2(
 
 
 def check_same_stage1(config: Config, of_stage1: Config) -> None:
-    """Raise ConfigError, naming each setting by which `config` describes another stage-1 model."""
+    """Raise ConfigError, naming each setting by which `config` describes another stage-1 model.
+
+    How that model learned may differ.
+    """
     changed = []
-    for section in ("backbone", "mask", "quantizer", "demask"):
-        wanted, there = getattr(config, section).plain(), getattr(of_stage1, section).plain()
-        changed += [f"{section}.{key}={there[key]}" for key in wanted if wanted[key] != there[key]]
+    for name in ("backbone", "mask", "quantizer", "demask"):
+        section = getattr(config, name)
+        wanted, there = section.plain(), getattr(of_stage1, name).plain()
+        of_model = [key for key in wanted if key not in section.of_training]
+        changed += [f"{name}.{key}={there[key]}" for key in of_model if wanted[key] != there[key]]
     if config.data.resolution != of_stage1.data.resolution:
         changed.append(f"data.resolution={of_stage1.data.resolution}")
     if changed:

@@ -51,6 +51,6 @@ def share_of(step: int, steps: int) -> float:
     return min(1.0, step / steps) if steps else 1.0
 
 
-def images_to_start_from(model: TokenModel, n_kept: int) -> int:
-    """How many images have features enough for all codes, if each keeps `n_kept` regions."""
-    return -(-FEATURES_A_CODE * model.codebook_size // n_kept)
+def images_to_start_from(model: TokenModel, n: int) -> int:
+    """How many images have features enough for all codes, if each keeps `n` regions."""
+    return -(-FEATURES_A_CODE * model.codebook_size // n)

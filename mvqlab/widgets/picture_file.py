@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mvqlab.data.dataset import DataError
 from mvqlab.data.image_files import square_of
+from mvqlab.data.pixels import from_uint8
 from mvqlab.widgets.mask_canvas import STATIC
 
 MEGABYTES = 8  # of a file: a message to the kernel may hold 10 MiB
@@ -51,4 +52,4 @@ def picture_from(content: bytes, name: str, resolution: int) -> Tensor:
     Raises DataError where it has over 40 megapixels or is not an image that can be read.
     """
     pixels = square_of(bytes(content), name, resolution, MEGAPIXELS)
-    return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
+    return from_uint8(torch.from_numpy(pixels))

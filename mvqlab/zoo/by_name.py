@@ -21,7 +21,7 @@ from torch import Tensor
 from mvqlab.config import SamplingConfig, config_from_dict
 from mvqlab.data.dataset import DataError
 from mvqlab.data.image_files import read_square
-from mvqlab.data.pixels import to_uint8
+from mvqlab.data.pixels import from_uint8, to_uint8
 from mvqlab.data.seeds import seed_of
 from mvqlab.models.caption_tokenizer import CaptionWarning, load_caption_tokenizer
 from mvqlab.models.pairs import Pairs, concatenate
@@ -207,7 +207,7 @@ def _kept_part(
     if complete is None or keep is None:
         raise SampleError("a completion needs both an image to complete and the region to keep of it")
     pixels, region = _pixels(trained, complete), _region(trained.stage1.side, keep)
-    image = pixels.float().div(127.5).sub(1.0)
+    image = from_uint8(pixels)
     try:
         with torch.no_grad():
             encoding = trained.stage1.encode(image[None], generator=torch.Generator().manual_seed(0))

@@ -427,6 +427,22 @@ def test_the_check_finds_scores_that_will_not_do() -> None:
         check_scorer(Plain(), 16, is_learned=True)
 
 
+class Drawn(nn.Module):
+    def forward(self, features, context):
+        images, _, h, w = features.shape
+        return torch.randn(images, h * w, generator=context.generator)  # a number that pairs with the next
+
+
+def test_the_check_lets_scores_be_drawn() -> None:
+    check_scorer(Drawn(), 16)
+
+
+def test_nothing_to_check_is_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mvqlab.arms.checks.all_arms", list)
+    with pytest.raises(ArmError, match="no arm"):
+        check()
+
+
 def test_the_check_finds_masks_that_will_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_stage1(tiny())
     check_mask(model.mask, 16)

@@ -93,6 +93,8 @@ def test_an_unknown_preset_names_the_nearest() -> None:
         (["stage1.learning_rate=.inf"], r"finite number"),
         (["seed=4294967296"], r"seed: .*less than 4294967296"),
         ([5], r"override '5' must read key=value"),
+        (["demask.attention=false", "demask.mask_update=false"], r"demask\.attention=true"),
+        (["demask.kind=none", "demask.renormalise=true"], r"demask\.kind=adaptive"),
     ],
 )
 def test_what_cannot_go_together_says_what_to_do(overrides: list[str], words: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_runs import tiny_stage1
+from tiny_runs import tiny, tiny_stage1
 
 from mvqlab.evaluation.images.choice import at_random, by_score, choosing, upside_down
 from mvqlab.models.mask_context import MaskContext
-from mvqlab.models.mqvae import MQVAE
+from mvqlab.models.masking import keep_best
+from mvqlab.models.mqvae import MQVAE, build_stage1
 
 
 @pytest.fixture
@@ -74,3 +75,22 @@ def test_the_model_is_whole_again_after_an_error(model: MQVAE) -> None:
 def test_a_number_that_cannot_be_kept_is_refused(model: MQVAE, n: int) -> None:
     with pytest.raises(ValueError, match="of 16 regions"), choosing(model, n):
         pass
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["adaptive", "upside_down", "variance", "dual_grain", "prefix"])
+def test_left_to_itself_every_mask_keeps_what_it_keeps_anyway(kind: str, images: torch.Tensor) -> None:
+    how = ["mask.budget=prefix", "mask.mask_ratio=[0.25,0.75]"] if kind == "prefix" else [f"mask.kind={kind}"]
+    model = build_stage1(tiny(*how)).eval()
+    expected = model.select(images)
+    with choosing(model, model.n_kept):
+        found = model.select(images)
+    assert torch.equal(expected.positions, found.positions)
+
+
+@torch.no_grad()
+def test_by_a_threshold_each_image_keeps_as_many_as_are_asked_for(images: torch.Tensor) -> None:
+    model = build_stage1(tiny("mask.budget=threshold")).eval()
+    with choosing(model, 5):
+        found = model.select(images)
+    assert torch.equal(found.positions, keep_best(found.scores, 5)[0])

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from tiny_runs import tiny, write_run
 from torch import Tensor
 
-from mvqlab.config import DataConfig
+from mvqlab.config import DataConfig, load_config
 from mvqlab.data import DataError, PictureDataset, Splits, build_splits
 from mvqlab.data.dataset import Picture
 from mvqlab.evaluation.attributes import class_asked_for as asked
@@ -223,3 +223,16 @@ def test_a_copy_with_noise_on_it_is_found_by_its_blurred_pixels() -> None:
     fresh = build_splits(DataConfig(resolution=32, train_size=2, validation_size=40, seed=5)).validation
     others = torch.stack([torch.from_numpy(fresh.remembered(n).pixels) for n in range(40)])
     assert possible_copies(others, splits, BlurredPixels())["suspected_pixels"] < 0.3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_judge_takes_for_held_out_what_a_run_has_learned_from(seed: int) -> None:
+    data = load_config("emoji64", [f"data.seed={seed}"]).data
+    whole, own = judges.whole_splits(data), build_splits(data)
+    names = [{dataset.caption(n) for n in range(len(dataset))} for dataset in (whole.validation, own.train)]
+    assert names[0] and not names[0] & names[1]
+
+
+def test_drawn_scenes_have_one_judge_for_all_seeds() -> None:
+    scenes = [load_config("simple32", [f"data.seed={seed}"]).data for seed in (0, 1)]
+    assert len({judges.whole_splits(data).data_hash for data in scenes}) == 1

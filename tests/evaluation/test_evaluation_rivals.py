@@ -95,5 +95,14 @@ def test_a_mask_that_looks_at_pixels_can_be_held_against_the_greedy_choice(image
     assert greedy_positions(model, images, model.n_kept).shape == (len(images), model.n_kept)
 
 
+@pytest.mark.parametrize("product", ["none", "score"])
+def test_masks_that_know_the_objects_can_be_held_against_other_choices(images: Tensor, product: str) -> None:
+    model = build_stage1(tiny(*SMALL, "mask.kind=truth", f"mask.product={product}")).eval()
+    importance = torch.zeros(3, 8, 8, dtype=torch.bool)
+    importance[:, :3] = True
+    batch = Batch(images, torch.zeros(3, dtype=torch.long), [""] * 3, importance)
+    assert choices_in_decibels(model, [batch], oracle_images=2)["regret"].notna().sum() > 5
+
+
 def test_every_choice_has_its_columns() -> None:
     assert set(CHOICES) == set(MASK_KINDS) - {"none", "dual_grain"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from mvqlab.cli import main as cli
 from mvqlab.config import load_config
+from mvqlab.data import DataError
 from mvqlab.evaluation.attributes.guidance import GUIDANCE
 from mvqlab.evaluation.samples.extractors import FeatureExtractor
 from mvqlab.evaluation.samples.over_temperature import TEMPERATURES
@@ -24,6 +26,7 @@ from mvqlab.gallery.asked import ALL, Asked, KeptError, measured_by_model
 from mvqlab.gallery.kept import MADE, make
 from mvqlab.results.pictures import Pictures
 from mvqlab.results.reference import FOLDER
+from mvqlab.results.table_files import write_csv
 from mvqlab.training import load_stage1
 
 PAGES = sorted(FOLDER.parent.glob("*.md"))
@@ -252,11 +255,33 @@ def test_what_is_made_of_no_model_takes_none(name: str, tmp_path: Path) -> None:
 def test_of_all_what_cannot_be_made_is_said_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(asked: Asked) -> list[Path]:
-        raise KeptError("no Chromium on this machine")
+    def refuse(error: Exception, asked: Asked) -> list[Path]:
+        raise error
 
-    kept = {"mask_explorer": MADE["mask_explorer"]._replace(draw=refuse), "order": MADE["order"]}
+    errors = {"mask_explorer": KeptError("no Chromium on this machine"), "judges": DataError("no garments")}
+    kept = {name: MADE[name]._replace(draw=partial(refuse, error)) for name, error in errors.items()}
+    kept |= {"order": MADE["order"]}
     monkeypatch.setattr("mvqlab.gallery.kept.MADE", kept)
     assert cli.main(["results", "make", "all", "--out", str(tmp_path)]) == 1
     told = capsys.readouterr()
-    assert "no Chromium" in told.err and "order_summary.csv" in told.out
+    assert "mask_explorer: no Chromium" in told.err and "judges: no garments" in told.err
+    assert "order_summary.csv" in told.out
+
+
+def test_what_is_kept_of_models_outlives_one_that_fails(tmp_path: Path) -> None:
+    def measure(model: str) -> pd.DataFrame:
+        if model == "b" and fails:
+            raise DataError("no garments")
+        return pd.DataFrame({"value": [2.0]})
+
+    write_csv(pd.DataFrame({"model": ["a", "b", "gone"], "value": [1.0, 1.0, 1.0]}), tmp_path / "some.csv")
+    fails = True
+    with pytest.raises(DataError):
+        measured_by_model(Asked(tmp_path, ALL), "some", ["a", "b"], measure, ["model"])
+    kept = pd.read_csv(tmp_path / "some.csv").set_index("model")["value"]
+    assert kept.to_dict() == {"a": 2.0, "b": 1.0, "gone": 1.0}
+
+    fails = False
+    measured_by_model(Asked(tmp_path, ALL), "some", ["a", "b"], measure, ["model"])
+    kept = pd.read_csv(tmp_path / "some.csv").set_index("model")["value"]
+    assert kept.to_dict() == {"a": 2.0, "b": 2.0}

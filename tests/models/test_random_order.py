@@ -135,3 +135,5 @@ def test_tokens_lie_in_one_random_order_that_the_seed_gives() -> None:
 def test_a_raster_transformer_has_no_other_order() -> None:
     with pytest.raises(ConfigError, match=r"transformer\.order=raster"):
         tiny("transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0", "transformer.order=random")
+    with pytest.raises(ConfigError, match=r"transformer\.first=code"):
+        tiny("transformer.model=raster", "mask.kind=none", "mask.mask_ratio=0", "transformer.first=position")

@@ -120,7 +120,10 @@ def test_a_page_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch: py
     assert main(command) == 130 and not (tmp_path / "page" / build.PAGE).exists()
     assert main(command) == 2, "not unasked"
     monkeypatch.setattr(build, "export_by_name", lambda name, folder, *, fresh: None)
+    of_another = tmp_path / "page" / "images" / "another_0.png"
+    of_another.touch()
     assert main([*command, "--fresh"]) == 0 and (tmp_path / "page" / build.PAGE).exists()
+    assert not of_another.exists() and list(of_another.parent.iterdir())
 
 
 def test_without_npm_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training import load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
+from mvqlab.training.checkpoint import load_settings
 from mvqlab.training.device_data import (
     Drawings,
     DrawnImages,
@@ -318,6 +319,25 @@ def test_noise_on_scores_fades_as_in_the_other_loop(tmp_path: Path, monkeypatch:
     assert left == pytest.approx(expected) and left[0] == 2.0 and left[-1] == 0.0
 
 
+def test_a_recipes_noise_fades_over_half_of_the_steps_that_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy("mask.recipe=taught", "stage1.steps=1000")
+    left: list[float] = []
+
+    def noted(scores: torch.Tensor, exploration: torch.Tensor) -> torch.Tensor:
+        left.append(float(exploration))
+        return scores
+
+    monkeypatch.setattr(masking, "explored", noted)
+    monkeypatch.setattr(on_device, "CALIBRATION", 1)
+    pixels = pictures(8)
+    train_stage1_on_device(config, StoredImages(pixels), pixels, tmp_path, 1.0, n_steps=12, say=silent)
+    assert left[-8:] == pytest.approx([2 / 6, 1 / 6, 0, 0, 0, 0, 0, 0], abs=1e-6)  # of steps 4 to 11
+    kept = load_settings(tmp_path)
+    assert (kept.stage1.steps, kept.mask.exploration_steps, kept.mask.recipe) == (12, 6, "taught")
+
+
 def test_stage_2_learns_what_it_is_told_and_its_run_loads(tmp_path: Path) -> None:
     config = toy("transformer.condition=class", "transformer.dropout=0.0")
     pixels = torch.stack([torch.full((3, 16, 16), shade, dtype=torch.uint8) for shade in (0, 90, 170, 255)])
@@ -384,12 +404,19 @@ def test_a_run_that_goes_on_from_weights_begins_where_they_ended(tmp_path: Path)
     assert second.held_out["psnr"] == pytest.approx(first.held_out["psnr"], abs=0.5)
 
 
-def test_a_precision_that_would_not_run_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("stage1.precision=16-mixed", "16-mixed"),
+        ("stage1.accumulate=2", "accumulate=1"),
+        ("loss.perceptual=random", r"loss\.perceptual=none"),
+        ("loss.adversarial_weight=0.5", r"loss\.adversarial_weight=0"),
+    ],
+)
+def test_what_would_not_be_done_is_refused(change: str, said: str, tmp_path: Path) -> None:
     images = pictures(8)
-    with pytest.raises(ConfigError, match="16-mixed"):
-        train_stage1_on_device(
-            toy("stage1.precision=16-mixed"), StoredImages(images), images, tmp_path, 1.0, say=silent
-        )
+    with pytest.raises(ConfigError, match=said):
+        train_stage1_on_device(toy(change), StoredImages(images), images, tmp_path, 1.0, say=silent)
 
 
 def test_scores_learn_what_dropped_regions_lose_on_the_device_too(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ import pytest
 import torch
 from tiny_runs import tiny
 
-from mvqlab.config import Config
+from mvqlab.config import Config, ConfigError
 from mvqlab.data import Splits, build_splits
 from mvqlab.models.masking import MaskModule
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import train_stage1
+from mvqlab.training.checkpoint import CheckpointError, load_settings
 from mvqlab.training.schedule import set_learning_rate
 from mvqlab.training.stage1 import adam
+from mvqlab.training.stage2 import check_same_stage1
 from mvqlab.training.warm_up import set_mask
 
 SHORT = ["stage1.steps=6", "stage1.checkpoint_every=3", "stage1.log_every=1"]
@@ -103,3 +105,37 @@ def test_a_recipe_learns_and_resumes_to_the_same_bits(
     torch.manual_seed(config.seed)
     before = build_stage1(config).state_dict()
     assert any(not torch.equal(whole[name], before[name]) for name in whole if "demask" in name)
+
+
+def test_a_run_that_takes_more_steps_goes_on_to_explore_as_it_began(tmp_path: Path, splits: Splits) -> None:
+    taught = ["mask.recipe=taught", "stage1.cosine=false"]
+    train_stage1(short(*taught), tmp_path, splits=splits)
+    for steps in (10, 14):
+        longer = short(*taught, f"stage1.steps={steps}")
+        assert longer.mask.exploration_steps == steps // 2
+        train_stage1(longer, tmp_path, splits=splits, resume=True)
+        kept = load_settings(tmp_path)
+        assert (kept.stage1.steps, kept.mask.exploration_steps) == (steps, 3)
+    with pytest.raises(CheckpointError, match=r"mask\.exploration_steps: was 3, now 4"):
+        given = short(*taught, "mask.exploration_steps=4", "stage1.steps=20")
+        train_stage1(given, tmp_path, splits=splits, resume=True)
+
+
+def test_stage_2_takes_a_stage_1_that_learned_in_another_way() -> None:
+    longer = ["stage1.steps=40", "quantizer.start_step=5", "mask.recipe=taught", "quantizer.ema_decay=0.9"]
+    same_model = short(*longer)
+    check_same_stage1(short("mask.recipe=taught"), same_model)
+    with pytest.raises(ConfigError, match=r"trained with mask\.product=none: give stage 2 the same"):
+        check_same_stage1(short(), same_model)
+
+
+def test_weights_decay_where_they_are_told_to() -> None:
+    model = torch.nn.Linear(4, 4)
+    rates = {id(p): p.detach().clone() for p in model.parameters()}
+    optimiser = adam(model, short("stage1.weight_decay=0.1").stage1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for parameter in model.parameters():
+        before = rates[id(parameter)]
+        assert ((parameter - before) * before <= 0).all() and not torch.equal(parameter, before)

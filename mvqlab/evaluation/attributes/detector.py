@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mvqlab.config import SceneKind
-from mvqlab.data.pixels import to_uint8
+from mvqlab.data.pixels import from_uint8, to_uint8
 from mvqlab.data.shapes import DRAWING_VERSION, SIMPLE_VERSION, ShapesDataset
 from mvqlab.evaluation.attributes.agreement import JUDGED, Values, agreement, asked_of, found_in
 from mvqlab.evaluation.attributes.network import (
@@ -58,7 +58,7 @@ class AttributeDetector(AlwaysEvaluating):
             )
         device = self.network.head.weight.device
         chunks = [
-            found_in(self.network(to_uint8(chunk).to(device).float() / 127.5 - 1.0))
+            found_in(self.network(from_uint8(to_uint8(chunk).to(device))))
             for chunk in images.split(batch_size)
         ]
         return {name: torch.cat([chunk[name] for chunk in chunks]).cpu() for name in chunks[0]}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import SceneKind
 from mvqlab.data.drawing import draw
+from mvqlab.data.pixels import from_uint8
 from mvqlab.data.shapes import ATTRIBUTES, MAX_OBJECTS, Scene, ShapesDataset
 from mvqlab.evaluation.judging_networks import convolution, train_judging_network
 from mvqlab.support.one_thread import one_thread
@@ -94,7 +95,7 @@ def drawn(scenes: Sequence[Scene], resolution: int = RESOLUTION) -> DrawnScenes:
             shares[row, n] = centre_shares(*thing.centre)
             for name, value in attributes._asdict().items():
                 values[name][row, n] = ATTRIBUTES[name].index(value)
-    return DrawnScenes(torch.from_numpy(pixels).float() / 127.5 - 1.0, shares, values)
+    return DrawnScenes(from_uint8(torch.from_numpy(pixels)), shares, values)
 
 
 def centre_shares(x: float, y: float) -> Tensor:

@@ -1,12 +1,14 @@
 """Let a trained MQ-VAE keep other regions than it would: more, fewer, or by another ranking.
 
+    with choosing(mqvae, 16):
+        held_out = collect(mqvae, [batch])    # from the 16 regions that it would keep
     with choosing(mqvae, 16, at_random):
         held_out = collect(mqvae, [batch])    # from 16 regions drawn at random
     with choosing(mqvae, 16, by_kind("variance")):
         held_out = collect(mqvae, [batch])    # from those 16 whose pixels differ most
 
 Weights stay as they are, and so does what happens to a region once it is kept: it is normalised, projected
-and multiplied by its own score. Only the choice is another one.
+and, where the model does so, multiplied by its own score. Only the choice is another one.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ Rank = Callable[[Tensor, MaskContext], Tensor]
 
 
 def by_score(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
-    """The model's own choice: the regions that score highest."""
+    """The regions that score highest, which the paper's mask keeps."""
     return scores
 
 
 def upside_down(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
-    """The opposite choice: the regions that score lowest."""
+    """The regions that score lowest."""
     return -scores
 
 
@@ -59,9 +61,11 @@ at_random = by_kind("random")
 
 
 @contextmanager
-def choosing(model: MQVAE, n: int, rank: Rank = by_score) -> Iterator[MQVAE]:
+def choosing(model: MQVAE, n: int, rank: Rank | None = None) -> Iterator[MQVAE]:
     """Inside the `with`, `model` keeps the `n` regions of each image that `rank` puts first.
 
+    Without a `rank` they are those that the model would keep by itself, were it to keep as many: by a
+    threshold, too, the best `n` of each image.
     With `mask.kind=dual_grain` the blocks that `rank` puts first on average are fine, as many as bring the
     pairs nearest to `n`.
 
@@ -82,11 +86,14 @@ def choosing(model: MQVAE, n: int, rank: Rank = by_score) -> Iterator[MQVAE]:
 class _OtherChoice(nn.Module):
     """A trained mask module that ranks regions by something else than their scores."""
 
-    def __init__(self, trained: MaskModule, n: int, rank: Rank) -> None:
+    def __init__(self, trained: MaskModule, n: int, rank: Rank | None) -> None:
         super().__init__()
         self.trained, self.n, self.rank = trained, n, rank
 
     def forward(self, features: Tensor, context: MaskContext = NO_CONTEXT) -> KeptRegions:
         scores = self.trained.score(features, context)
-        positions = self.trained.best(self.rank(scores, context), self.n)
+        if self.rank is None:
+            positions = self.trained.positions_of_n(scores, self.n)
+        else:
+            positions = self.trained.best(self.rank(scores, context), self.n)
         return self.trained.keep(features, scores, positions)

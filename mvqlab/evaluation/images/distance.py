@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.data.pixels import from_uint8
 from mvqlab.evaluation.images.reconstruction import BEST_PSNR
 from mvqlab.training.losses import region_errors
 
@@ -41,7 +42,7 @@ def psnr_by_distance(images: Tensor, reconstructions: Tensor, is_kept: Tensor) -
     exact one counts 100 dB; nan where no region is that far.
     """
     side = round(is_kept.shape[1] ** 0.5)
-    before, after = images.float() / 127.5 - 1.0, reconstructions.float() / 127.5 - 1.0
+    before, after = from_uint8(images), from_uint8(reconstructions)
     errors = region_errors(before, after, side).double()
     distances = distances_to_kept(is_kept).clamp(max=FARTHEST)
     return {f"psnr_at_distance_{steps}": _psnr(errors[distances == steps]) for steps in range(FARTHEST + 1)}

@@ -21,24 +21,29 @@ DECODED_AT_ONCE = 256  # images
 
 
 @torch.no_grad()
-def restored_from(model: MQVAE, images: Tensor, positions: Tensor) -> Tensor:
+def restored_from(
+    model: MQVAE, images: Tensor, positions: Tensor, importance: Tensor | None = None
+) -> Tensor:
     """What `model` makes of the regions of `images` at `positions` (B, N): (B, 3, H, W), not clipped."""
-    regions = gather_regions(quantised_everywhere(model, images), positions)  # (B, L, n_z) -> (B, N, n_z)
+    everywhere = quantised_everywhere(model, images, importance)  # (B, L, n_z)
+    regions = gather_regions(everywhere, positions)  # (B, L, n_z) -> (B, N, n_z)
     return model.restore(regions, positions)
 
 
 @torch.no_grad()
-def greedy_positions(model: MQVAE, images: Tensor, n: int, dropped_at_once: int = 1) -> Tensor:
+def greedy_positions(
+    model: MQVAE, images: Tensor, n: int, dropped_at_once: int = 1, importance: Tensor | None = None
+) -> Tensor:
     """Positions (B, n), rising, of the regions of `images` (B, 3, H, W) in [-1, 1] that are dropped last.
 
     dropped_at_once: regions that go between two trials; more of them take less time and look less closely.
-    Each region is weighed by its own score, as in the model, which should be in evaluation mode. Raises
-    ValueError unless 1 <= n <= L.
+    importance: true objects (B, H, W), of a model whose masks read them. Each region is weighed as in the
+    model, which should be in evaluation mode. Raises ValueError unless 1 <= n <= L.
     """
     n_positions = model.n_positions
     if not 1 <= n <= n_positions:
         raise ValueError(f"cannot keep {n} of {n_positions} regions")
-    regions = quantised_everywhere(model, images)  # (B, L, n_z)
+    regions = quantised_everywhere(model, images, importance)  # (B, L, n_z)
     kept = torch.arange(n_positions, device=images.device).expand(len(images), -1)  # (B, M), M = L at first
     while kept.shape[1] > n:
         n_dropped = min(dropped_at_once, kept.shape[1] - n)
@@ -48,7 +53,7 @@ def greedy_positions(model: MQVAE, images: Tensor, n: int, dropped_at_once: int 
     return kept
 
 
-def quantised_everywhere(model: MQVAE, images: Tensor) -> Tensor:
+def quantised_everywhere(model: MQVAE, images: Tensor, importance: Tensor | None = None) -> Tensor:
     """The code's vector (B, L, n_z) of every region of `images`, as if all were kept.
 
     Raises ValueError for dual grain, where a region's code depends on whether its block is fine.
@@ -59,7 +64,8 @@ def quantised_everywhere(model: MQVAE, images: Tensor) -> Tensor:
         )
     everywhere = torch.arange(model.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
     features = model.encoder(images)  # (B, d, h, w)
-    kept = model.mask.keep(features, model.mask.score(features, MaskContext(images=images)), everywhere)
+    scores = model.mask.score(features, MaskContext(images, importance))  # (B, L)
+    kept = model.mask.keep(features, scores, everywhere)
     return model.quantizer.look_up(model.quantizer.nearest(kept.features))
 
 

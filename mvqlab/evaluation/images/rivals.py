@@ -55,15 +55,15 @@ def choices_in_decibels(
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("choice")
     if not oracle_images:
         return table
-    table.loc[GREEDY, "psnr_of_few"] = greedy_psnr(model, few.images)
+    table.loc[GREEDY, "psnr_of_few"] = greedy_psnr(model, few.images, few.importance)
     return table.assign(regret=table.loc[GREEDY, "psnr_of_few"] - table["psnr_of_few"])
 
 
-def greedy_psnr(model: MQVAE, images: Tensor) -> float:
+def greedy_psnr(model: MQVAE, images: Tensor, importance: Tensor | None = None) -> float:
     """dB, mean over `images` (B, 3, H, W) in [-1, 1], from the regions that the greedy choice keeps."""
     at_once = max(1, model.n_positions // TRIALS)
-    positions = greedy_positions(model, images, model.n_kept, at_once)
-    restored = restored_from(model, images, positions)
+    positions = greedy_positions(model, images, model.n_kept, at_once, importance)
+    restored = restored_from(model, images, positions, importance)
     return mean_psnr(to_uint8(images), to_uint8(restored))
 
 

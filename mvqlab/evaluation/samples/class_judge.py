@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mvqlab.config import DataConfig
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import DataError
-from mvqlab.data.pixels import to_uint8
+from mvqlab.data.pixels import from_uint8, to_uint8
 from mvqlab.evaluation.intervals import exact_share
 from mvqlab.evaluation.judging_networks import (
     AlwaysEvaluating,
@@ -38,6 +38,7 @@ SEED = 0  # not the run's own: runs with different seeds are to be measured alik
 BATCH_SIZE = 128
 LEARNING_RATE = 5e-3  # at its highest
 RESOLUTION = 32  # pixels: what it sees of any image
+ANY_SEED = ("shapes", "fashion")  # data whose seed does not say which images are held out
 MOST_TRAINING, MOST_HELD_OUT = 60_000, 10_000  # images; of drawn scenes there is no end
 
 
@@ -100,7 +101,7 @@ class ClassJudge(AlwaysEvaluating):
         """The class (B,) of each of `images` (B, 3, H, W), uint8 or in [-1, 1]; on the CPU."""
         device = self.network.head.weight.device
         chunks = [
-            self.network(to_uint8(chunk).to(device).float() / 127.5 - 1.0).argmax(dim=1)
+            self.network(from_uint8(to_uint8(chunk).to(device))).argmax(dim=1)
             for chunk in images.split(batch_size)
         ]
         return torch.cat(chunks).cpu()
@@ -120,9 +121,9 @@ def class_judge(
 ) -> ClassJudge:
     """The judge of the classes of `data`: read from the folder `cache`, or trained and put there.
 
-    steps: of its training, 1400 by default, for simple scenes 400. Sizes and seed of `data` are not looked
-    at: the judge learns from all training images that the set has (of drawn scenes from 60,000), so that one
-    serves all runs. `cache`: see `trained_once`.
+    steps: of its training, 1400 by default, for simple scenes 400. Sizes of `data` are not looked at: the
+    judge learns from all training images that the set has (of drawn scenes from 60,000), so that one serves
+    all runs. `cache`: see `trained_once`.
 
     Raises DataError for data without classes, OSError, before any training, if the folder cannot be written.
     """
@@ -148,9 +149,14 @@ def class_judge(
 
 
 def whole_splits(data: DataConfig) -> Splits:
-    """All images of the set that `data` names; of drawn scenes 60,000 and 10,000."""
-    sizes = {"train_size": MOST_TRAINING, "validation_size": MOST_HELD_OUT, "seed": SEED, "flip": True}
-    return build_splits(data.model_copy(update=sizes))
+    """All images of the set that `data` names; of drawn scenes 60,000 and 10,000.
+
+    Where the seed of `data` says what is held out, it does so here, too.
+    """
+    changes = {"train_size": MOST_TRAINING, "validation_size": MOST_HELD_OUT}
+    if data.name in ANY_SEED:
+        changes["seed"] = SEED
+    return build_splits(data.model_copy(update=changes))
 
 
 def data_name(data: DataConfig) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mvqlab.data import Splits
 from mvqlab.data.dataset import PictureDataset
+from mvqlab.data.pixels import from_uint8
 from mvqlab.evaluation.samples.alterations import blurred
 from mvqlab.evaluation.samples.distances import features_of
 from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
@@ -61,7 +62,7 @@ class BlurredPixels(FeatureExtractor):
         super().__init__(f"pixels (blurred, {PIXELS} x {PIXELS})", "pixels", 3 * PIXELS**2)
 
     def forward(self, images: Tensor) -> Tensor:
-        soft = blurred(images.float() / 127.5 - 1.0)
+        soft = blurred(from_uint8(images))
         return F.adaptive_avg_pool2d(soft, PIXELS).flatten(1)
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from mvqlab.data.pixels import from_uint8
 from mvqlab.evaluation.judging_networks import JudgingNetwork, trained_once
 from mvqlab.evaluation.samples.feature_extractor import FeatureExtractor
 from mvqlab.evaluation.samples.lab_network import LabAccuracy, LabTask
@@ -29,7 +30,7 @@ class TaughtExtractor(FeatureExtractor):
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network.features(images.float() / 127.5 - 1.0)
+        return self.network.features(from_uint8(images))
 
     def answers(self, features: Tensor) -> Tensor | None:
         if self.task.kind != "labels":  # a turn by a quarter is no kind of image
