@@ -12,9 +12,9 @@ import torch
 from mvqlab import __version__
 from mvqlab.interop.onnx_graphs import Graph, graphs_of, scores_come_from_the_image
 from mvqlab.interop.onnx_weights import shrink
+from mvqlab.models.budgets import ThresholdMask
 from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.masked_parallel import MaskedParallel
-from mvqlab.models.masking import ThresholdMask
 from mvqlab.models.mqvae import MQVAE, TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.raster import RasterTransformer

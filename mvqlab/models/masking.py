@@ -10,8 +10,8 @@ Polarity, once for the whole lab: `mask_ratio` is the share of regions *dropped*
 where a region *survives*. (The released configurations say `topk_ratio`, the share kept.)
 
 Every mask is a `MaskModule`. What regions are scored by stands in models/scorers.py: a learned network,
-chance, a measure of the image, the true objects. The modules below differ in what else the paper's mask does:
-in how kept features are weighed, and in how many regions an image keeps.
+chance, a measure of the image, the true objects. Controls of what else the mask does are in mask_controls.py,
+other numbers of regions for each image in budgets.py.
 """
 
 from __future__ import annotations
@@ -70,35 +70,6 @@ def keep_best(scores: Float[Tensor, "B L"], n: int) -> tuple[Int[Tensor, "B N"],
     """Positions of the N = `n` best of `scores`, rising, and `is_kept` (section 3.1)."""
     positions = scores.topk(n, dim=1).indices.sort(dim=1).values  # (B, L) -> (B, N)
     return positions, is_among(positions, scores.shape[1])
-
-
-def positions_above(scores: Float[Tensor, "B L"], threshold: float | Float[Tensor, ""]) -> Int[Tensor, "B N"]:
-    """Positions, rising, where `scores` reach `threshold`; of each image at least the best.
-
-    N is the most that an image has; those with fewer are padded with L.
-    """
-    best = scores.argmax(dim=1, keepdim=True)  # (B, L) -> (B, 1)
-    return positions_where((scores >= threshold).scatter(1, best, True))
-
-
-def best_of_each(scores: Float[Tensor, "B L"], n: Int[Tensor, " B"]) -> Int[Tensor, "B N"]:
-    """Positions, rising, of the best of `scores`, of each image as many as its `n` says, padded with L."""
-    rank = scores.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the best
-    return positions_where(rank < n.unsqueeze(1))  # (B, L) against (B, 1)
-
-
-def positions_where(is_kept: Bool[Tensor, "B L"]) -> Int[Tensor, "B N"]:
-    """Positions, rising, where `is_kept`; N is the most that an image has, others are padded with L."""
-    n_positions = is_kept.shape[1]
-    places = torch.arange(n_positions, device=is_kept.device)  # (L,)
-    rising = places.where(is_kept, n_positions).sort(dim=1).values  # (B, L), the L that stand for none last
-    n = int(is_kept.sum(dim=1).max()) if len(is_kept) else 0  # of no images there is no most
-    return rising[:, :n]  # (B, L) -> (B, N)
-
-
-def lowest_kept(scores: Float[Tensor, "B L"], n: int) -> Float[Tensor, ""]:
-    """The lowest of the B * `n` best of all `scores`: the threshold that keeps `n` an image on average."""
-    return scores.detach().flatten().topk(len(scores) * n).values[-1]  # (B, L) -> (B L,) -> (B n,) -> ()
 
 
 def gather_regions(regions: Float[Tensor, "B L c"], positions: Int[Tensor, "B N"]) -> Float[Tensor, "B N c"]:
@@ -258,110 +229,3 @@ def gumbel_noise(
     """-log(-log u), of the shape, type and device of `like`."""
     uniform = torch.rand(like.shape, dtype=like.dtype, device=like.device, generator=generator)
     return -(-uniform.clamp_min(torch.finfo(like.dtype).tiny).log()).log()
-
-
-class UpsideDownMask(AdaptiveMask):
-    """A control: learned scores as in the paper, of which the *lowest* are kept."""
-
-    def ranked_by(self, scores: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
-        """The scores, upside down."""
-        return -scores
-
-
-class ProductMask(AdaptiveMask):
-    """A control: regions chosen by something that learns nothing, weighed by learned scores as in the paper.
-
-    `gain` learns as f_s does, and has no say in what is kept. A random mask differs from the paper's by its
-    choice *and* by the lack of the product; this one by its choice alone.
-    """
-
-    def __init__(
-        self,
-        feature_dim: int,
-        code_dim: int,
-        n: int,
-        scorer: nn.Module,
-        gain: nn.Module,
-        n_in_training: tuple[int, int] | None = None,
-        settings: MaskConfig = PUBLISHED,
-    ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, settings)
-        self.gain = gain
-
-    def keep(
-        self,
-        features: Float[Tensor, "B d h w"],
-        scores: Float[Tensor, "B L"],
-        positions: Int[Tensor, "B N"],
-    ) -> KeptRegions:
-        """Keep the regions of `features` at `positions`, times their gain; `scores` are passed on."""
-        return super().keep(features, self.gain(features), positions)._replace(scores=scores)
-
-
-class PrefixMask(AdaptiveMask):
-    """Nested dropout over regions: in training each image keeps as many of its best as it draws for itself.
-
-    The scores become an order in which regions are worth their codes: whatever comes first decodes without
-    the rest. A ratio drawn for a batch does the same for all of its images alike. Outside training every
-    image keeps `n`. Sources: Rippel et al. 2014; for tokens FlexTok (arXiv 2502.13967) and One-D-Piece
-    (arXiv 2501.10064), whose tokens have no place in the image.
-    """
-
-    @property
-    def pads(self) -> bool:  # type: ignore[override]
-        """Whether images may keep fewer than N: in training."""
-        return self.training
-
-    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
-        """Positions, rising, of the best `scores`; in training as many as each image draws, padded with L."""
-        if not self.training:
-            return super().positions_to_keep(scores)
-        n = [self.n_of_batch(scores.shape[1]) for _ in scores]  # one draw an image
-        return best_of_each(self.ranked_by(scores), torch.tensor(n, device=scores.device))
-
-
-class ThresholdMask(AdaptiveMask):
-    """This lab's mask with a budget for each image: regions are kept that score above a threshold.
-
-    `n` regions are kept an image *on average*, more where there is much to see. In training the threshold
-    is the batch's own, so that of B images the B * n best regions survive, whichever images they are in.
-    Outside training a moving average of those thresholds serves: what is kept of an image must not depend
-    on which others are in its batch.
-    """
-
-    threshold: Float[Tensor, ""]
-    pads = True
-    decay = 0.95  # of the moving average: it looks back some twenty batches
-
-    def __init__(
-        self,
-        feature_dim: int,
-        code_dim: int,
-        n: int,
-        scorer: nn.Module,
-        n_in_training: tuple[int, int] | None = None,
-        settings: MaskConfig = PUBLISHED,
-    ) -> None:
-        super().__init__(feature_dim, code_dim, n, scorer, n_in_training, settings)
-        self.register_buffer("threshold", torch.tensor(torch.nan))
-
-    def positions_to_keep(self, scores: Float[Tensor, "B L"]) -> Int[Tensor, "B N"]:
-        """Positions, rising, of `scores` above the threshold, padded with L. Training moves the threshold."""
-        if self.training:
-            self._average_in(lowest_kept(scores, self.n))
-            ranked = self.ranked_by(scores)  # (B, L)
-            return positions_above(ranked, lowest_kept(ranked, self.n_of_batch(scores.shape[1])))
-        if self.threshold.isnan():  # before any training
-            return positions_above(scores, lowest_kept(scores, self.n))
-        return positions_above(scores, self.threshold)
-
-    def positions_of_n(self, scores: Float[Tensor, "B L"], n: int) -> Int[Tensor, "B N"]:
-        """Positions, rising, of the `n` best `scores` of each image, whatever the threshold."""
-        return self.best(scores, n)
-
-    @torch.no_grad()
-    def _average_in(self, threshold_of_batch: Float[Tensor, ""]) -> None:
-        """Move the average towards a batch's own threshold; the first batch's is where it starts."""
-        newest = threshold_of_batch.float()
-        moved = self.threshold.lerp(newest, 1.0 - self.decay)  # decay * threshold + (1 - decay) * newest
-        self.threshold.copy_(torch.where(self.threshold.isnan(), newest, moved))

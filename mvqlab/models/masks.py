@@ -1,6 +1,7 @@
 """The mask modules by their settings: what chooses the regions, and how many of each image.
 
-A choice that learns nothing is a scorer (models/scorers.py); a learned one is a class of models/masking.py.
+A choice that learns nothing is a scorer (models/scorers.py); a learned one, and what changes around it, is a
+class.
 """
 
 from __future__ import annotations
@@ -9,16 +10,10 @@ import math
 
 from mvqlab.config import BackboneConfig, MaskConfig
 from mvqlab.config.own_arms import is_own_mask, own_builders
+from mvqlab.models.budgets import PrefixMask, ThresholdMask
 from mvqlab.models.dual_grain import DualGrainMask
-from mvqlab.models.masking import (
-    AdaptiveMask,
-    MaskModule,
-    PrefixMask,
-    ProductMask,
-    ThresholdMask,
-    UpsideDownMask,
-    n_kept,
-)
+from mvqlab.models.mask_controls import ProductMask, UpsideDownMask
+from mvqlab.models.masking import AdaptiveMask, MaskModule, n_kept
 from mvqlab.models.scorers import build_scorer, unlearned_scorer
 
 LEARNED_MASKS: dict[str, type[AdaptiveMask]] = {"adaptive": AdaptiveMask, "upside_down": UpsideDownMask}

@@ -134,3 +134,12 @@ def is_among(positions: Int[Tensor, "B N"], n_positions: int) -> Bool[Tensor, "B
     """(B, L) bool: which of L = `n_positions` places are among `positions` (B, N), L itself being padding."""
     places = torch.zeros(len(positions), n_positions + 1, dtype=torch.bool, device=positions.device)
     return places.scatter(1, positions, True)[:, :-1].contiguous()  # (B, L + 1) to (B, L)
+
+
+def positions_where(is_kept: Bool[Tensor, "B L"]) -> Int[Tensor, "B N"]:
+    """Positions, rising, where `is_kept`; N is the most that an image has, others are padded with L."""
+    n_positions = is_kept.shape[1]
+    places = torch.arange(n_positions, device=is_kept.device)  # (L,)
+    rising = places.where(is_kept, n_positions).sort(dim=1).values  # (B, L), the L that stand for none last
+    n = int(is_kept.sum(dim=1).max()) if len(is_kept) else 0  # of no images there is no most
+    return rising[:, :n]  # (B, L) -> (B, N)

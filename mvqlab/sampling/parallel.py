@@ -24,8 +24,8 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.masked_parallel import MaskedParallel
-from mvqlab.models.masking import gumbel_noise, positions_where
-from mvqlab.models.pairs import NO_CODE, Pairs
+from mvqlab.models.masking import gumbel_noise
+from mvqlab.models.pairs import NO_CODE, Pairs, positions_where
 from mvqlab.sampling.chooser import check_generator, rows_to_read
 from mvqlab.sampling.filters import FORBIDDEN, choose, guided
 from mvqlab.support.evaluation_mode import evaluation_mode

@@ -10,7 +10,7 @@ from tiny_runs import tiny_stage1
 
 from mvqlab.evaluation.images.budgets import budget_table, score_threshold
 from mvqlab.evaluation.images.masked_image import EncodedImage
-from mvqlab.models.masking import positions_above
+from mvqlab.models.budgets import positions_above
 from mvqlab.models.mqvae import MQVAE
 
 

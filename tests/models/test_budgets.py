@@ -26,7 +26,7 @@ from mvqlab.data import Batch, Splits, batches_in_order, build_splits
 from mvqlab.evaluation.codebook.code_patches import code_coverage
 from mvqlab.evaluation.likelihood.bits import pair_bits
 from mvqlab.evaluation.run_report import collect_held_out, evaluate_held_out, stage2_columns
-from mvqlab.models.masking import ThresholdMask, lowest_kept, positions_above
+from mvqlab.models.budgets import ThresholdMask, lowest_kept, positions_above
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, concatenate

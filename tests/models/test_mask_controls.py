@@ -10,7 +10,8 @@ from tiny_runs import tiny
 from mvqlab.config import BackboneConfig, ConfigError, MaskConfig, load_config
 from mvqlab.models.demasking import DemaskModule, NoDemask
 from mvqlab.models.mask_context import MaskContext
-from mvqlab.models.masking import AdaptiveMask, MaskModule, ProductMask
+from mvqlab.models.mask_controls import ProductMask
+from mvqlab.models.masking import AdaptiveMask, MaskModule
 from mvqlab.models.masks import build_mask
 from mvqlab.models.mqvae import MQVAE, PlainVQ, build_stage1
 from mvqlab.models.scorers import MLPScorer

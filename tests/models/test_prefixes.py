@@ -14,8 +14,8 @@ from torch import Tensor
 from mvqlab.config import Config, ConfigError
 from mvqlab.data import batches_in_order, build_splits
 from mvqlab.evaluation.images.choice import choosing
+from mvqlab.models.budgets import PrefixMask, best_of_each
 from mvqlab.models.mask_context import NO_CONTEXT
-from mvqlab.models.masking import PrefixMask, best_of_each
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.training import train_stage1, train_stage2
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mvqlab.evaluation.images.masked_image import EncodedImage, MaskedImage
 from mvqlab.evaluation.images.reconstruction import pooled_psnr
-from mvqlab.models.masking import positions_above
+from mvqlab.models.budgets import positions_above
 from mvqlab.models.mqvae import TokenModel
 
 
