@@ -503,15 +503,6 @@ def test_encoding_is_that_of_evaluation_and_leaves_the_model_in_its_mode(splits:
     assert torch.equal(positions, tokenise(model.eval(), splits.validation).pairs.positions)
 
 
-def test_a_taught_run_is_made_longer_by_saying_how_long_its_noise_is(tmp_path: Path, splits: Splits) -> None:
-    short = ["mask.recipe=taught", "stage1.steps=4", "stage1.checkpoint_every=2"]
-    train_stage1(tiny(*short), tmp_path, splits=splits)
-    longer = [*short, "stage1.steps=6"]
-    with pytest.raises(CheckpointError, match=r"mask\.exploration_steps: was 2, now 3"):
-        train_stage1(tiny(*longer), tmp_path, splits=splits, resume=True)
-    train_stage1(tiny(*longer, "mask.exploration_steps=2"), tmp_path, splits=splits, resume=True)
-
-
 def test_resuming_under_other_settings_names_them(tmp_path: Path, splits: Splits) -> None:
     train_stage1(tiny(), tmp_path, splits=splits)
     changed = tiny("quantizer.codebook_size=32", "seed=3", "stage1.log_every=2", "transformer.width=12")

@@ -116,6 +116,8 @@ def test_a_run_that_takes_more_steps_goes_on_to_explore_as_it_began(tmp_path: Pa
         train_stage1(longer, tmp_path, splits=splits, resume=True)
         kept = load_settings(tmp_path)
         assert (kept.stage1.steps, kept.mask.exploration_steps) == (steps, 3)
+    said = short(*taught, "mask.exploration_steps=3", "stage1.steps=16")
+    train_stage1(said, tmp_path, splits=splits, resume=True)
     with pytest.raises(CheckpointError, match=r"mask\.exploration_steps: was 3, now 4"):
         given = short(*taught, "mask.exploration_steps=4", "stage1.steps=20")
         train_stage1(given, tmp_path, splits=splits, resume=True)
