@@ -109,7 +109,7 @@ def summary_lines(
     # of all panels alike, also where some have no value of a metric, as plain VQ of the scores'
     names = list(dict(zip(_keys(summary, x), summary[x].tolist(), strict=True)).values())
     n_places = len(names)
-    n_columns = min(3, len(metrics))
+    n_columns = 2 if len(metrics) == 4 else min(3, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
     height = 3.2 if is_number else 1.2 + 0.3 * min(n_places, MANY)
     size = 3.8 * n_columns + 0.6 + bool(hues), height * n_rows

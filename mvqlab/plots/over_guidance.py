@@ -92,9 +92,13 @@ def asked_for_over_guidance(table: pd.DataFrame, title: str = "") -> Figure:
     figure, panels = panels_of(len(measures), n_columns, (4.2 * n_columns, 3.9 * n_rows + 0.2))
     for axis, measure in zip(panels, measures, strict=True):
         _draw_shares(axis, table[table["measure"] == measure])
-        axis.set_title(measure.replace("_", " "), fontsize=PANEL)
+        axis.set_title(measure.replace("_judge_", ", judge of ").replace("_", " "), fontsize=PANEL)
     headline(figure, title)
     return figure
+
+
+def _filled(words: str) -> str:
+    return textwrap.fill(words, 60, break_on_hyphens=False)
 
 
 def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
@@ -110,9 +114,10 @@ def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
         look = {"color": colour, "markersize": 5, "capsize": 2.5, "marker": arm_marker(number)}
         style = arm_line(number)
         axis.errorbar(along, group["share"], ends, label=as_written(name), linestyle=style, **look)
-    axis.plot([], [], color="0.4", linestyle=":", label="real, after its stage 1")
+    only = arm_colour(0) if len(names) == 1 else "0.4"  # of several models each has its own
+    axis.plot([], [], color=only, linestyle=":", linewidth=1.2, label="real, after its stage 1")
     axis.set_xlabel(
-        "weight of guidance (1: off)\n" + textwrap.fill(f"judged by {rows['judge'].iloc[0]}", 60), fontsize=7
+        "weight of guidance (1: off)\n" + _filled(f"judged by {rows['judge'].iloc[0]}"), fontsize=7
     )
     axis.set_ylabel("share that shows what was asked for", fontsize=SMALL)
     axis.set_xticks(sorted(rows["guidance"].unique()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,14 +16,15 @@ from mvqlab.support.finite import check_finite
 CELL = 0.95  # inches of an image in a figure
 
 
-def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "") -> Figure:
-    """One labelled row of images (n, H, W, 3) below the other."""
+def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str = "", columns: Sequence[str] = ()) -> Figure:
+    """One labelled row of images (n, H, W, 3) below the other; `columns`: names for the first of each row."""
     n_columns = max(len(images) for images in rows.values())
     figure, axes = picture_grid(len(rows), n_columns, title, margin=1.7)
     for row, (label, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(row, images, strict=False):
             axis.imshow(image)
         name_row(row[0], label)
+    name_columns(axes[0], columns)
     return figure
 
 
@@ -90,6 +91,13 @@ def picture_grid(
         axis.spines[:].set_visible(False)
     headline(figure, as_written(title))
     return figure, axes
+
+
+def name_columns(axes: Sequence[Axes], names: Sequence[str]) -> None:
+    """Write `names` above the pictures of the first row, a word a line."""
+    for axis, name in zip(axes, names, strict=False):
+        words = as_written(name).replace(" & ", "\N{NO-BREAK SPACE}& ").split(" ")
+        axis.set_title("\n".join(words), fontsize=SMALL)
 
 
 def name_row(axis: Axes, label: str) -> None:

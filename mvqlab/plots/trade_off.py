@@ -63,7 +63,7 @@ def trade_off(
         is_front = rows["is_front"] if "is_front" in rows else pd.Series(True, index=rows.index)
         axis.scatter(rows[x][is_front], rows[y][is_front], label=as_written(name), **look)
         axis.scatter(rows[x][~is_front], rows[y][~is_front], **look).set_facecolor("white")
-        offset = (6, 5) if number else (-5, -12)
+        offset = (3 * number + 6, 5) if number else (-5, -13)  # of the mark, which stands aside
         for place, words in zip(rows[[x, y]].to_numpy(), rows[label], strict=True):
             axis.annotate(as_written(words), tuple(place), offset, textcoords="offset points", fontsize=SMALL)
     axis.set(xlabel=xlabel, ylabel=ylabel)

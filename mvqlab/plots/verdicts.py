@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 
@@ -75,6 +76,12 @@ def _places(rows: pd.DataFrame, claims: Mapping[int, str]) -> tuple[dict[int, in
     return places, names
 
 
+def _point_outwards(axis: Axes, edge: float, place: int, colour: tuple[float, float, float]) -> None:
+    """An arrow from the `edge` on: what stands there goes further."""
+    tip = edge + math.copysign(0.4, edge)
+    axis.annotate("", (tip, place), (edge, place), arrowprops={"arrowstyle": "->", "color": colour})
+
+
 def _draw_row(axis: Axes, row: pd.Series, place: int) -> None:
     """One effect with its interval, signed so that what is claimed lies to the right."""
     sign = 1.0 if row["direction"] == "higher" else -1.0
@@ -83,13 +90,15 @@ def _draw_row(axis: Axes, row: pd.Series, place: int) -> None:
     if row["n"] > 1:
         low, high = (min(max(end, -FARTHEST), FARTHEST) for end in sorted(ends))
         axis.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
+        for end in ends:
+            if abs(end) > FARTHEST:
+                _point_outwards(axis, math.copysign(FARTHEST, end), place, colour)
     shown = min(max(mean, -FARTHEST), FARTHEST)
     axis.plot(
         shown, place, marker, color=colour, markerfacecolor=colour if is_filled else "white", markersize=6
     )
     if shown != mean:
-        tip = shown + (0.4 if mean > 0 else -0.4)
-        axis.annotate("", (tip, place), (shown, place), arrowprops={"arrowstyle": "->", "color": colour})
+        _point_outwards(axis, shown, place, colour)
     axis.annotate(
         f"n = {row['n']}",
         (1.01, place),

@@ -47,8 +47,10 @@ def test_dropped_regions_are_faded_and_kept_ones_untouched() -> None:
 
 def test_rows_are_labelled_and_hold_their_images() -> None:
     pictures = some_pictures()
-    figure = plots.image_rows({"original": pictures.originals, "made": pictures.reconstructions})
+    rows = {"original": pictures.originals, "made": pictures.reconstructions}
+    figure = plots.image_rows(rows, columns=["ankle boot", "Food & Drink"])
     axes = figure.axes
+    assert [axis.get_title() for axis in axes[:3]] == ["ankle\nboot", "Food\xa0&\nDrink", ""]
     assert [axis.get_ylabel() for axis in axes if axis.get_ylabel()] == ["original", "made"]
     assert np.array_equal(axes[3].images[0].get_array(), pictures.reconstructions[0])
 

@@ -60,6 +60,15 @@ def test_intervals_are_those_of_the_table_and_end_at_the_edge() -> None:
     assert bars == [(-FARTHEST, -FARTHEST), (1.0, 3.0), (1.0, 3.0)]
 
 
+def test_an_interval_that_goes_further_has_an_arrow() -> None:
+    def arrows(high: float) -> int:
+        row = FOUND[FOUND["n"] > 1][:1].assign(mean=2.0, low=1.0, high=high, effect=1.0, direction="higher")
+        (axis,) = verdict_chart(row, {}).axes
+        return sum(getattr(text, "arrow_patch", None) is not None for text in axis.texts)
+
+    assert (arrows(FARTHEST), arrows(FARTHEST + 1.0)) == (0, 1)
+
+
 def test_claims_have_their_names() -> None:
     (axis,) = verdict_chart(FOUND, {1: "first", 2: "second"}).axes
     assert {"1. first", "2. second"} <= {text.get_text() for text in axis.texts}

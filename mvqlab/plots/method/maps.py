@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from mvqlab.plots.picture_rows import hide_dropped, name_row, picture_grid
-from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL
+from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, arm_colour
 from mvqlab.support.finite import check_finite
 
+OBJECT = arm_colour(4)  # of the line around objects, which no drawing is full of
 HALO = [effects.withStroke(linewidth=3.0, foreground="black")]
 
 
@@ -46,6 +47,9 @@ def map_rows(
             if row.ndim == 4:
                 axis.imshow(picture, **place)
             else:
+                axis.spines[:].set(
+                    visible=True, color="0.75", linewidth=0.6
+                )  # where there is no number is white
                 drawn = axis.imshow(picture, cmap=MAP_COLOURS, vmin=low, vmax=high, **place)
                 if is_kept is not None:
                     fence(axis, np.asarray(is_kept)[column])
@@ -137,5 +141,6 @@ def _outline_object(axis: Axes, is_object: NDArray[np.bool_], height: int, width
     factor = is_object.shape[0] // height
     pixels = np.pad(is_object, 1).astype(float)
     along = (np.arange(-1, is_object.shape[0] + 1) + 0.5) / factor - 0.5
-    axis.contour(along, along, pixels, levels=[0.5], colors="white", linewidths=1.2)
+    line = axis.contour(along, along, pixels, levels=[0.5], colors=[OBJECT], linewidths=1.6)
+    line.set_path_effects([effects.withStroke(linewidth=2.8, foreground="white")])
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
