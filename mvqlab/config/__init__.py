@@ -1,5 +1,6 @@
 """Settings: one typed tree, its YAML presets, and ``key=value`` changes to it."""
 
+from mvqlab.config.data import DataConfig
 from mvqlab.config.errors import ConfigError, Fault
 from mvqlab.config.loading import (
     PRESET_FOLDER,
@@ -13,21 +14,17 @@ from mvqlab.config.of_stage1 import stage1_settings
 from mvqlab.config.overrides import SHORT_NAMES, annotation_of, merged, overrides_of, parse_override
 from mvqlab.config.section import Section
 from mvqlab.config.settings import (
-    BackboneConfig,
     Config,
-    DataConfig,
-    DemaskConfig,
     DiscriminatorConfig,
     EvaluationConfig,
     LossConfig,
-    MaskConfig,
     OptimiserConfig,
-    QuantizerConfig,
     SamplingConfig,
     Stage1Config,
     Stage2Config,
     TransformerConfig,
 )
+from mvqlab.config.stage1_model import BackboneConfig, DemaskConfig, MaskConfig, QuantizerConfig
 from mvqlab.config.words import (
     LEARNED_KINDS,
     MASK_KINDS,
