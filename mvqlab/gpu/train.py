@@ -40,7 +40,8 @@ from mvqlab.training.device_data import (
     halved,
     photo_windows,
 )
-from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device, words
+from mvqlab.training.device_run import words
+from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device
 
 
 @dataclass(frozen=True)

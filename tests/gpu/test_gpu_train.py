@@ -27,7 +27,7 @@ from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.transformers import n_parameters
 from mvqlab.support.files import InTheWayError
 from mvqlab.support.one_thread import one_thread
-from mvqlab.training import build_transformer, load_stage1, load_stage2, on_device
+from mvqlab.training import build_transformer, device_run, load_stage1, load_stage2
 
 CPU = torch.device("cpu")
 FLOAT32 = ["stage1.precision=32-true", "stage2.precision=32-true"]
@@ -159,7 +159,7 @@ def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small
 def test_the_whole_plan_trains_and_its_bundles_bring_every_run_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_device, "CALIBRATION", 2)
+    monkeypatch.setattr(device_run, "CALIBRATION", 2)
     report = Report(tmp_path / "report", "train", CPU)
     train_plan(
         toy_arrays(),

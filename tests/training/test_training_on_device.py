@@ -19,7 +19,7 @@ from mvqlab.config import Config, ConfigError
 from mvqlab.models import masking
 from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.support.one_thread import one_thread
-from mvqlab.training import load_stage1, load_stage2, on_device
+from mvqlab.training import device_run, load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.checkpoint import load_settings
 from mvqlab.training.device_data import (
@@ -279,8 +279,8 @@ def test_preparation_is_not_taken_from_the_seconds_of_training(
     class Clock:
         now = 0.0
 
-    monkeypatch.setattr(on_device, "time", SimpleNamespace(perf_counter=lambda: Clock.now))
-    monkeypatch.setattr(on_device, "CALIBRATION", 1)
+    monkeypatch.setattr(device_run, "time", SimpleNamespace(perf_counter=lambda: Clock.now))
+    monkeypatch.setattr(device_run, "CALIBRATION", 1)
     step = on_device._Stage1.step
 
     def slow_step(self: on_device._Stage1, shape: int) -> None:
@@ -330,7 +330,7 @@ def test_a_recipes_noise_fades_over_half_of_the_steps_that_are_made(
         return scores
 
     monkeypatch.setattr(masking, "explored", noted)
-    monkeypatch.setattr(on_device, "CALIBRATION", 1)
+    monkeypatch.setattr(device_run, "CALIBRATION", 1)
     pixels = pictures(8)
     train_stage1_on_device(config, StoredImages(pixels), pixels, tmp_path, 1.0, n_steps=12, say=silent)
     assert left[-8:] == pytest.approx([2 / 6, 1 / 6, 0, 0, 0, 0, 0, 0], abs=1e-6)  # of steps 4 to 11
