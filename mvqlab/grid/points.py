@@ -291,23 +291,9 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
                 given[name] = _fitted(name, value, notebook)
         except ValueError as error:
             faults.append(f"'{name}' {error}")
-    dotted = [as_override(name, value) for name, value in settings.items() if "." in name]
-    faults += [
-        f"'{name}' is read by YAML as the {type(value).__name__} {value}: put it in quotes"
-        for name, value in settings.items()
-        if is_text(annotation_of(name)) and "." in name and not isinstance(value, str | None)
-    ]
     listed = [one.partition("=")[0].strip() for one in given.get(OVERRIDES) or [] if isinstance(one, str)]
-    faults += [
-        f"'{short}' is given twice, by itself and as {name} in '{OVERRIDES}'"
-        for short, name in SHORT_NAMES.items()
-        if short in settings and name in listed
-    ]
-    faults += [
-        f"'{name}' is the notebook's parameter '{short}': give it by that name"
-        for short, name in SHORT_NAMES.items()
-        if name in settings and name != short and short in notebook.parameters
-    ]
+    faults += _faults_of_names(settings, listed, notebook)
+    dotted = [as_override(name, value) for name, value in settings.items() if "." in name]
     takes_settings = OVERRIDES in notebook.parameters
     if dotted and takes_settings:
         given[OVERRIDES] = [*given.get(OVERRIDES, []), *dotted]
@@ -327,6 +313,26 @@ def _check(settings: Parameters, notebook: Notebook) -> _Checked:
     except ConfigError as error:
         faults += map(str, error.faults)
     return _Checked(given, complete, config, plain, stage1, arms, faults)
+
+
+def _faults_of_names(settings: Parameters, listed: Sequence[str], notebook: Notebook) -> list[str]:
+    """Texts that YAML reads as something else, and settings that have another name or are `listed`, too."""
+    faults = [
+        f"'{name}' is read by YAML as the {type(value).__name__} {value}: put it in quotes"
+        for name, value in settings.items()
+        if is_text(annotation_of(name)) and "." in name and not isinstance(value, str | None)
+    ]
+    faults += [
+        f"'{short}' is given twice, by itself and as {name} in '{OVERRIDES}'"
+        for short, name in SHORT_NAMES.items()
+        if short in settings and name in listed
+    ]
+    faults += [
+        f"'{name}' is the notebook's parameter '{short}': give it by that name"
+        for short, name in SHORT_NAMES.items()
+        if name in settings and name != short and short in notebook.parameters
+    ]
+    return faults
 
 
 def _point(index: int, one: _Wanted, checked: _Checked, layout: _Layout) -> Point:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mvqlab.config import Config, SamplingConfig
 from mvqlab.data import DataError, Splits, batches_in_order
 from mvqlab.data.shapes import ShapesDataset
-from mvqlab.evaluation.attributes.agreement import CLASS, NAMED, agreement, asked_of
+from mvqlab.evaluation.attributes.agreement import CLASS, NAMED, Agreement, agreement, asked_of
 from mvqlab.evaluation.attributes.detector import AttributeDetector
 from mvqlab.evaluation.images.reconstruction import collect
 from mvqlab.models.caption_tokenizer import CaptionTokenizer
@@ -79,27 +79,28 @@ def accuracy_over_guidance(
             sampling = config.model_copy(update={"sampling": settings})
             drawn[settings] = detector(sample_images(model, stage1, sampling, conditions).images)
         for name in names:
-            one = agreement(asked[name], drawn[settings][name])
-            rows.append(
-                {
-                    "guided": part,
-                    "guidance": weight,
-                    "attribute": name,
-                    "asked": one.asked,
-                    "found": one.found,
-                    "accuracy": one.accuracy,
-                    "accuracy_low": one.low,
-                    "accuracy_high": one.high,
-                    "chance": one.chance,
-                    "seen": one.seen,
-                    "precision": one.precision,
-                    "real_accuracy": agreement(asked[name], real[name]).accuracy,
-                    "restored_accuracy": agreement(asked[name], restored[name]).accuracy,
-                    "judge_accuracy": detector.accuracies[name],
-                    "judge": detector.name,
-                }
-            )
+            of_drawn = _columns(agreement(asked[name], drawn[settings][name]))
+            of_real = {
+                "real_accuracy": agreement(asked[name], real[name]).accuracy,
+                "restored_accuracy": agreement(asked[name], restored[name]).accuracy,
+                "judge_accuracy": detector.accuracies[name],
+                "judge": detector.name,
+            }
+            rows.append({"guided": part, "guidance": weight, "attribute": name, **of_drawn, **of_real})
     return pd.DataFrame(rows)
+
+
+def _columns(found: Agreement) -> dict[str, float]:
+    return {
+        "asked": found.asked,
+        "found": found.found,
+        "accuracy": found.accuracy,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        "chance": found.chance,
+        "seen": found.seen,
+        "precision": found.precision,
+    }
 
 
 def _condition(
