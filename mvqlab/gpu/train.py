@@ -31,6 +31,7 @@ from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.training.checkpoint import WEIGHTS
 from mvqlab.training.device_data import (
     Drawings,
     DrawnImages,
@@ -391,7 +392,7 @@ def bundle(folder: Path, bundles: Path, group: str) -> Path:
             for file in ("config.yaml", "curves.csv", CAPTIONS):
                 if (folder / name / file).exists():
                     archive.add(folder / name / file, arcname=f"{name}/{file}")
-            weights = folder / name / "weights.safetensors"
+            weights = folder / name / WEIGHTS
             if weights.exists():
                 _add_bytes(archive, f"{name}/{weights.name}", save(_halved(load_file(weights))))
     return bundles / f"{group}.tar"

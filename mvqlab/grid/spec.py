@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mvqlab.config.nearest import advice_for
 from mvqlab.config.yaml_files import YamlFileError, read_yaml
 from mvqlab.support.lab import IS_COPY, LAB, LAID_OUT, here_or_in_lab
 
@@ -164,8 +164,8 @@ def project_root(path: Path) -> Path:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` — did you mean 'x'?`` for the known name nearest to `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" — did you mean '{close[0]}'?" if close else ""
+    advice = advice_for(name, known)
+    return f" — {advice}" if advice else ""
 
 
 def report_faults(path: Path, faults: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from mvqlab.interop import (
 )
 from mvqlab.interop.official_file import Tensors
 from mvqlab.support.files import check_nothing_in_the_way
-from mvqlab.training.checkpoint import save_settings, save_weights
+from mvqlab.training.checkpoint import WEIGHTS, save_settings, save_weights
 
 
 class ImportedRuns(list[Path]):
@@ -67,7 +67,7 @@ def import_official(
     for name, (config, model) in models.items():
         notes: dict[str, Any] = {"source": "official checkpoint", "remarks": model.remarks}
         save_settings(config, folder / name)
-        save_weights(model, folder / name / "weights.safetensors", **notes)
+        save_weights(model, folder / name / WEIGHTS, **notes)
     said = [f"{name}: {remark}" for name, (_, model) in models.items() for remark in model.remarks]
     return ImportedRuns((folder / name for name in models), said)
 

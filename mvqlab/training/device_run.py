@@ -18,6 +18,7 @@ from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
 from mvqlab.training.checkpoint import (
+    WEIGHTS,
     check_finite_tensors,
     save_settings,
     write_weights,
@@ -174,9 +175,7 @@ class DeviceRun(ABC):
         self.curves.add(self.n_steps, "validation", seconds, **self.held_out)
         self.curves.save()
         save_settings(self._settings(), self.folder)
-        write_weights(
-            self.average.model(), self.folder / "weights.safetensors", step=self.n_steps, stage=self.stage
-        )
+        write_weights(self.average.model(), self.folder / WEIGHTS, step=self.n_steps, stage=self.stage)
         self.model.train()
 
     def _settings(self) -> Config:

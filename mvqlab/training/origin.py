@@ -19,7 +19,7 @@ from mvqlab.config.own_arms import versions_in_use
 from mvqlab.data import Splits, class_names
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.saved_step import step_of
-from mvqlab.training.checkpoint import CheckpointError, load_settings
+from mvqlab.training.checkpoint import WEIGHTS, CheckpointError, load_settings
 
 FILE_NAME = "trained_on.json"
 HOW_TO_GO_ON = "--allow-changes (allow_changes=True) goes on nevertheless"
@@ -132,7 +132,7 @@ def check_stage1(folder: Path, stage1: str, *, allow_changes: bool = False) -> N
 def check_is_finished(folder: Path | str, stage: int = 1) -> None:
     """Raise CheckpointError where the weights in `folder` are from before its training's last step."""
     folder = Path(folder)
-    step = step_of(folder / "weights.safetensors")
+    step = step_of(folder / WEIGHTS)
     if step is None:  # shipped, imported, or from before weights said so
         return
     wanted = getattr(load_settings(folder), f"stage{stage}").steps

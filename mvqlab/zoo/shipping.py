@@ -37,7 +37,7 @@ from mvqlab.sampling import sample_images
 from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.support.plain import plain
 from mvqlab.training import load_settings, load_stage1, load_stage2
-from mvqlab.training.checkpoint import load_weights, save_weights
+from mvqlab.training.checkpoint import WEIGHTS, load_weights, save_weights
 from mvqlab.zoo.shipped import CARD, FOLDER, load_shipped_stage1
 
 PLAN = FOLDER / "plan.yaml"
@@ -88,7 +88,7 @@ def ship(run: Path, name: str, facts: Facts) -> Path:
             write_text_whole(folder / file, (run / file).read_text(encoding="utf-8"))
     with whole_file(folder / "config.yaml") as path:
         save_config(config, path)
-    path = folder / "weights.safetensors"
+    path = folder / WEIGHTS
     save_weights(model.half(), path, in_8_bits=_is_large(model), shipped=name)
     load_weights(model.float(), path)
     metrics = _judged(model, of_stage1, splits, config, pd.read_csv(run / "curves.csv"))
@@ -104,7 +104,7 @@ def ship_all(runs: Path, machine: str | None = None) -> Iterator[Path]:
 
     Yields the folder of each when it is there. Raises ShippingError where there is none.
     """
-    names = [name for name in read_yaml(PLAN, "plan") if (runs / name / "weights.safetensors").exists()]
+    names = [name for name in read_yaml(PLAN, "plan") if (runs / name / WEIGHTS).exists()]
     if not names:
         raise ShippingError(f"no run in {runs} bears a name in {PLAN.name}")
     for name in names:
