@@ -26,6 +26,8 @@ from mvqlab.plots.style import (
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import compare, groups_of, key_of, summarise, value_as_text
 
+Point = tuple[float, float, float]  # a ratio, its bits, its value
+
 
 def paired_differences(
     table: pd.DataFrame, name: str, first: str, second: str, at: str, metrics: Sequence[str]
@@ -116,7 +118,7 @@ def rate_distortion(
             _name_ratios(axis, ratios, bits, [row["mean"] for row in rows], above=number == 0)
         axis.set(xlabel=label, ylabel=heading(distortion) if axis is panels[0] else "")
         finish(axis)
-        axis.margins(x=0.1, y=0.12)
+        axis.margins(x=0.1, y=0.2)
     panels[0].legend(title=heading(hue), **LEGEND, loc="best")
     headline(figure, "Rate against distortion; beside each point the share dropped")
     drop_repeated_names(figure)
@@ -194,19 +196,37 @@ def beside_published(
 def _name_ratios(
     axis: Axes, ratios: Sequence[float], bits: Sequence[float], values: Sequence[float], above: bool
 ) -> None:
-    """Write each ratio beside its point; where points crowd, the names climb (or sink) one by one."""
-    crowd, previous = 0, None
-    for ratio, x, y in sorted(zip(ratios, bits, values, strict=True), key=lambda point: point[1]):
-        crowd = crowd + 1 if previous is not None and x - previous < 0.09 * max(bits) else 0
-        previous = x
-        away = 7 + 11 * crowd
-        axis.annotate(
-            f"{ratio:.0%}".replace("%", " %") if isinstance(ratio, float) else value_as_text("", ratio),
-            (x, y),
-            (5, away if above else -away),
-            textcoords="offset points",
-            ha="left",
-            va="bottom" if above else "top",
-            fontsize=7,
-            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
-        )
+    """Write each ratio beside its point: above or below, and where points crowd on all sides of them."""
+    box = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+    points = sorted(zip(ratios, bits, values, strict=True), key=lambda point: point[1])
+    for crowd in _crowds(points, 0.09 * max(bits), 0.2 * (max(values) - min(values))):
+        middle = len(crowd) // 2  # 0 of a single one, which stands on the right
+        for side, members in ((-1, crowd[:middle]), (1, crowd[middle:])):
+            outermost = sorted(members, key=lambda point: -point[2] if above else point[2])
+            turned = side < 0 and len(members) == 1  # away from what stands further left
+            for number, (ratio, x, y) in enumerate(outermost):
+                is_up, away = above == (number % 2 == turned), 7 + 11 * (number // 2)
+                is_share = isinstance(ratio, float)
+                words = f"{ratio:.0%}".replace("%", " %") if is_share else value_as_text("", ratio)
+                axis.annotate(
+                    words,
+                    (x, y),
+                    (5 * side, away if is_up else -away),
+                    textcoords="offset points",
+                    ha="left" if side > 0 else "right",
+                    va="bottom" if is_up else "top",
+                    fontsize=7,
+                    bbox=box,
+                )
+
+
+def _crowds(points: Sequence[Point], wide: float, high: float) -> list[list[Point]]:
+    """`points`, from left to right, in groups of those that are near to the one before."""
+    crowds: list[list[Point]] = []
+    for point in points:
+        last = crowds[-1][-1] if crowds else None
+        if last is not None and point[1] - last[1] < wide and abs(point[2] - last[2]) <= high:
+            crowds[-1].append(point)
+        else:
+            crowds.append([point])
+    return crowds
