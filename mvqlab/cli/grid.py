@@ -125,17 +125,22 @@ def _grid_run_one(options: argparse.Namespace) -> int:
     from mvqlab.grid.execute import run_point
     from mvqlab.grid.points import build_point, build_points
     from mvqlab.grid.process import terminate_like_interrupt
-    from mvqlab.grid.runner import BUSY
+    from mvqlab.grid.runner import BUSY, CHANGED
     from mvqlab.grid.shared import discard_stage1
-    from mvqlab.grid.spec import read_grid
-    from mvqlab.grid.status import PointBusyError
+    from mvqlab.grid.spec import ChangedGridError, read_grid
+    from mvqlab.grid.status import PointBusyError, hold_point
 
     grid = read_grid(options.file)
-    point = build_point(grid, options.index, options.expect)
-    if options.fresh and not options.expect:  # who expects a point has done so for all that it starts
-        discard_stage1([point], build_points(grid), grid, print)
+    try:
+        point = build_point(grid, options.index, options.expect)
+    except ChangedGridError as error:
+        print(error, file=sys.stderr)
+        return CHANGED
     with terminate_like_interrupt():
         try:
+            if options.fresh and not options.expect:  # who expects a point has done so for all that it starts
+                with hold_point(point.folder(grid.results)):  # not under the hands of who runs it
+                    discard_stage1([point], build_points(grid), grid, print)
             return 0 if run_point(grid, point, fresh=options.fresh) else 1
         except PointBusyError as error:
             print(error, file=sys.stderr)

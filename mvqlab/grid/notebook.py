@@ -136,7 +136,7 @@ def _float_or_unchanged(value: int | str) -> float | int | str:
     # YAML takes 1e-3, without a dot, for a word
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number may have more digits than a float takes
         return value
 
 

@@ -8,6 +8,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +31,18 @@ from mvqlab.config.own_arms import arms_in_use
 from mvqlab.config.typed_text import is_text
 from mvqlab.grid.notebook import OUTPUT, OVERRIDES, RESUME, STAGE1, Notebook, read_notebook
 from mvqlab.grid.shared import hash_of_settings, name_of_stage1, slug
-from mvqlab.grid.spec import Grid, GridError, GridFile, Parameters, did_you_mean, report_faults
+from mvqlab.grid.spec import (
+    ChangedGridError,
+    Grid,
+    GridError,
+    GridFile,
+    Parameters,
+    Plot,
+    did_you_mean,
+    report_faults,
+)
 from mvqlab.results import TOLD
+from mvqlab.results.summary import key_of
 from mvqlab.support.pretrained import MissingWeightsError, require_all
 
 LABEL = "label"
@@ -81,10 +92,10 @@ def build_points(grid: Grid) -> list[Point]:
         for fault in checked.faults:
             faults[fault].append(index)
         points.append(_point(index, one, checked, layout))
-    report_faults(grid.path, _faults_of_plot(grid.content, points))
     listed = [f"{fault} ({_place(indices, len(points))})" for fault, indices in faults.items()]
     between = [] if listed else _faults_between(points)
-    report_faults(grid.path, _faults_of_exclude(grid.content, layout.everything) + listed + between)
+    of_all = _faults_of_plot(grid.content, points) + _faults_of_exclude(grid.content, layout.everything)
+    report_faults(grid.path, of_all + listed + between)
     report_faults(grid.path, [] if points else ["exclude: leaves no point"])
     return points
 
@@ -92,22 +103,31 @@ def build_points(grid: Grid) -> list[Point]:
 def build_point(grid: Grid, index: int, expected_id: str = "") -> Point:
     """The point at `index`, as `build_points` has it; the others are counted, not checked.
 
-    Raises GridError for an index that there is not, for a fault of this point, and where it is not
-    `expected_id`: a grid file, notebook or preset that is edited while its grid runs changes what an index
-    stands for.
+    With an `expected_id` it is the point of that identity, wherever it stands by now: a grid file that is
+    edited while its grid runs changes what an index stands for. Raises GridError for an index that there is
+    not and for a fault of this point, ChangedGridError where no point has that identity any more.
     """
     layout = _lay_out(grid)
-    _require_indices([index], len(layout.wanted))
+    if not expected_id:
+        _require_indices([index], len(layout.wanted))
+        return _point_at(index, grid, layout)
+    order = sorted(range(len(layout.wanted)), key=lambda place: place != index)  # mostly it has not moved
+    for place in order:
+        with suppress(GridError):
+            point = _point_at(place, grid, layout)
+            if point.id == expected_id:
+                return point
+    raise ChangedGridError(
+        f"point {index} is not what it was when the grid started: its grid file, notebook, preset or mvqlab "
+        "itself has changed since. Start the grid again"
+    )
+
+
+def _point_at(index: int, grid: Grid, layout: _Layout) -> Point:
     one = layout.wanted[index]
     checked = _check(one.settings, layout.notebook)
     report_faults(grid.path, [f"{fault} (point {index})" for fault in checked.faults])
-    point = _point(index, one, checked, layout)
-    if expected_id not in ("", point.id):
-        raise GridError(
-            f"point {index} is not what it was when the grid started: its grid file, notebook, "
-            "preset or mvqlab itself has changed since. Start the grid again"
-        )
-    return point
+    return _point(index, one, checked, layout)
 
 
 def choose(points: Sequence[Point], only: Sequence[int]) -> list[Point]:
@@ -145,11 +165,17 @@ def check_needs(grid: Grid, points: Sequence[Point]) -> None:
 
 def _faults_of_data(data: DataConfig, folder: Path) -> list[str]:
     """What is missing of a run's images; the notebook runs in `folder`, where relative paths begin."""
-    if data.name == "folder" and data.root is not None and not (folder / data.root).is_dir():
-        return [f"data.root: there is no folder {folder / data.root}"]
+    root = data.root and folder / data.root.expanduser()
+    captions = data.captions and folder / data.captions.expanduser()
+    absent = []
+    if data.name == "folder" and root is not None and not root.is_dir():
+        absent.append(f"data.root: there is no folder {root}")
+    if captions is not None and not captions.is_file():
+        absent.append(f"data.captions: there is no file {captions}")
+    if absent:
+        return absent
     from mvqlab.data.catalogue import missing  # takes long, and only a grid that is to run needs it
 
-    root = data.root and folder / data.root.expanduser()
     return [f"data.name: there is no {what}" for what in missing(data.model_copy(update={"root": root}))]
 
 
@@ -184,6 +210,20 @@ def _faults_of_layout(content: GridFile) -> list[str]:
     return faults
 
 
+def _faults_of_comparison(plot: Plot, points: Sequence[Point]) -> list[str]:
+    """Sides of the comparison that no point has."""
+    if plot.compare is None or not points:
+        return []
+    name = plot.compare.name
+    there = {key_of({**point.settings, "variant": point.variant}[name]) for point in points}
+    sides = {"first": plot.compare.first, "second": plot.compare.second}
+    return [
+        f"plot: compare: no point has {name} {value!r}, which is to be the {side}"
+        for side, value in sides.items()
+        if key_of(value) not in there
+    ]
+
+
 def _faults_of_plot(content: GridFile, points: Sequence[Point]) -> list[str]:
     if content.plot is None:
         return []
@@ -196,7 +236,15 @@ def _faults_of_plot(content: GridFile, points: Sequence[Point]) -> list[str]:
     for point in points:
         values = {**point.settings, "variant": point.variant}
         groups[str([values[name] for name in content.plot.by])].add(point.variant)
-    return [
+    faults = _faults_of_comparison(content.plot, points)
+    if content.plot.published is not None:
+        from mvqlab.results.summary import SummaryError, published  # reads a table, and few grids ask
+
+        try:
+            published(content.plot.published)
+        except SummaryError as error:
+            faults.append(f"plot: published: {error}")
+    return faults + [
         f"plot: {' and '.join(sorted(group))} would be taken for one; name what tells them apart in x or hue"
         for group in groups.values()
         if len(group) > 1
@@ -368,7 +416,9 @@ def _fitted(name: str, value: Any, notebook: Notebook) -> Any:
         hint = did_you_mean(name, notebook.parameters)
         raise ValueError(f"is no parameter of {notebook.path.name}{hint}")
     _check_plain(value)
-    return notebook.parameters[name].fitted(value)
+    fitted = notebook.parameters[name].fitted(value)
+    _check_plain(fitted)  # `nan` is a word to YAML, and a number to who reads a float
+    return fitted
 
 
 def _check_plain(value: Any) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mvqlab import results
 from mvqlab.grid.points import Point, build_points, folders_of
 from mvqlab.grid.shared import is_trained
-from mvqlab.grid.spec import Comparison, Grid, Plot, read_grid
+from mvqlab.grid.spec import Comparison, Grid, Plot, did_you_mean, read_grid
 from mvqlab.grid.status import EXECUTED_FILE, LOG_FILE, Status, look, state_of
 from mvqlab.grid.watch import duration, in_words, read_progress
 from mvqlab.results.columns import COLUMNS, as_text, heading, printable
@@ -268,6 +268,9 @@ def summaries(table: pd.DataFrame, plot: Plot) -> Summaries:
 
 def _summarise(table: pd.DataFrame, plot: Plot, folder: Path, say: Say) -> list[Path]:
     """Print means over seeds and paired comparisons; write them as CSV, Markdown and LaTeX, and draw them."""
+    for name in plot.metrics:
+        if name not in table:
+            say(f"plot: no point has a column '{name}'{did_you_mean(name, table.columns)}")
     found = summaries(table, plot)
     if found.means.empty:
         return []

@@ -39,6 +39,7 @@ from mvqlab.grid.status import (
 from mvqlab.grid.watch import Board, Pace, duration, in_words, read_progress
 from mvqlab.support.faults import explained
 
+CHANGED = 78  # exit code of run-one where the grid has no such point any more (EX_CONFIG)
 BUSY = 75  # exit code of run-one where another process runs the point (EX_TEMPFAIL)
 LATE = 60.0  # seconds past its time limit after which a point that keeps it by itself is stopped from here
 STOPPED_CODE = 130  # exit code after Ctrl-C
@@ -139,6 +140,7 @@ class _GridRun:
             point for point, (state, _) in zip(points, self.found, strict=True) if state not in left_alone
         )
         self.running: list[_Running] = []
+        self.has_changed = False  # whether the grid is another one by now
         self.unsaid: dict[str, str] = {}  # why points failed whose folders do not take a status, by identity
         self.seconds = [
             status.seconds
@@ -234,6 +236,11 @@ class _GridRun:
         if code == BUSY:
             self.board.say(f"{self._name(one.point)}: another process is running it: left to that one")
             return
+        if code == CHANGED:
+            self.queue.clear()  # what runs goes on; what has not begun waits for the next start
+            self.has_changed = True
+            self.board.say(f"{self._name(one.point)}: not run: {last_line(folder / LOG_FILE)}")
+            return
         if not why and not self._has_ended(one):
             # it could not say how it ended: it was killed, refused to start, or died before its first word
             how = exit_in_words(code)
@@ -312,14 +319,19 @@ class _GridRun:
         for point, _, _ in found:
             if point.id in why_failed:
                 self.board.say(f"  {point.index}  {point.label}: {why_failed[point.id]}")
-        if left:
+        if self.has_changed:
+            self.board.say(
+                f"  {len(left)} not done: the grid file, its notebook, a preset or mvqlab has changed "
+                f"meanwhile. Go on with: mvqlab grid run {self.grid.path}"
+            )
+        elif left:
             names = ", ".join(f"{point.index} ({state})" for point, state in left[:10])
             self.board.say(
                 f"  {len(left)} not done, left to another process: {names}{', ...' * (len(left) > 10)}; "
                 f"see mvqlab grid status {self.grid.path}"
             )
         self.board.say(f"Look at them with: mvqlab grid table {self.grid.path}")
-        if why_failed:
+        if why_failed or self.has_changed:
             return 1
         return BUSY if left else 0
 

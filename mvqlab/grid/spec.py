@@ -20,6 +20,10 @@ class GridError(ValueError):
     """A grid file or its notebook is not fit to run. The message lists every fault found."""
 
 
+class ChangedGridError(GridError):
+    """A grid is not what it was when whoever asks for one of its points began."""
+
+
 class GridSection(BaseModel):
     """A section of a grid file: frozen, and strict about names; its numbers are finite."""
 
@@ -112,7 +116,8 @@ class GridFile(GridSection):
     points: list[Parameters] = []  # an explicit list; `label` names a point in tables and figures
     seeds: list[int] = []  # each point once a seed
     exclude: list[Parameters] = []  # points that match all of an entry are left out
-    # seconds a point may take; none: as long as it likes. Clocks cannot wait for much longer than the bound
+    # seconds a point may take, a wait for a stage 1 that another grid trains included; none: as long as it
+    # likes. Clocks cannot wait for much longer than the bound
     time_limit: Annotated[float, Field(gt=0, le=10**8)] | None = None
     cost: Cost | None = None
     plot: Plot | None = None
@@ -127,12 +132,7 @@ class Grid:
     content: GridFile
     notebook: Path
     results: Path
-
-    @property
-    def stage1_store(self) -> Path:
-        """Where each stage 1 that points share lies."""
-        owner = self.content.shares_with
-        return (self.results if owner is None else self.results.with_name(owner)) / "stage1"
+    stage1_store: Path  # where each stage 1 that points share lies
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -146,7 +146,23 @@ def read_grid(path: str | Path) -> Grid:
     root = project_root(path)
     notebook = _first_file([path.parent / content.notebook, root / content.notebook])
     results = root / (content.results or Path("results") / path.stem)
-    return Grid(path, content, notebook, results)
+    keeper = results if content.shares_with is None else _results_of_owner(path, content.shares_with)
+    return Grid(path, content, notebook, results, keeper / "stage1")
+
+
+def _results_of_owner(path: Path, name: str) -> Path:
+    """Where the grid `name` keeps its results: a file beside that at `path`, or one of the library's."""
+    beside = path.with_name(f"{name}.yaml") if name and name == Path(name).name else path
+    try:
+        owner = beside if beside != path and beside.is_file() else _named(Path(name)).resolve()
+        content = _checked(owner, _read(owner))
+    except GridError as error:
+        raise GridError(f"{path}: shares_with: {error}") from None
+    if content.shares_with is not None:
+        raise GridError(
+            f"{path}: shares_with: '{name}' itself shares with '{content.shares_with}': name that"
+        )
+    return project_root(owner) / (content.results or Path("results") / owner.stem)
 
 
 def project_root(path: Path) -> Path:

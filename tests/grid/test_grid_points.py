@@ -315,6 +315,23 @@ def test_data_and_weights_that_are_missing_stop_a_grid_before_its_first_point(tm
     assert str(caught.value).count("vgg16-397923af.pth, which is not in") == 1
 
 
+def test_folders_are_looked_for_where_a_training_looks_for_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    base = {"data.name": "folder", "data.root": "~/images", "data.captions": "~/captions.csv"}
+    with pytest.raises(
+        GridError, match=rf"data\.captions: there is no file {tmp_path}/captions\.csv"
+    ) as caught:
+        check_needs(*read_points(tmp_path, notebook=str(NOTEBOOK), base=base, seeds=[0]))
+    assert "data.root" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "9" * 400])
+def test_a_word_that_would_become_no_finite_number_is_refused(tmp_path, word):
+    with pytest.raises(GridError, match="'ratio' "):
+        read_points(tmp_path, base={"ratio": int(word) if word.isdigit() else word}, seeds=[0])
+
+
 def test_fashion_is_missed_before_the_first_point_unless_it_may_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion_files, "DEBIAN_FOLDER", tmp_path / "absent")
     base = {"data.name": "fashion", "data.root": str(tmp_path)}

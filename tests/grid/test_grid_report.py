@@ -201,6 +201,27 @@ def test_a_plot_over_a_parameter_that_there_is_not_is_refused(tmp_path):
         read_points(tmp_path, seeds=[0], plot={"x": "ratoi", "metrics": ["psnr"]})
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"compare": {"name": "ratio", "first": 0.5, "second": 3}}, r"no point has ratio 3, .* the second"),
+        ({"published": "nope"}, "published: no published table 'nope'; there are"),
+    ],
+)
+def test_a_plot_that_could_not_be_made_is_refused_before_the_grid_runs(tmp_path, more, said):
+    plot = {"x": "ratio", "metrics": ["psnr"], **more}
+    with pytest.raises(GridError, match=said):
+        read_points(tmp_path, axes={"ratio": [0.5, 0.9]}, seeds=[0, 1], plot=plot)
+
+
+def test_a_metric_that_no_point_has_is_named(tmp_path, drawn):
+    grid, points = read_points(tmp_path, seeds=[0], plot={"x": "seed", "metrics": ["psnrr"]})
+    write_done(grid, points[0], {"psnr": 20.0})
+    words = []
+    report.print_table(grid.path, words.append)
+    assert "plot: no point has a column 'psnrr' — did you mean 'psnr'?" in words
+
+
 def test_null_ranges_truth_and_words_are_tabled_summarised_compared_and_drawn(tmp_path, drawn):
     """A null was `KeyError: nan` in the figure, a range in a comparison "Lengths must match"."""
     axes = {"mask.evaluation_ratio": [None, 0.25], "names": [[0.0, 0.9], [], [True, None]]}

@@ -212,8 +212,24 @@ def test_a_grid_file_edited_while_its_grid_runs_does_not_run_another_point_under
 
     assert engine.returncode == 1
     assert "point 1 is not what it was when the grid started" in words
-    assert (state_of(first), state_of(second)) == ("done", "failed")
+    assert "1 not done: the grid file, its notebook, a preset or mvqlab has changed" in words
+    assert (state_of(first), state_of(second)) == ("done", "waiting")
     assert attempts(second) == attempts(edited) == []
+
+
+@pytest.mark.slow
+def test_points_that_are_added_while_a_grid_runs_change_nothing_for_the_others(tmp_path):
+    base = {"how": "until told"}
+    first, second = folders_of(tmp_path, seeds=[0, 1], base=base)
+    engine = start_grid(tmp_path / "toy_grid.yaml")
+    wait_until(lambda: bool(attempts(first)))
+    added = folders_of(tmp_path, seeds=[7, 0, 1], base=base)[0]
+    for folder in (first, second):
+        wait_until(lambda folder=folder: bool(attempts(folder)))
+        tell(folder)
+    words, _ = engine.communicate(timeout=PATIENCE)
+    assert engine.returncode == 0, words
+    assert (state_of(first), state_of(second), attempts(added)) == ("done", "done", [])
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from mvqlab.grid import points as points_module
 from mvqlab.grid import report
 from mvqlab.grid.points import build_point, build_points
 from mvqlab.grid.runner import run_grid
-from mvqlab.grid.spec import Grid, GridError, read_grid
+from mvqlab.grid.spec import ChangedGridError, Grid, GridError, read_grid
 
 ABLATION_POINT = NOTEBOOKS.parent.parent / "notebooks" / "ablation_point.ipynb"
 N = 24
@@ -93,8 +93,9 @@ def test_one_point_is_built_alone_and_is_what_it_is_among_all(done, monkeypatch)
         points[N - 1],
     ]
     assert len(built) == 3
-    with pytest.raises(GridError, match="not what it was when the grid started"):
-        build_point(done, 3, points[4].id)
+    assert build_point(done, 3, points[4].id) == points[4], "it has moved, since the grid file was edited"
+    with pytest.raises(ChangedGridError, match="not what it was when the grid started"):
+        build_point(done, 3, "of no point")
     for absent in (N, -1):
         with pytest.raises(GridError, match=f"no point {absent}: indices go from 0 to {N - 1}"):
             build_point(done, absent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,12 +251,31 @@ def test_a_point_that_shares_has_the_same_numbers_as_one_that_trains_its_own(tmp
     assert differing <= {"stage1_seconds_per_step", "stage2_seconds_per_step", "samples_per_second"}
 
 
+def test_a_grid_that_is_to_be_shared_with_has_to_be_there(tmp_path):
+    for name, said in (
+        ("protocol_simpl", "did you mean 'protocol_simple'"),
+        ("", "shares_with"),
+        ("a/b", "no grid"),
+    ):
+        with pytest.raises(GridError, match=said):
+            sharing(tmp_path, shares_with=name)
+
+
+def test_a_shared_stage_1_lies_where_its_owner_keeps_its_results(tmp_path):
+    (tmp_path / "pyproject.toml").touch()
+    owner, _ = sharing(tmp_path, results="elsewhere/masks")
+    owner.path.rename(tmp_path / "owner.yaml")
+    borrower, _ = sharing(tmp_path, shares_with="owner")
+    assert borrower.stage1_store == owner.stage1_store == tmp_path / "elsewhere" / "masks" / "stage1"
+
+
 def test_grids_share_where_one_names_the_other(tmp_path):
     """The one that names it trains nothing that the other has, and throws away nothing of it."""
     (tmp_path / "other").mkdir()
     (tmp_path / "pyproject.toml").touch()
     owner, points = sharing(tmp_path, results="results/masks")
     finish(points[0], owner)
+    shutil.copy(owner.path, tmp_path / "other" / "masks.yaml")
     borrower, borrowing = sharing(tmp_path / "other", results="results/samples", shares_with="masks")
     assert borrower.results != owner.results and borrower.stage1_store == owner.stage1_store
     assert [is_trained(point, borrower.stage1_store) for point in borrowing] == [True, False, True, False]
