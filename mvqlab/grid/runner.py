@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TextIO
 
 from mvqlab.grid.elsewhere import not_done_in
-from mvqlab.grid.points import Point, build_points, check_needs, choose, folders_of
+from mvqlab.grid.needs import check_needs
+from mvqlab.grid.points import Point, build_points, choose, folders_of
 from mvqlab.grid.process import (
     Slot,
     exit_in_words,

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from mvqlab.config import loading as config
 from mvqlab.config import parse_override
 from mvqlab.data import fashion_files
-from mvqlab.grid.points import as_override, build_points, check_needs
+from mvqlab.grid.needs import check_needs
+from mvqlab.grid.point_settings import as_override
+from mvqlab.grid.points import build_points
 from mvqlab.grid.spec import GridError, read_grid
 
 ABLATIONS = Path(__file__).parents[2] / "ablations"

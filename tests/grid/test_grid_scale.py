@@ -15,8 +15,7 @@ from grid_files import NOTEBOOKS, read_points, write_grid
 from mvqlab.config import loading as config
 from mvqlab.config import yaml_files
 from mvqlab.data import catalogue
-from mvqlab.grid import points as points_module
-from mvqlab.grid import report
+from mvqlab.grid import expansion, needs, point_settings, report
 from mvqlab.grid.points import build_point, build_points
 from mvqlab.grid.runner import run_grid
 from mvqlab.grid.spec import ChangedGridError, Grid, GridError, read_grid
@@ -85,8 +84,8 @@ def test_one_point_is_built_alone_and_is_what_it_is_among_all(done, monkeypatch)
     """A folder's name, a scheduler's `--expect` and the table hang on its identity."""
     points = build_points(done)
     built = []
-    load = points_module.load_config
-    monkeypatch.setattr(points_module, "load_config", lambda *given: built.append(given) or load(*given))
+    load = point_settings.load_config
+    monkeypatch.setattr(point_settings, "load_config", lambda *given: built.append(given) or load(*given))
     assert [build_point(done, index, points[index].id) for index in (0, 7, N - 1)] == [
         points[0],
         points[7],
@@ -131,12 +130,12 @@ def test_what_points_need_is_looked_for_once_where_they_need_the_same(tmp_path, 
     grid, points = read_points(tmp_path, notebook=str(ABLATION_POINT), seeds=list(range(N)))
     looked = []
     monkeypatch.setattr(catalogue, "missing", lambda data: looked.append(data) or [])
-    points_module.check_needs(grid, points)
+    needs.check_needs(grid, points)
     assert len(looked) == 1
 
 
 def test_more_points_than_a_grid_may_have_are_refused_before_any_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(points_module, "_expand", lambda content: pytest.fail("points were made"))
+    monkeypatch.setattr(expansion, "_expand", lambda content: pytest.fail("points were made"))
     names = ["ratio", "steps", "demask.layers", "quantizer.codebook_size", "stage1.steps"]
     with pytest.raises(GridError, match="make 100,000 points; a grid has at most 20,000"):
         read_points(tmp_path, axes={name: list(range(10)) for name in names})
@@ -151,7 +150,7 @@ def test_a_run_with_nothing_to_do_needs_no_data(done, monkeypatch):
 
 @pytest.mark.parametrize("one_more", [{"seeds": [0, 1, 2]}, {"points": [{"steps": n} for n in (1, 2, 3)]}])
 def test_a_grid_of_the_most_points_runs_and_one_more_is_too_many(tmp_path, monkeypatch, one_more):
-    monkeypatch.setattr(points_module, "MOST_POINTS", 4)
+    monkeypatch.setattr(expansion, "MOST_POINTS", 4)
     _, points = read_points(tmp_path, points=[{"steps": 1}, {"steps": 2}], seeds=[0, 1])
     assert len(points) == 4
     with pytest.raises(GridError, match="6 points; a grid has at most 4"):
