@@ -140,9 +140,13 @@ class Cloud(NamedTuple):
 def code_clouds(clouds: Mapping[str, Cloud], title: str = "", axis_name: str = "dimension") -> Figure:
     """A panel a cloud: features as dots, codes in use as discs that grow with use, unused ones as crosses.
 
-    Where there are many codes the discs are smaller, so that they do not hide each other.
+    Where there are many codes the discs are smaller, so that they do not hide each other. All panels show the
+    same part of the plane.
     """
-    figure = Figure(figsize=(3.4 * len(clouds) + 0.4, 3.9), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(clouds) + 0.4, 4.4), layout="constrained")
+    across, up = _square_limits(
+        [points for cloud in clouds.values() for points in (cloud.features, cloud.codes)]
+    )
     for axis, (name, cloud) in zip(
         figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items(), strict=True
     ):
@@ -163,10 +167,19 @@ def code_clouds(clouds: Mapping[str, Cloud], title: str = "", axis_name: str = "
         )
         axis.set(xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
         axis.set_title(f"{name}\n{int(is_used.sum())} of {len(is_used)} codes in use", fontsize=PANEL)
-        axis.set_aspect("equal", adjustable="datalim")
+        axis.set(xlim=across, ylim=up)
+        axis.set_aspect("equal", adjustable="box")
     shared_legend(figure, axis, "lower center", ncols=3)
     headline(figure, title)
     return figure
+
+
+def _square_limits(clouds: Sequence[Tensor]) -> list[tuple[float, float]]:
+    """From where to where both axes run if a square is to hold all points (n, 2), with a margin."""
+    points = np.concatenate([cloud.numpy() for cloud in clouds])
+    low, high = points.min(axis=0), points.max(axis=0)
+    reach = 0.55 * float((high - low).max()) or 1.0
+    return [(middle - reach, middle + reach) for middle in ((low + high) / 2).tolist()]
 
 
 class Cells(NamedTuple):

@@ -61,6 +61,16 @@ def test_many_codes_get_small_discs() -> None:
     assert size(500) == pytest.approx(30)
 
 
+def test_clouds_stand_on_one_part_of_the_plane_and_none_is_cut_off() -> None:
+    near = plots.Cloud(torch.tensor([[0.0, 0.0], [2.0, 1.0]]), torch.zeros(2, 2), torch.tensor([2, 0]))
+    far = plots.Cloud(torch.tensor([[9.0, 1.0], [8.0, 5.0]]), torch.ones(1, 2), torch.tensor([2]))
+    first, second = drawn(plots.code_clouds({"near": near, "far": far})).axes
+    assert first.get_xlim() == second.get_xlim() and first.get_ylim() == second.get_ylim()
+    (left, right), (bottom, top) = first.get_xlim(), first.get_ylim()
+    assert left < 0.0 and right > 9.0 and bottom < 0.0 and top > 5.0
+    assert right - left == pytest.approx(top - bottom)
+
+
 def test_patch_pairs_show_both_codes_with_their_regions_framed() -> None:
     first = np.full((2, 6, 6, 3), 10, dtype=np.uint8)
     second = np.full((3, 6, 6, 3), 90, dtype=np.uint8)
