@@ -36,6 +36,12 @@ def test_no_fence_stands_between_two_kept_regions() -> None:
     assert ((0.5, 0.5), (-0.5, 0.5)) not in found
 
 
+def test_a_map_of_yes_and_no_has_no_numbers_between() -> None:
+    figure = drawn(plots.map_rows({"may": torch.eye(3)[None], "score": torch.rand(1, 3, 3)}))
+    ticks = [bar.get_yticks().tolist() for panel in figure.axes for bar in panel.child_axes]
+    assert ticks[0] == [0, 1] and len(ticks[1]) > 2
+
+
 def test_rows_hold_their_maps_on_one_scale() -> None:
     maps = torch.arange(18.0).view(2, 3, 3)
     figure = plots.map_rows({"scores": maps, "flat": torch.ones(2, 3, 3)}, columns=["one", "two"])

@@ -53,6 +53,8 @@ def test_a_code_stands_at_its_position_and_a_dropped_region_is_hatched() -> None
 def test_a_strip_shows_the_pixels_of_each_pair_in_their_order() -> None:
     image = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     figure = plots.pair_strip(image, [5, 6, 7], [1, 5, 8], side=3, n=2)
+    assert figure.get_suptitle() == "The first 2 of 3 pairs"
+    assert plots.pair_strip(image, [5, 6, 7], [1, 5, 8], side=3).get_suptitle() == ""
     _, first, second = figure.axes
     assert first.get_xlabel() == "code 5\nplace 1\n(row 0, col. 1)"
     assert second.get_xlabel() == "code 6\nplace 5\n(row 1, col. 2)"

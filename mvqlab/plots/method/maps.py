@@ -59,6 +59,8 @@ def map_rows(
             # beside the last panel and not of its own right: rows with and without a bar stay in line
             bar = figure.colorbar(drawn, cax=panels[-1].inset_axes((1.08, 0.0, 0.09, 1.0)))
             bar.ax.tick_params(labelsize=7)
+            if np.array_equal(np.unique(row), (0, 1)):
+                bar.set_ticks([0, 1])  # yes or no: nothing lies between
         name_row(panels[0], label)
     for axis, name in zip(axes[0], columns, strict=False):
         axis.set_title(name, fontsize=SMALL)

@@ -99,10 +99,16 @@ def code_grid(image: NDArray[np.uint8], codes: ArrayLike, positions: ArrayLike, 
 def pair_strip(
     image: NDArray[np.uint8], codes: ArrayLike, positions: ArrayLike, side: int, n: int = 10
 ) -> Figure:
-    """The first `n` pairs of an image (H, W, 3) in their order: a region's pixels, its code and place."""
+    """The first `n` pairs of an image (H, W, 3) in their order: a region's pixels, its code and place.
+
+    Where there are more, the title says of how many they are the first.
+    """
+    n_pairs = len(np.asarray(codes))
     codes, positions = np.asarray(codes)[:n], np.asarray(positions)[:n]
     factor = image.shape[0] // side
     figure = Figure(figsize=(1.05 * len(codes) + 1.1, 1.75), layout="constrained")
+    if n_pairs > n:
+        headline(figure, f"The first {n} of {n_pairs} pairs")
     start, *panels = figure.subplots(1, len(codes) + 1)
     start.text(0.5, 0.5, "start", ha="center", va="center", fontsize=PANEL, style="italic")
     start.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
