@@ -23,6 +23,7 @@ MODELS = ("simple_plain_vq", "simple_mqvae", "fashion_plain_vq", "fashion_mqvae"
 N_IMAGES = 256
 RATIOS = (0.0, 0.25, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95)  # of models that were trained for all
 MASKED, PLAIN = "MQ-VAE", "plain VQ"
+SHOWN = {"fashion": "garments"}  # data sets that have another name in texts
 
 
 def make_rates(asked: Asked) -> list[Path]:
@@ -33,7 +34,7 @@ def make_rates(asked: Asked) -> list[Path]:
     return [
         path,
         save_figure(
-            bits_and_quality(table, [MASKED, PLAIN, *NAMES.values()], named=MASKED),
+            bits_and_quality(table.replace({"data": SHOWN}), [MASKED, PLAIN, *NAMES.values()], named=MASKED),
             asked.folder / "rates.png",
         ),
     ]

@@ -128,7 +128,8 @@ def rate_distortion(
 def bits_and_quality(table: pd.DataFrame, ways: Sequence[str], named: str) -> Figure:
     """PSNR over bits an image, a panel each of `data`, a line each of `ways`; columns bits and psnr besides.
 
-    named: the way beside whose points their `setting` stands, the share of regions that is dropped.
+    named: the way beside whose points their `setting` stands, the share of regions that is dropped: above on
+    the left, and of the last of several below, where it is clear of the one before.
     """
     sets = list(dict.fromkeys(table["data"]))
     figure = Figure(figsize=(4.2 * len(sets) + 0.4, 4.3), layout="constrained")
@@ -141,9 +142,15 @@ def bits_and_quality(table: pd.DataFrame, ways: Sequence[str], named: str) -> Fi
             look = {"color": arm_colour(number), "marker": arm_marker(number), "linestyle": arm_line(number)}
             (lines[way],) = axis.plot(rows["bits"], rows["psnr"], **look)
             if way == named:
-                for ratio, bits, psnr in zip(rows["setting"], rows["bits"], rows["psnr"], strict=True):
-                    where = {"xytext": (-5, 4), "textcoords": "offset points", "ha": "right", "fontsize": 7}
-                    axis.annotate(f"{ratio:.0%}".replace("%", " %"), (bits, psnr), **where)
+                points = rows[["setting", "bits", "psnr"]].to_numpy(dtype=float).tolist()
+                for number, (ratio, bits, psnr) in enumerate(points, 1):
+                    is_last = 1 < number == len(points)
+                    where = {
+                        "xytext": (-3, -12) if is_last else (-5, 4),
+                        "ha": "left" if is_last else "right",
+                    }
+                    share = f"{ratio:.0%}".replace("%", " %")
+                    axis.annotate(share, (bits, psnr), textcoords="offset points", fontsize=7, **where)
         axis.set(xscale="log", xlabel="bits an image", title=as_written(data))
         axis.set_ylabel(heading("psnr") if axis is panels[0] else "")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

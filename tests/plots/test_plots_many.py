@@ -119,6 +119,8 @@ def test_ways_stand_where_their_bits_are() -> None:
     ours, jpeg = (line.get_xydata().tolist() for line in scenes.lines)
     assert ours == [[300.0, 25.0], [600.0, 27.0]] and jpeg == [[400.0, 20.0]]
     assert [text.get_text() for text in scenes.texts] == ["50 %", "0 %"] and not garments.texts
+    above, below = (text.xyann[1] for text in scenes.texts)
+    assert above > 0 > below, "the last one is clear of the one before"
 
 
 def test_a_headline_says_where_arms_have_more_and_fewer_seeds() -> None:
