@@ -27,17 +27,14 @@ def add_power(parser: argparse.ArgumentParser) -> None:
 
 def _power(options: argparse.Namespace) -> int:
     effects = dict(_effect(word) for word in options.effect)
-    import pandas as pd
-    import yaml
-
     from mvqlab import results
     from mvqlab.results.power import power_table
-    from mvqlab.results.table_files import as_markdown
+    from mvqlab.results.table_files import as_markdown, read_csv
 
     of_file = options.table.suffix == ".csv"
-    table = pd.read_csv(here_or_in_lab(options.table)) if of_file else results.load(options.table)
+    table = read_csv(here_or_in_lab(options.table)) if of_file else results.load(options.table)
     name, *sides = options.compare
-    first, second = (yaml.safe_load(side) for side in sides)  # 0.5 is a number, as in a grid file
+    first, second = map(_side, sides)
     found = power_table(table, name, first, second, options.at, effects, options.tests)
     print(as_markdown(found))
     print(
@@ -45,6 +42,17 @@ def _power(options: argparse.Namespace) -> int:
         "show with 80 % that there is none. Empty: more than 1,000."
     )
     return 0
+
+
+def _side(word: str) -> object:
+    """What `word` stands for, as in a grid file: 0.5 is a number; a label with colons is a word."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(word)
+    except (yaml.YAMLError, ValueError):  # the latter of a day that no month has
+        return word
+    return word if isinstance(found, dict) and not word.lstrip().startswith("{") else found
 
 
 def _effect(word: str) -> tuple[str, float]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvqlab.cli.arguments import UsageError
 from mvqlab.support.lab import here_or_in_lab
 
 if TYPE_CHECKING:
@@ -35,10 +36,17 @@ def _verdicts(options: argparse.Namespace) -> int:
     from mvqlab.results.protocol import read_protocol, verdicts, write_verdicts
     from mvqlab.results.table_files import as_markdown
 
-    found = verdicts(
-        read_protocol(here_or_in_lab(options.protocol)), lambda name: _table(options.tables, name)
-    )
+    protocol = read_protocol(here_or_in_lab(options.protocol))
+    names = dict.fromkeys(name for hypothesis in protocol for name in hypothesis.tables)
+    there = [name for name in names if _path_of(options.tables, name).exists()]
+    if names and not there:
+        raise UsageError(
+            f"{options.tables} holds none of the {len(names)} tables that {options.protocol} names (such as "
+            f"{next(iter(names))}.csv): name the folder in which they lie with --tables"
+        )
+    found = verdicts(protocol, lambda name: _table(_path_of(options.tables, name)))
     print(as_markdown(found[list(SHOWN)]))
+    print(f"tables that were read: {len(there)} of {len(names)}, from {options.tables}")
     print(
         "mean: first arm minus second, over n seeds, with its 95 % interval. p_holm: that there is no "
         "difference; p_effect_holm: that it is as large as the effect that matters, or larger. Both are "
@@ -49,11 +57,14 @@ def _verdicts(options: argparse.Namespace) -> int:
     return 0
 
 
-def _table(folder: Path, name: str) -> pd.DataFrame:
-    import pandas as pd
+def _path_of(folder: Path, name: str) -> Path:
+    """Where the table `name` lies or would: the folder of a grid, or a CSV file."""
+    return folder / name if (folder / name).is_dir() else here_or_in_lab(folder / f"{name}.csv")
 
+
+def _table(path: Path) -> pd.DataFrame:
+    """Raises FileNotFoundError where it is not there, which means that it has not been run."""
     from mvqlab import results
+    from mvqlab.results.table_files import read_csv
 
-    if (folder / name).is_dir():
-        return results.load(folder / name)
-    return pd.read_csv(here_or_in_lab(folder / f"{name}.csv"))
+    return results.load(path) if path.is_dir() else read_csv(path)

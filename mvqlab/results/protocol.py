@@ -165,7 +165,7 @@ def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]
     table_of: gives the table of a name; one that raises FileNotFoundError has not been run. A hypothesis
     whose tables, arms or column have no finished pair has no seeds and is not decided, and counts in the
     correction of its claim all the same: `p_holm`, `p_effect_holm`. Raises SummaryError for points that
-    cannot be paired.
+    cannot be paired, and for a table without arms or seeds.
     """
     import pandas as pd
 
@@ -215,7 +215,7 @@ def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> F
     tables = []
     for name in hypothesis.tables:
         with suppress(FileNotFoundError):
-            tables.append(table_of(name))
+            tables.append(_with_arms(name, table_of(name)))
     arms, metric = (hypothesis.first, hypothesis.second), hypothesis.metric
     together = pd.concat(tables) if tables else pd.DataFrame(columns=[ARM, "seed"])
     if hypothesis.over in together:
@@ -224,6 +224,17 @@ def _found(hypothesis: Hypothesis, table_of: Callable[[str], pd.DataFrame]) -> F
     values = [values for _, _, values in differences(together, ARM, *arms, [], [metric])]
     claimed = hypothesis.effect if hypothesis.direction == "higher" else -hypothesis.effect
     return judge_differences(values[0], claimed) if values else NOTHING
+
+
+def _with_arms(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """`table` if it names arms and seeds; one without `status` holds what is done. Raises SummaryError."""
+    missing = [column for column in (ARM, "seed") if column not in table]
+    if missing:
+        raise SummaryError(
+            f"the table {name} has no column {', '.join(missing)}: a protocol pairs arms ({ARM}) by seed, as "
+            "the tables of grids have them"
+        )
+    return table if "status" in table else table.assign(status="done")
 
 
 def _means_over(setting: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Tables as files: CSV, Markdown and LaTeX that say what the cells say, whatever these hold.
+"""Tables as files: CSV, Markdown and LaTeX that say what the cells say, whatever these hold; and read back.
 
 Labels are people's own words. As they are, a `%` comments out the rest of a row in LaTeX, a `|` is one column
 more in Markdown, and a spreadsheet computes what begins with `=`.
@@ -31,6 +31,52 @@ LATEX = str.maketrans(
 )
 MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "<": r"\<"})
 FORMULA = tuple("=+-@")  # what a spreadsheet computes, where a cell begins with it
+
+
+class TableError(ValueError):
+    """A file is no table that can be read. The message says which, and what is wrong with it."""
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """The table in the CSV file at `path`.
+
+    Raises TableError where it is empty, damaged or not UTF-8, OSError where it cannot be opened.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except UnicodeDecodeError:
+        raise TableError(f"{path} is not UTF-8 text: save the table as CSV in UTF-8") from None
+    except ValueError as error:  # pandas' own are such, too
+        said = " ".join(str(error).split())
+        raise TableError(
+            f"{path} cannot be read as a table ({said}): it needs a line of names, then a line a row, and "
+            "every quote closed"
+        ) from None
+
+
+def beside_others(rows: pd.DataFrame, path: Path, by: Sequence[str]) -> pd.DataFrame:
+    """What the table at `path` holds of others, then `rows`: it keeps what has other values in `by`.
+
+    `rows` alone where there is no such table. Raises TableError as `check_has_columns` does.
+    """
+    import pandas as pd
+
+    check_has_columns(path, by)
+    if not path.exists():
+        return rows
+    kept = read_csv(path)
+    mine = set(rows[list(by)].itertuples(index=False, name=None))
+    is_other = [values not in mine for values in kept[list(by)].itertuples(index=False, name=None)]
+    return pd.concat([kept[is_other], rows], ignore_index=True) if any(is_other) else rows
+
+
+def check_has_columns(path: Path, names: Sequence[str]) -> None:
+    """Raise TableError if there is a file at `path` that is no table, or one without these columns."""
+    missing = [name for name in names if path.exists() and name not in read_csv(path)]
+    if missing:
+        raise TableError(f"{path} has no column {', '.join(missing)}: move it away, or name another folder")
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> Path:

@@ -34,5 +34,6 @@ def lab_files(lab: Path = LAB, lecturer: bool = True) -> list[Path]:
 
 
 def here_or_in_lab(path: str | Path) -> Path:
-    """`path` if that is there, as seen from the current folder, else where it would lie in the lab."""
-    return Path(path) if Path(path).exists() else LAB / path
+    """`path`, or what lies in the lab by that name where nothing does as seen from the current folder."""
+    in_lab = LAB / path
+    return in_lab if in_lab.exists() and not Path(path).exists() else Path(path)

@@ -196,6 +196,39 @@ def test_the_command_reads_tables_and_keeps_the_verdicts(
     assert pd.read_csv(out)["verdict"].tolist() == [HOLDS]
 
 
+def asked_of(folder: Path) -> list[str]:
+    """The command on a protocol of one hypothesis, whose tables lie in `folder`."""
+    (folder / "protocol.yaml").write_text(f"hypotheses: [{GOOD}]")
+    return ["verdicts", str(folder / "protocol.yaml"), "--tables"]
+
+
+def test_a_folder_without_any_of_the_tables_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*asked_of(tmp_path), "nowhere"]) == 2
+    assert "nowhere holds none of the 1 tables" in capsys.readouterr().err
+    runs(1.5, 0.3).to_csv(tmp_path / "t.csv", index=False)
+    assert main([*asked_of(tmp_path), str(tmp_path)]) == 0
+    assert "tables that were read: 1 of 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("seed,psnr\n1,2\n", "no column variant"), ("", "as a table")]
+)
+def test_a_table_without_arms_is_told_in_one_line(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    assert main([*asked_of(tmp_path), str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+
+
+def test_a_table_without_status_holds_what_is_done() -> None:
+    table = runs(1.0, 0.3)
+    assert verdicts([DECIDED], lambda name: table.drop(columns="status"))["n"].item() == 8
+
+
 def test_the_labs_own_protocol_names_arms_and_columns_that_there_are() -> None:
     folder = Path(__file__).parents[2] / "ablations"
     grids = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("protocol_*.yaml")}
