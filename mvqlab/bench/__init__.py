@@ -11,7 +11,8 @@
     grid        what a point of a grid costs beside its notebook's own work
 
 `mvqlab bench quality` is another matter, and takes an hour: seconds of training until pictures are good, see
-`bench.quality`. Results go to `results/bench/<machine>.csv`, with a figure beside it.
+`bench.quality`. Results go to `results/bench/<machine>.csv`, with a figure beside it, after each suite;
+rows of suites that are not run stay.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 
 from mvqlab.bench.timing import Case, machine, measure
 from mvqlab.plots import ratio_bars, save_figure
-from mvqlab.results.table_files import write_csv
+from mvqlab.results.table_files import beside_others, check_has_columns, write_csv
 
 __all__ = ["SUITES", "Case", "main", "measure"]
 
@@ -41,31 +42,49 @@ SUITES: dict[str, Callable[[torch.device], list[Case]]] = {
 }
 
 
+class SuiteError(ValueError):
+    """There is no suite of that name. The message says which there are."""
+
+
 def best_device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main(suites: Sequence[str] = (), folder: Path = Path("results/bench"), repeats: int = 3) -> pd.DataFrame:
-    """Run `suites` (all if none is named), print the table and write it and its figure under `folder`.
+    """Run `suites` (all if none is named), print their table and write it and its figure under `folder`.
 
-    Raises ValueError for a suite that does not exist.
+    Both are written after each suite; rows of suites that were measured there before, and are not now, stay.
+    Raises SuiteError for a suite that does not exist, TableError where an earlier table cannot be read.
     """
-    unknown = set(suites) - set(SUITES)
+    unknown = sorted(set(suites) - set(SUITES))
     if unknown:
-        raise ValueError(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+        there = ", ".join(SUITES)
+        raise SuiteError(f"no suite '{', '.join(unknown)}'; there are {there}, and quality by itself")
     device = best_device()
-    tables = []
+    path = Path(folder) / f"{platform.node() or 'machine'}.csv"
+    check_has_columns(path, ["suite"])  # now, not after minutes
+    tables: list[pd.DataFrame] = []
     for name in suites or SUITES:
         print(f"suite {name} on {device}, {torch.get_num_threads()} threads", flush=True)
-        tables.append(measure(SUITES[name](device), repeats, device).assign(suite=name))
-    table = pd.concat(tables, ignore_index=True).assign(**machine(device))
-    path = Path(folder) / f"{platform.node() or 'machine'}.csv"
-    write_csv(table, path)
+        found = measure(SUITES[name](device), repeats, device).assign(suite=name, **machine(device))
+        tables.append(found)
+        figure = _write(beside_others(found, path, ["suite"]), path)
+    table = pd.concat(tables, ignore_index=True)
     shown = table[["work", "way", "seconds", "times_faster", "memory_mib"]]
     print(shown.to_string(index=False, float_format="%.3g", na_rep=""))
-    figure = save_figure(
-        ratio_bars(table, f"{device.type}, {torch.get_num_threads()} threads"), path.with_suffix(".png")
-    )
     print(f"written to {path} and {figure}")
     return table
+
+
+def _write(table: pd.DataFrame, path: Path) -> Path:
+    """Write `table` to `path`, and its figure beside it, whose path is returned."""
+    write_csv(table, path)
+    title = "; ".join(f"{device}, {threads} threads" for device, threads in _machines(table))
+    return save_figure(ratio_bars(table, title), path.with_suffix(".png"))
+
+
+def _machines(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """Devices, without their names, and threads that rows of `table` were measured with."""
+    devices = table["device"].str.partition(" (")[0]
+    return list(dict.fromkeys(zip(devices, table["threads"].astype(int), strict=True)))

@@ -38,7 +38,7 @@ from mvqlab.evaluation.attributes.class_asked_for import drawing_with
 from mvqlab.evaluation.images.reconstruction import image_scores
 from mvqlab.evaluation.samples.class_judge import ClassJudge, class_judge
 from mvqlab.models.pair_model import PairModel
-from mvqlab.results.table_files import write_csv
+from mvqlab.results.table_files import beside_others, check_has_columns, write_csv
 from mvqlab.sampling import sample_images
 from mvqlab.training import train_stage1, train_stage2
 from mvqlab.training.launch import make_fabric
@@ -50,6 +50,7 @@ CLASS_MARKS = (0.5, 0.75, 0.9)  # of the judge's share on real images
 PSNR_MARKS = (18.0, 20.0, 22.0, 24.0, 26.0, 28.0)  # dB
 SECONDS = 900.0  # of training, for each way
 LOOKS = 30  # evaluations of a way, at most
+WAY = ["data", "way"]  # the columns that say whose a row is
 N_SAMPLES, N_HELD_OUT = 400, 256
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -222,7 +223,7 @@ def seconds_to_marks(table: pd.DataFrame) -> pd.DataFrame:
     `table` is what `main` writes.
     """
     rows = []
-    for (data, way), group in table.groupby(["data", "way"], sort=False):
+    for (data, way), group in table.groupby(WAY, sort=False):
         for mark in PSNR_MARKS:
             seconds = _first(group, group["psnr"] >= mark)
             rows.append({"data": data, "way": way, "mark": f"{mark:g} dB", "seconds": seconds})
@@ -259,8 +260,9 @@ def main(
 ) -> pd.DataFrame:
     """Run all ways (or `only` some) on the data of `presets`; write rows as they come, and print the marks.
 
-    Under `folder`: quality.csv, a row an evaluation; quality_marks.csv, see `seconds_to_marks`. Raises
-    ConfigError, DataError; QualityError for a way that does not exist, and where a GPU would be used.
+    Under `folder`: quality.csv, a row an evaluation; quality_marks.csv, see `seconds_to_marks`. Rows there
+    of other ways, or of other data, stay. Raises ConfigError, DataError; QualityError for a way that does
+    not exist, and where a GPU would be used; TableError where an earlier quality.csv cannot be read.
     """
     if torch.cuda.is_available():
         raise QualityError(
@@ -268,6 +270,7 @@ def main(
             "an empty CUDA_VISIBLE_DEVICES"
         )
     path = Path(folder) / "quality.csv"
+    check_has_columns(path, WAY)
     rows: list[dict[str, object]] = []
     _import_first()
     for preset in presets:
@@ -287,7 +290,7 @@ def main(
             watch = Watch(seconds, looks, _noter(rows, told, path))
             way.run(way.config, splits, watch, judge, n_samples)
     table = pd.DataFrame(rows)
-    marks = seconds_to_marks(table)
+    marks = seconds_to_marks(beside_others(table, path, WAY))
     write_csv(marks, path.with_name("quality_marks.csv"))
     shown = marks.set_index(["data", "mark", "way"])["seconds"].unstack("way", sort=False)
     print(shown.to_string(float_format="%.0f", na_rep="-"))
@@ -319,13 +322,13 @@ def _chosen(found: Sequence[Way], only: Sequence[str]) -> list[Way]:
 def _noter(
     rows: list[dict[str, object]], told: Mapping[str, object], path: Path
 ) -> Callable[[dict[str, object]], None]:
-    """What adds a row to `rows`, prints what is new in it, and writes all of them to `path`."""
+    """What adds a row to `rows`, prints what is new in it, and writes all to `path`, beside others' rows."""
 
     def note(row: dict[str, object]) -> None:
         rows.append({**told, **row})
         shown = {key: value for key, value in row.items() if not key.endswith(("_low", "_high"))}
         print("    " + ", ".join(_words(key, value) for key, value in shown.items()), flush=True)
-        write_csv(pd.DataFrame(rows), path)
+        write_csv(beside_others(pd.DataFrame(rows), path, WAY), path)
 
     return note
 

@@ -19,6 +19,7 @@ from mvqlab.config import BackboneConfig, Config, DemaskConfig
 from mvqlab.evaluation.speed import timings
 from mvqlab.models.demasking import DemaskModule, DirectionConstrainedAttention
 from mvqlab.models.transformers import build_stage2
+from mvqlab.results.table_files import TableError
 
 
 def test_the_transcribed_module_computes_what_ours_does() -> None:
@@ -134,6 +135,48 @@ def test_results_are_written_with_the_machine(tmp_path: Path, monkeypatch: pytes
     assert {"suite", "work", "way", "seconds", "times_faster", "device", "torch"} <= set(table)
 
 
-def test_an_unknown_suite_is_named() -> None:
-    with pytest.raises(ValueError, match="no such suite: demsk"):
-        bench.main(["demsk"])
+def toy_suite(name: str, ways: int = 1) -> Callable[[torch.device], list[bench.Case]]:
+    return lambda device: [bench.Case(name, f"way {n}", "way 0", seconds=1.0 + n) for n in range(ways)]
+
+
+def test_a_suite_leaves_what_others_measured_and_replaces_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "SUITES", {"one": toy_suite("one", 2), "two": toy_suite("two")})
+    bench.main(["one"], folder=tmp_path)
+    assert list(bench.main(["two"], folder=tmp_path)["suite"]) == ["two"]
+    (path,) = tmp_path.glob("*.csv")
+    assert pd.read_csv(path)["suite"].tolist() == ["one", "one", "two"]
+    monkeypatch.setitem(bench.SUITES, "one", toy_suite("one"))
+    bench.main(["one"], folder=tmp_path)
+    assert sorted(pd.read_csv(path)["suite"]) == ["one", "two"]
+
+
+def test_suites_that_were_measured_outlive_one_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(device: torch.device) -> list[bench.Case]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "SUITES", {"one": toy_suite("one"), "two": stopped})
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(folder=tmp_path)
+    (path,) = tmp_path.glob("*.csv")
+    assert pd.read_csv(path)["suite"].tolist() == ["one"] and path.with_suffix(".png").exists()
+
+
+def test_a_table_that_cannot_be_kept_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "SUITES", {"one": toy_suite("one")})
+    bench.main(folder=tmp_path)
+    (path,) = tmp_path.glob("*.csv")
+    path.write_text("")
+    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(TableError, match="cannot be read as a table"):
+        bench.main(folder=tmp_path)
+
+
+def test_an_unknown_suite_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "demsk"]) == 2
+    assert "no suite 'demsk'; there are demask" in capsys.readouterr().err

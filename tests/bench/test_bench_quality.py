@@ -137,6 +137,18 @@ def test_a_recipe_is_trained_judged_and_written_row_by_row(toy: Path, capsys: py
     )
 
 
+def test_rows_of_other_ways_and_data_stay(tmp_path: Path) -> None:
+    path = tmp_path / "quality.csv"
+    before = {"data": ["simple32", "simple32", "fashion32"], "way": ["peer", "recipe", "recipe"], "step": 9}
+    pd.DataFrame(before).to_csv(path, index=False)
+    note = quality._noter([], {"data": "simple32", "way": "recipe"}, path)
+    note({"step": 1})
+    note({"step": 2})
+    kept = [tuple(row) for row in pd.read_csv(path).itertuples(index=False)]
+    new = [("simple32", "recipe", 1), ("simple32", "recipe", 2)]
+    assert kept == [("simple32", "peer", 9), ("fashion32", "recipe", 9), *new]
+
+
 def test_older_recipe_has_its_own_model_and_the_same_data() -> None:
     found = {way.name: way.config for way in quality.ways("fashion32", ["seed=3"])}
     older, recipe = found["shapes32"], found["recipe"]
