@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from mvqlab.cli.arguments import UsageError, add_arms
-from mvqlab.support.files import free_name
+from mvqlab.support.files import free_name, new_folder
 
 DEFAULT_MODEL = "fashion_stackformer"
 DEFAULT_FOLDER = Path("results/samples")
@@ -82,9 +82,10 @@ def _sample(options: argparse.Namespace) -> int:
             keep=None if options.keep is None else _corners(options.keep),
             **{name: value for name, value in settings.items() if value is not None},
         )
-    folder = options.out or free_name(DEFAULT_FOLDER)
-    check_free(folder, options.fresh)
+    check_free(options.out or free_name(DEFAULT_FOLDER), options.fresh)
     drawn = draw()
+    # not before it is needed: another process may have taken the name that was free when drawing began
+    folder = options.out or new_folder(DEFAULT_FOLDER)
     n = len(drawn.images)
     print(f"written: {drawn.save(folder, options.fresh)} ({n} image{'' if n == 1 else 's'})")
     return 0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -56,8 +56,22 @@ def check_nothing_in_the_way(path: Path | str, advice: str) -> None:
 
 def free_name(path: Path) -> Path:
     """`path` or, if that is taken, the first of stem-2, stem-3 and so on that is not."""
-    names = chain([path], (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2)))
-    return next(name for name in names if not name.exists())
+    return next(name for name in _names_like(path) if not name.exists())
+
+
+def new_folder(path: Path) -> Path:
+    """Make the folder `path` or, if that is taken, stem-2 and so on; nobody else is given the same one."""
+    for name in _names_like(path):
+        with suppress(FileExistsError):
+            name.mkdir(parents=True)
+            return name
+    raise AssertionError("there is always one more name")
+
+
+def _names_like(path: Path) -> Iterator[Path]:
+    yield path
+    for n in count(2):
+        yield path.with_name(f"{path.stem}-{n}{path.suffix}")
 
 
 @contextmanager
@@ -134,7 +148,8 @@ def write_bytes_whole(path: str | Path, data: bytes) -> None:
 
 
 ABANDONED_AFTER = 86400.0  # seconds until a temporary file of another machine is taken for left behind
-_TEMPORARY = re.compile(r"\.mvqlab-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}-")
+TEMPORARY = ".mvqlab-"  # begins the names of temporary files
+_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY)}(?P<machine>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]{{8}}-")
 _CLOCK_SLACK = 60.0  # seconds by which a file server's clock may be behind ours
 _next_look: dict[Path, float] = {}  # when each folder is looked through again for what others left behind
 
@@ -151,7 +166,7 @@ def _machine() -> str:
 def _temporary_for(path: Path) -> Path:
     """A new name beside `path` that says who writes it and ends as `path` does, at most 255 bytes long."""
     tail = path.name.encode(errors="surrogateescape")[-180:].decode(errors="ignore")
-    return path.with_name(f".mvqlab-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{tail}")
+    return path.with_name(f"{TEMPORARY}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}-{tail}")
 
 
 def _remove_abandoned(folder: Path) -> None:
@@ -163,7 +178,7 @@ def _remove_abandoned(folder: Path) -> None:
     if began < _next_look.get(folder, 0.0):
         return
     with suppress(OSError):
-        for path in folder.glob(".mvqlab-*"):
+        for path in folder.glob(f"{TEMPORARY}*"):
             if not _is_abandoned(path):
                 continue
             if path.is_dir():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,11 @@ def sample(
 
     model: a shipped transformer's name, or the folder of a run of stage 2, and then `stage1` the folder of
     its stage 1, which has to be the one that it was trained on, unless `allow_changes`. class_name: a class
-    by name or number; a class-conditional model without one draws each in turn. caption: for a model of
-    captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or uint8,
-    or a file, of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left out,
-    or (h, w) bool; see `sampling.completion`. Pairs stay; the decoder sees the whole image, so pixels there
-    may still change a little. settings: those of `config.SamplingConfig` that are to differ from the
+    by name or number ("1" is a name where a class is called so); a class-conditional model without one draws
+    each in turn. caption: for a model of captions; "" is none. complete: an image, (3, H, W) in [-1, 1] or
+    uint8, or a file, of which the pairs within `keep` stay: (top, left, bottom, right) in regions, ends left
+    out, or (h, w) bool; see `sampling.completion`. Pairs stay; the decoder sees the whole image, so pixels
+    there may still change a little. settings: those of `config.SamplingConfig` that are to differ from the
     model's own; ``guidance=2.0`` stands for both code_guidance and position_guidance.
 
     What the model cannot know of the caption is told as a CaptionWarning before anything is drawn.
@@ -185,10 +186,15 @@ def _those_told(condition: str) -> str:
 
 
 def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> int:
-    if isinstance(class_name, int) or class_name.isdecimal():
-        if 0 <= int(class_name) < n_classes:
-            return int(class_name)
-        raise SampleError(f"there is no class {class_name}: they go from 0 to {n_classes - 1}")
+    """The number of a class by its name or number; a word of digits is a name where there is such a one."""
+    if isinstance(class_name, int):
+        return _number_within(class_name, n_classes)
+    if class_name.isdecimal():
+        with suppress(DataError):  # names may be unknown where the data are not here: it is a number then
+            names = class_names_of(trained.folder, trained.config)
+            if len(names) == n_classes and class_name in names:
+                return names.index(class_name)
+        return _number_within(int(class_name), n_classes)
     names = class_names_of(trained.folder, trained.config)
     if len(names) != n_classes:  # of a run of an older version, whose data are others today
         raise SampleError(
@@ -198,6 +204,12 @@ def _class_number(trained: Trained, class_name: str | int, n_classes: int) -> in
     if class_name not in names:
         raise SampleError(f"there is no class '{class_name}': there are {', '.join(names)}")
     return names.index(class_name)
+
+
+def _number_within(number: int, n_classes: int) -> int:
+    if 0 <= number < n_classes:
+        return number
+    raise SampleError(f"there is no class {number}: they go from 0 to {n_classes - 1}")
 
 
 def _kept_part(

@@ -49,18 +49,19 @@ class Drawn:
     def save(self, folder: Path | str, fresh: bool = False) -> Path:
         """Write a PNG an image, a contact sheet, the pairs and what was asked; returns the sheet's path.
 
-        All of it or nothing: samples that are replaced go when the new ones are written. Of a completion the
-        given image is kept, too. Raises SampleError where the folder holds other samples, unless they may be
-        replaced (`fresh`).
+        All is written before any of it takes the place of earlier samples, and what is left over of these
+        goes last. Of a completion the given image is kept, too. Raises SampleError where the folder holds
+        other samples, unless they may be replaced (`fresh`).
         """
         folder = Path(folder)
         check_free(folder, fresh)
         with temporary_folder(folder) as temporary:
             self._write(temporary, folder)
-            for old in _samples_in(folder):
-                old.unlink()
-            for new in sorted(temporary.iterdir(), key=lambda path: path.name == ASKED):  # it is last
+            made = sorted(temporary.iterdir(), key=lambda path: path.name == ASKED)  # it is last
+            for new in made:
                 new.replace(folder / new.name)
+            for old in {*_samples_in(folder)} - {folder / new.name for new in made}:
+                old.unlink()
         return folder / SHEET
 
     def _write(self, folder: Path, at_last: Path) -> None:

@@ -27,6 +27,7 @@ from mvqlab.models.caption_tokenizer import CaptionWarning
 from mvqlab.models.pairs import Pairs
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training.tokens import order_pairs
+from mvqlab.zoo import by_name
 from mvqlab.zoo.drawn import MOST_ON_SHEET, Drawn, SampleError
 from mvqlab.zoo.shipped import shipped_card, shipped_config, shipped_names
 from mvqlab.zoo.trained import load_trained
@@ -226,6 +227,25 @@ def test_runs_that_do_not_fit_are_said(runs: dict[str, dict[str, Path]]) -> None
         mvqlab.sample(model=runs["code_first"]["model"], stage1=runs["raster"]["stage1"])
 
 
+def test_a_class_whose_name_is_digits_goes_by_its_name(
+    runs: dict[str, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders 1, 2, 10 sort as 1, 10, 2: the second is not what is meant by 1."""
+    names = sorted(str(number) for number in (1, 2, 3, 10, 20, 30, 40, 50))
+    monkeypatch.setattr(by_name, "class_names_of", lambda folder, config: names)
+    trained = load_trained(**runs["classes"])
+    asked = ["1", "10", "50", "0", 1]
+    assert [by_name._class_number(trained, one, 8) for one in asked] == [0, 1, 7, 0, 1]
+    with pytest.raises(SampleError, match="no class 9"):
+        by_name._class_number(trained, "9", 8)
+
+    def nowhere(*_: object) -> None:
+        raise DataError("no images here")
+
+    monkeypatch.setattr(by_name, "class_names_of", nowhere)
+    assert by_name._class_number(trained, "1", 8) == 1
+
+
 def test_names_of_garments_need_no_garments(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sneaker is drawn, by the model's own settings, on a machine that never had Fashion-MNIST."""
 
@@ -293,6 +313,24 @@ class TestFolder:
         with pytest.raises(OSError, match="no space"):
             self.drawn(2).save(tmp_path, fresh=True)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_old_samples_go_after_the_new_ones_have_come(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Against old samples that were removed before the first of the new ones stood in their place."""
+        self.drawn(3).save(tmp_path)
+        before = {path.name for path in tmp_path.iterdir()}
+
+        def refused(*_: object) -> None:
+            raise PermissionError("not here")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", refused)
+            with pytest.raises(PermissionError):
+                self.drawn(2).save(tmp_path, fresh=True)
+        assert {path.name for path in tmp_path.iterdir()} == before
+        self.drawn(2).save(tmp_path, fresh=True)
+        assert {path.name for path in tmp_path.iterdir()} == before - {"image_0002.png"}
 
     def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -362,6 +400,26 @@ def test_the_command_draws_again_and_again_each_time_to_a_new_place(
     assert sorted(str(path.relative_to("results")) for path in Path("results").glob("*/*sheet*")) == sheets
     assert main([*command, "--fresh"]) == 2
     assert "--out" in capsys.readouterr().err, "which of them it replaces has to be said"
+
+
+def test_a_name_that_is_taken_while_it_draws_costs_no_drawing(
+    runs: dict[str, dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a second `mvqlab sample` beside a first one, which both found the same name free."""
+    monkeypatch.chdir(tmp_path)
+    of = runs["captions"]
+    draw = by_name._draw
+
+    def while_another_saves(*given: object) -> object:
+        drawn = draw(*given)
+        Path("results/samples").mkdir(parents=True)
+        Path("results/samples/asked.yaml").write_text("another's")
+        return drawn
+
+    monkeypatch.setattr(by_name, "_draw", while_another_saves)
+    assert main(["sample", "-n", "1", "--model", str(of["model"]), "--stage1", str(of["stage1"])]) == 0
+    assert Path("results/samples/asked.yaml").read_text() == "another's"
+    assert Path("results/samples-2/contact_sheet.png").exists()
 
 
 def test_the_names_of_the_models_stand_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
