@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from mvqlab.plots.grid_panels import MANY, curve_range, curves, metric_bars, metric_spread
 from mvqlab.plots.picture_rows import image_rows, masks
 from mvqlab.plots.style import save_figure
-from mvqlab.results.pictures import Pictures, load_pictures
+from mvqlab.results.pictures import Pictures, PicturesError, load_pictures
 
 Figures = Iterator[tuple[str, Figure]]  # names of files and what goes there, drawn when asked for
+LONGEST = 50  # characters of a label in a file's name, up to 200 bytes of the 255 that systems allow
 A_FEW = 4  # points whose pictures stand for many
 
 
@@ -39,11 +41,16 @@ METRICS = {
 }
 
 
+class DamagedPicturesWarning(UserWarning):
+    """Pictures that a point kept cannot be read, and are not shown."""
+
+
 def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Draw every figure that the finished points of `table` allow into `folder`; returns their paths.
 
     `table` is what `results.load` gives: one row a point, with its `label` and its `folder`. Of more than
     MANY points pictures are shown of a few, spread evenly over the table; curves and metrics are summarised.
+    Of pictures that cannot be read a DamagedPicturesWarning tells.
     """
     done = table[table["status"] == "done"]
     # seeds look alike: the first of each variant is shown
@@ -52,8 +59,7 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     if len(shown) > MANY:
         of_how_many = f" ({A_FEW} of {len(shown)} points, evenly chosen)"
         shown = shown.iloc[np.linspace(0, len(shown) - 1, A_FEW).round().astype(int)]
-    of_points = {row.label: load_pictures(Path(row.folder)) for row in shown.itertuples()}
-    pictures = {label: kept for label, kept in of_points.items() if kept is not None}
+    pictures = dict(_kept_pictures(shown))
     figures = itertools.chain(
         _reconstruction_figures(pictures, of_how_many),
         _mask_figures(pictures),
@@ -63,6 +69,18 @@ def draw_all(table: pd.DataFrame, folder: Path) -> list[Path]:
     )
     # each is let go of before the next is drawn: a figure of pictures holds many megabytes
     return [save_figure(figure, Path(folder) / f"{name}.png") for name, figure in figures]
+
+
+def _kept_pictures(shown: pd.DataFrame) -> Iterator[tuple[str, Pictures]]:
+    """The pictures of the points that kept some, by label; of what is damaged it warns."""
+    for row in shown.itertuples():
+        try:
+            kept = load_pictures(Path(row.folder))
+        except PicturesError as error:
+            warnings.warn(f"{error}; it is left out of the figures", DamagedPicturesWarning, stacklevel=3)
+            continue
+        if kept is not None:
+            yield row.label, kept
 
 
 def _reconstruction_figures(pictures: Mapping[str, Pictures], of_how_many: str) -> Figures:
@@ -82,9 +100,10 @@ def _reconstruction_figures(pictures: Mapping[str, Pictures], of_how_many: str) 
 
 
 def _mask_figures(pictures: Mapping[str, Pictures]) -> Figures:
+    names = _file_names(pictures)
     for label, kept in pictures.items():
         if not kept.is_kept.all():
-            yield f"masks_{_slug(label)}", masks(kept, label)
+            yield f"masks_{names[label]}", masks(kept, label)
 
 
 def _sample_figures(pictures: Mapping[str, Pictures], of_how_many: str) -> Figures:
@@ -142,5 +161,21 @@ def _metric_figures(done: pd.DataFrame) -> Figures:
         yield "metrics", metric_bars(done, shown, "The grid's points")
 
 
+def _file_names(labels: Iterable[str]) -> dict[str, str]:
+    """A part of a file's name for each label, at most LONGEST characters and a number, no two alike.
+
+    They differ by more than capitals, which some systems take for the same.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in labels:
+        slug = _slug(label)
+        numbered = itertools.chain([slug], (f"{slug}_{n}" for n in itertools.count(2)))
+        names[label] = next(name for name in numbered if name.lower() not in taken)
+        taken.add(names[label].lower())
+    return names
+
+
 def _slug(label: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in label).strip("_")
+    words = "".join(character if character.isalnum() else "_" for character in label)
+    return words.strip("_")[:LONGEST].strip("_") or "point"

@@ -34,12 +34,24 @@ class Pictures:
             np.savez_compressed(file, **vars(self))
 
 
+class PicturesError(ValueError):
+    """The pictures of a point cannot be read. The message says which, and what to do."""
+
+
 def load_pictures(folder: Path) -> Pictures | None:
-    """The pictures that the point in `folder` kept, or None if it kept none. Raises NonFiniteError."""
+    """The pictures that the point in `folder` kept, or None if it kept none.
+
+    Raises PicturesError where the file is damaged, NonFiniteError.
+    """
     path = Path(folder) / FILE_NAME
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        pictures = Pictures(**{name: arrays[name] for name in arrays.files})
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            pictures = Pictures(**{name: arrays[name] for name in arrays.files})
+    except OSError:
+        raise
+    except Exception as error:  # of what is damaged, zipfile, zlib and numpy raise whatever they meet
+        raise PicturesError(f"{path} is damaged ({error}): remove it, or run its point afresh") from None
     check_finite(f"scores in {path}", pictures.scores)
     return pictures

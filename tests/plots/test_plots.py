@@ -11,6 +11,7 @@ import torch
 
 from mvqlab import plots
 from mvqlab.data.pixels import to_display
+from mvqlab.plots import grid_figures
 from mvqlab.results.pictures import Pictures, load_pictures
 
 
@@ -85,6 +86,33 @@ def test_draw_all_draws_what_a_table_has(tmp_path: Path) -> None:
         "curves_stage1",
         "metrics",
     }
+
+
+def points_with_masks(folder: Path, labels: list[str]) -> pd.DataFrame:
+    for index, _ in enumerate(labels):
+        some_pictures(seed=index).save(folder / str(index))
+    folders = [str(folder / str(index)) for index, _ in enumerate(labels)]
+    return pd.DataFrame({"label": labels, "status": "done", "folder": folders})
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")  # such words leave no room for pictures
+def test_long_labels_and_labels_that_look_alike_have_files_of_their_own(tmp_path: Path) -> None:
+    long = ", ".join(f"backbone.setting_{n}=0.25" for n in range(20))
+    labels = [f"{long} a", f"{long} b", "ä" * 300, "a b", "a_b", "A b", "?"]
+    drawn = plots.draw_all(points_with_masks(tmp_path, labels), tmp_path)
+    names = [path.name for path in drawn if path.name.startswith("masks_")]
+    assert len({name.lower() for name in names}) == len(labels) and all(path.exists() for path in drawn)
+    assert names[3:] == ["masks_a_b.png", "masks_a_b_2.png", "masks_A_b_3.png", "masks_point.png"]
+    assert max(len(name.encode()) for name in names) < 240
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut short"])
+def test_damaged_pictures_are_told_and_the_others_are_drawn(tmp_path: Path, content: bytes) -> None:
+    table = points_with_masks(tmp_path, ["whole", "damaged"])
+    (tmp_path / "1" / "pictures.npz").write_bytes(content)
+    with pytest.warns(grid_figures.DamagedPicturesWarning, match=r"1.pictures\.npz is damaged"):
+        drawn = {path.stem for path in plots.draw_all(table, tmp_path)}
+    assert drawn == {"reconstructions", "masks_whole", "samples"}
 
 
 def test_nothing_to_draw_draws_nothing(tmp_path: Path) -> None:
