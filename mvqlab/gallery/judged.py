@@ -40,7 +40,7 @@ from mvqlab.models.mqvae import MQVAE
 from mvqlab.plots import nearest_training, precision_recall_curves, save_figure
 from mvqlab.results.table_files import write_csv
 from mvqlab.sampling import sample_images
-from mvqlab.zoo.shipped import load_stage1_named, shipped_told
+from mvqlab.zoo.shipped import is_shipped, load_stage1_named, shipped_told
 from mvqlab.zoo.trained import Trained, load_trained
 
 N_JUDGED, N_REAL = 256, 512
@@ -74,7 +74,7 @@ def yardsticks_of(name: str, asked: Asked) -> pd.DataFrame:
     As many images as the settings judge: what a run's row in a results table was judged on.
     """
     model = load_stage1_named(name)
-    config = model.config if Path(name).is_dir() else judged_now(model.config)
+    config = judged_now(model.config) if is_shipped(name) else model.config
     extractors = build_extractors(config, build_splits(config.data))
     n_real, n_judged = config.evaluation.images, config.evaluation.samples or N_JUDGED
     held_out = yardstick_images(

@@ -31,6 +31,7 @@ from mvqlab.models.stackformer import Stackformer
 from mvqlab.models.start import CaptionStart, ClassStart
 
 N_EXAMPLE = 5  # pairs that a graph is traced with; another number than any size of a model
+GRAPHS = ("encode", "restore", "code", "position")  # the names of all that there are
 
 
 class Graph(NamedTuple):

@@ -25,7 +25,7 @@ from mvqlab.support.files import temporary_folder, write_text_whole
 from mvqlab.training import load_stage1
 from mvqlab.training.checkpoint import WEIGHTS
 from mvqlab.training.origin import FILE_NAME as TRAINED_ON
-from mvqlab.zoo.shipped import CARD, shipped_card, shipped_folder, shipped_names
+from mvqlab.zoo.shipped import CARD, is_shipped, shipped_card, shipped_folder
 from mvqlab.zoo.trained import Trained, load_trained
 
 STAGES = ("stage1", "stage2")
@@ -103,7 +103,7 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> Train
 
 def _sources(model: str | Path, stage1: Path | str | None) -> dict[str, Path]:
     """The folders of the stages of a model."""
-    if str(model) in shipped_names():
+    if is_shipped(model):
         if stage1 is not None:
             raise HubError(f"'{model}' comes with its own stage 1: give no other")
         card = shipped_card(str(model))

@@ -5,7 +5,8 @@
 
 Each lies in `zoo/checkpoints/NAME/`: settings, curves and weights as a training leaves them, weights in
 half precision, large ones in 8 bits (see `packed_weights`), and `card.yaml`: what it was trained on, how
-long, at which commit, and how good it is. `mvqlab.zoo.shipping` makes one from a run.
+long, and how good it is; under `made_with` the commit, torch and device by which the card was made and its
+model measured, which need not be those that trained it. `mvqlab.zoo.shipping` makes one from a run.
 """
 
 from __future__ import annotations
@@ -38,6 +39,15 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}"))
 
 
+def is_shipped(model: str | Path) -> bool:
+    """Whether `model` means one that comes with mvqlab: its bare name does, whatever lies in this folder.
+
+    A folder of such a name is given as a path with a separator: ./NAME in words, as a `Path` forgets the
+    dot, or the whole path.
+    """
+    return str(model) in shipped_names()
+
+
 def those_shipped(choices: Mapping[str, str]) -> dict[str, str]:
     """Of words and the models that they stand for, those whose models come with this mvqlab."""
     return {words: name for words, name in choices.items() if name in shipped_names()}
@@ -55,21 +65,23 @@ def shipped_told(condition: str, stage1: str | None = None) -> list[str]:
 
 
 def load_stage1_named(name: str | Path) -> TokenModel:
-    """The stage 1 in a run's folder, or the shipped one of that name.
+    """The shipped stage 1 of that name, or the one in a run's folder: see `is_shipped`.
 
     Raises ShippedError, CheckpointError.
     """
-    return load_stage1(name) if Path(name).is_dir() else load_shipped_stage1(str(name))
+    if is_shipped(name) or not Path(name).is_dir():
+        return load_shipped_stage1(str(name))
+    return load_stage1(name)
 
 
 def stage1_or_run(name: str) -> list[str]:
     """Names of the shipped models of stage 1, and `name` where that is a folder: what a notebook may load."""
     shipped = [known for known in shipped_names() if shipped_card(known)["stage"] == 1]
-    return [*shipped, name] if Path(str(name)).is_dir() else shipped
+    return [*shipped, name] if not is_shipped(name) and Path(str(name)).is_dir() else shipped
 
 
 def shipped_card(name: str) -> dict[str, Any]:
-    """What is known about a shipped model: purpose, stage, stage1, data, steps, commit, metrics.
+    """What is known about a shipped model: purpose, stage, stage1, data, steps, metrics, made_with.
 
     Raises ShippedError.
     """

@@ -174,6 +174,7 @@ def _card(
     curves: pd.DataFrame,
 ) -> dict[str, Any]:
     stage = 1 if facts.stage1 is None else 2
+    # of this process, which ships and measures: runs do not keep what trained them, `machine` says it
     made_with = {name: environment().get(name) for name in ("mvqlab", "git_commit", "torch", "device")}
     content = {
         "purpose": facts.purpose,

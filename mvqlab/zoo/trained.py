@@ -13,7 +13,7 @@ from mvqlab.training.origin import check_stage1
 from mvqlab.training.stage2 import check_same_stage1
 from mvqlab.training.tokens import weights_hash
 from mvqlab.zoo.drawn import SampleError
-from mvqlab.zoo.shipped import shipped_card, shipped_folder, shipped_names
+from mvqlab.zoo.shipped import is_shipped, shipped_card, shipped_folder, shipped_names
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Trained:
 def load_trained(
     model: str | Path, stage1: Path | str | None = None, *, allow_changes: bool = False
 ) -> Trained:
-    """A shipped transformer by its name, or one in a folder with the folder of its stage 1.
+    """A shipped transformer by its name (see `is_shipped`), or one in a folder with that of its stage 1.
 
     allow_changes: the stage 1 may be another than the one that it was trained on. Raises SampleError,
     CheckpointError; ConfigError where the two stages do not belong together.
     """
-    if str(model) in shipped_names():
+    if is_shipped(model):
         card = shipped_card(str(model))
         if card["stage"] != 2:
             raise SampleError(f"'{model}' is a stage 1, which draws nothing by itself; {_which_there_are()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,59 @@ def test_an_export_is_replaced_only_where_it_may_be(tmp_path: Path, capsys: pyte
     assert main([*export, "--fresh"]) == 0
     (tmp_path / "out" / "card.json").rename(tmp_path / "out" / "own.json")
     assert main([*export, "--fresh"]) == 2, "a folder of something else is not an export"
+
+
+def graphs(*names: str) -> Callable[[object, Path], dict[str, object]]:
+    """Instead of `export_graphs`: files of these names, that hold theirs."""
+
+    def write(model: object, folder: Path) -> dict[str, object]:
+        for name in names:
+            (folder / name).write_text(name)
+        return {name: {"bytes": len(name)} for name in names}
+
+    return write
+
+
+def test_an_export_that_was_cut_short_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_stage1, _ = write_run(tmp_path, "classes")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "encode.onnx").write_text("of before")
+    (out / ".mvqlab-0-1-2-files").mkdir()
+    monkeypatch.setattr(exported, "export_graphs", graphs("encode.onnx", "restore.onnx"))
+    assert main(["export", str(of_stage1), "--out", str(out), "--fresh"]) == 0
+    assert (out / "encode.onnx").read_text() == "encode.onnx"
+    (out / "card.json").rename(out / "notes.txt")
+    assert main(["export", str(of_stage1), "--out", str(out), "--fresh"]) == 2, "notes are no export's"
+
+
+def test_another_models_export_leaves_nothing_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_stage1, of_stage2 = write_run(tmp_path, "classes")
+    out = tmp_path / "out"
+    monkeypatch.setattr(exported, "export_graphs", graphs("encode.onnx", "restore.onnx"))
+    assert main(["export", str(of_stage1), "--out", str(out)]) == 0
+    monkeypatch.setattr(exported, "export_graphs", graphs("code.onnx"))
+    fresh = ["export", str(of_stage2), "--stage1", str(of_stage1), "--out", str(out), "--fresh"]
+    assert main(fresh) == 0
+    assert {path.name for path in out.iterdir()} == {"code.onnx", "card.json"}
+
+
+def test_an_export_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_stage1, _ = write_run(tmp_path, "classes")
+    out = tmp_path / "out"
+    monkeypatch.setattr(exported, "export_graphs", graphs("encode.onnx"))
+    assert main(["export", str(of_stage1), "--out", str(out)]) == 0
+    before = {path.name: path.read_text() for path in out.iterdir()}
+
+    def stopped(model: object, folder: Path) -> dict[str, object]:
+        (folder / "encode.onnx").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exported, "export_graphs", stopped)
+    assert main(["export", str(of_stage1), "--out", str(out), "--fresh"]) == 130
+    assert {path.name: path.read_text() for path in out.iterdir()} == before
 
 
 @pytest.mark.usefixtures("without_graphs")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import write_run
 
 from mvqlab.data import build_splits
 from mvqlab.evaluation import collect_held_out, reconstruction_quality
@@ -13,17 +14,22 @@ from mvqlab.models.caption_tokenizer import load_caption_tokenizer
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.models.transformers import n_parameters
 from mvqlab.sampling import sample_pairs
+from mvqlab.training import load_settings
+from mvqlab.zoo import exported, hub
 from mvqlab.zoo.shipped import (
     FOLDER,
     ShippedError,
     load_shipped_stage1,
     load_shipped_stage2,
+    load_stage1_named,
     shipped_card,
     shipped_config,
     shipped_curves,
     shipped_folder,
     shipped_names,
+    stage1_or_run,
 )
+from mvqlab.zoo.trained import load_trained
 
 STAGE1 = [name for name in shipped_names() if shipped_card(name)["stage"] == 1]
 STAGE2 = [name for name in shipped_names() if shipped_card(name)["stage"] == 2]
@@ -119,6 +125,29 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
         load_shipped_stage1("vqgan")
     with pytest.raises(ShippedError, match="'fashion_raster' is a model of stage 2, not of stage 1"):
         load_shipped_stage1("fashion_raster")
+
+
+def test_a_bare_name_is_the_shipped_model_and_a_path_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one rule for all who take either: `load_stage1_named` took the folder, `load_trained` did not."""
+    monkeypatch.chdir(tmp_path)
+    of_stage1, of_stage2 = write_run(tmp_path, "classes")
+    of_stage1.rename("fashion_mqvae")
+    of_stage2.rename("fashion_stackformer")
+    side = shipped_config("fashion_mqvae").data.resolution
+    tiny = load_settings(Path("fashion_mqvae")).data.resolution
+    assert side != tiny
+    assert load_stage1_named("fashion_mqvae").config.data.resolution == side
+    assert load_stage1_named("./fashion_mqvae").config.data.resolution == tiny
+    assert load_trained("fashion_stackformer").folder == shipped_folder("fashion_stackformer")
+    own = load_trained("./fashion_stackformer", "./fashion_mqvae")
+    assert own.config.data.resolution == tiny
+    assert exported._loaded("fashion_mqvae", None)[1].data.resolution == side
+    assert exported._loaded("./fashion_mqvae", None)[1].data.resolution == tiny
+    assert hub._sources("fashion_mqvae", None) == {"stage1": shipped_folder("fashion_mqvae")}
+    assert stage1_or_run("fashion_mqvae") == STAGE1
+    assert stage1_or_run("./fashion_mqvae") == [*STAGE1, "./fashion_mqvae"]
 
 
 def test_no_card_names_a_path_of_a_machine() -> None:
