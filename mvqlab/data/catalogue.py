@@ -10,8 +10,23 @@ from mvqlab.config import MIXED_NAMES, DataConfig
 from mvqlab.data import emoji, fashion_files, photos
 from mvqlab.data.dataset import DataError
 from mvqlab.data.fetching import data_root
-from mvqlab.data.torchvision_data import torchvision_splits
+from mvqlab.data.torchvision_data import nearest_sets, torchvision_splits
 from mvqlab.data.torchvision_sets import KINDS
+
+UNFETCHED = {  # sets that are not fetched, or not by that name: what to do instead
+    "shapes": "needs no fetching: set data.name=shapes",
+    "emoji": "comes with packages (mvqlab data list says which are missing): set data.name=emoji",
+    "photos": "comes with packages (mvqlab data list says which are missing): set data.name=photos",
+    "torchvision": (
+        "is many sets, each fetched by its own name, as in mvqlab data get CIFAR10: then set "
+        "data.name=torchvision and data.set=CIFAR10"
+    ),
+    "folder": "is images of your own: set data.name=folder and data.root=FOLDER",
+    "mixture": (
+        "is made of other sets: set data.name=mixture and their shares, as in "
+        "data.mixture={photos: 0.8, simple: 0.2}"
+    ),
+}
 
 
 class Entry(NamedTuple):
@@ -85,15 +100,29 @@ def fetch(name: str, root: Path | None = None) -> str:
 
     Raises DataError where there is no such set, or where it cannot be had.
     """
-    place = data_root(root)
+    if name in UNFETCHED:
+        raise DataError(f"'{name}' {UNFETCHED[name]}")
+    if name not in ("fashion", *KINDS):
+        hint = nearest_sets(name, ["fashion", *UNFETCHED, *KINDS])
+        raise DataError(
+            f"there is no data set '{name}' to fetch{hint}; there are fashion, {', '.join(KINDS)}"
+        )
+    place = _made(data_root(root))
     if name == "fashion":
         return f"fashion: {fashion_files.get(place)}: {fashion_files.raw_folder(place)}"
-    if name in {entry.name for entry in entries(root)}:
-        raise DataError(f"'{name}' needs no fetching: set data.name={name}")
-    if name in KINDS:
-        splits = torchvision_splits(DataConfig(name="torchvision", set=name, root=root, download=True))
-        return f"{name}: {splits.n_classes} classes: {place}"
-    raise DataError(f"there is no data set '{name}' to fetch; there are fashion, {', '.join(KINDS)}")
+    splits = torchvision_splits(DataConfig(name="torchvision", set=name, root=root, download=True))
+    return f"{name}: {splits.n_classes} classes: {place}"
+
+
+def _made(place: Path) -> Path:
+    """The folder `place`, made where it was not there. Raises DataError."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be made ({error.strerror}): name a folder that can be written with --root"
+        ) from None
+    return place
 
 
 def _emoji_state() -> str:

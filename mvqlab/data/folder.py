@@ -65,7 +65,7 @@ def folder_splits(config: DataConfig) -> Splits:
     """
     files, n_ignored, faults_of_listing = _find(config)
     names = [file.name for file in files]
-    captions = read_captions(config.captions, names, config.uncaptioned_share) if config.captions else {}
+    captions = _captions(config, names)
     stamp_of = {name: _stamp(_root_of(config) / name) for name in names}
     faults = faulty_files(_root_of(config), names, list(stamp_of.values()), config.max_megapixels)
     bad, n_files = [*faults_of_listing, *faults.values()], len(files) + len(faults_of_listing)
@@ -167,5 +167,16 @@ def _stamp(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
+def _captions(config: DataConfig, names: list[str]) -> dict[str, str]:
+    if config.captions is None:
+        return {}
+    return read_captions(_at_home(config.captions), names, config.uncaptioned_share)
+
+
 def _root_of(config: DataConfig) -> Path:
-    return Path(config.root or ".").expanduser()
+    return _at_home(config.root or Path())
+
+
+def _at_home(path: Path) -> Path:
+    """`path` of a setting; ``~`` at its beginning is the user's home."""
+    return path.expanduser()

@@ -7,6 +7,7 @@ names of the classes. Sets lie below data.root as torchvision lays them out (def
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,13 +124,17 @@ def kind_of(name: str) -> Kind:
     """How the set `name` is asked for. Raises DataError, with the nearest names, where it is not known."""
     if name in KINDS:
         return KINDS[name]
-    by_lower = {known.lower(): known for known in KINDS}
-    near = [by_lower[word] for word in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    hint = f" — did you mean {' or '.join(near)}?" if near else ""
     raise DataError(
-        f"data.set: '{name}' is no image set of torchvision.datasets that mvqlab reads{hint} "
-        f"There are {', '.join(KINDS)}"
+        f"data.set: '{name}' is no image set of torchvision.datasets that mvqlab reads"
+        f"{nearest_sets(name, KINDS)} There are {', '.join(KINDS)}"
     )
+
+
+def nearest_sets(name: str, known: Iterable[str]) -> str:
+    """`` — did you mean CIFAR10?`` for the names of sets that are nearest to `name`, or nothing."""
+    by_lower = {one.lower(): one for one in known}
+    near = [by_lower[word] for word in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    return f" — did you mean {' or '.join(near)}?" if near else ""
 
 
 def _parts(config: DataConfig, kind: Kind) -> tuple[Selection, Selection]:

@@ -17,7 +17,7 @@ import pytest
 
 from mvqlab.cli import main as cli
 from mvqlab.config import DataConfig
-from mvqlab.data import DataError, Splits, build_splits, fashion_files
+from mvqlab.data import DataError, Splits, build_splits, catalogue, fashion_files
 from mvqlab.data.fashion import CLASS_NAMES, FashionDataset, Garments, garment_of
 from mvqlab.data.fashion_files import DEBIAN_FOLDER, SHA256, get, provide, raw_folder
 from mvqlab.data.fetching import data_root
@@ -255,5 +255,26 @@ def test_the_list_has_a_line_each_and_says_what_is_here(
 
 
 def test_a_set_that_there_is_not_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["data", "get", "fasion"]) == 2
-    assert "fashion" in capsys.readouterr().err
+    for typed, meant in (("fasion", "fashion"), ("cifar10", "CIFAR10"), ("folders", "folder")):
+        assert cli.main(["data", "get", typed]) == 2
+        assert f"did you mean {meant}" in capsys.readouterr().err
+
+
+def test_what_is_not_fetched_says_all_that_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the settings have it: `data.name` alone is refused for some of these."""
+    needs = {"torchvision": "data.set=CIFAR10", "folder": "data.root=FOLDER", "mixture": "data.mixture={"}
+    assert set(catalogue.UNFETCHED) == {entry.name for entry in catalogue.entries()} - {"fashion"}
+    for name in catalogue.UNFETCHED:
+        assert cli.main(["data", "get", name]) == 2
+        said = capsys.readouterr().err
+        assert f"data.name={name}" in said and needs.get(name, "") in said
+
+
+@pytest.mark.parametrize("name", ["fashion", "CIFAR10"])
+def test_a_root_that_cannot_be_made_is_what_is_told(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert cli.main(["data", "get", name, "--root", str(tmp_path / "file" / "data")]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be made" in said and "--root" in said and "by hand" not in said

@@ -256,6 +256,17 @@ def captioned(tmp_path: Path, table: str) -> DataConfig:
     return config(tmp_path / "images", captions=tmp_path / "captions.csv", uncaptioned_share=0.5)
 
 
+def test_a_table_of_captions_may_lie_in_the_users_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    fill(tmp_path / "images", "1.png", "2.png")
+    (tmp_path / "captions.csv").write_text("file,caption\n1.png,one\n2.png,two\n")
+    splits = build_splits(config(Path("~/images"), captions=Path("~/captions.csv")))
+    assert {*splits.train.captions, *splits.validation.captions} == {"one", "two"}
+
+
 def test_captions_reach_their_images(tmp_path: Path) -> None:
     table = '\ufefffile,caption,by\na/2.png,"two, or so",me\n./b/3.png, drei Bäume ,du\n'
     with pytest.warns(DataWarning, match=r"1 of 3 images have no caption: a/1\.png"):
