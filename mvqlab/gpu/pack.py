@@ -31,6 +31,10 @@ Arrays = dict[str, np.ndarray]
 EMOJI_SIDE = 256  # twice the side of the largest images that are learned from them
 
 
+class PackError(ValueError):
+    """A file cannot be read as a pack. The message says what to do."""
+
+
 def write_pack(path: Path, n_simple: int = 24_000, n_held_out: int = 384) -> Path:
     """Render all sets and write them to `path`, whole. Raises DataError where a set is not there."""
     provide(data_root(None), download=False)  # what may be missing is asked for before minutes of rendering
@@ -59,9 +63,20 @@ def _add(archive: zipfile.ZipFile, arrays: Arrays) -> None:
 
 
 def read_pack(path: Path) -> Arrays:
-    """All arrays by name."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """All arrays by name. Raises PackError where the file is damaged, or none that was packed."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError:
+        raise
+    except Exception as error:  # of what is damaged, zipfile, lzma and numpy raise whatever they meet
+        raise PackError(
+            f"{path} is no whole pack ({type(error).__name__}: {error}): make it anew, with "
+            f"`mvqlab gpu pack {path}`"
+        ) from None
+    if not arrays:
+        raise PackError(f"{path} holds nothing: make it anew, with `mvqlab gpu pack {path}`")
+    return arrays
 
 
 def captions_of(array: np.ndarray) -> list[str]:

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +34,14 @@ LEAST = 3.0  # seconds: with less left, a part is not begun
 
 class NoGpuError(RuntimeError):
     """What only a GPU can show is asked of a machine without one."""
+
+
+class DeviceError(ValueError):
+    """What was named is no device that this can run on. The message says which are."""
+
+
+class ReportError(ValueError):
+    """The rows that are kept beside new ones cannot be read. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Row:
 class Report:
     """The rows of one stage, in `folder`/<stage>.json and .csv, and its section in `folder`/<card>.md.
 
-    keeps_others: rows of an earlier process for the same stage and card stay, but for those found anew.
+    keeps_others: rows of an earlier process for the same stage and card stay, but for those found anew; then
+    it raises ReportError where what holds them is damaged.
     """
 
     def __init__(
@@ -142,13 +151,19 @@ class Report:
     def _read_earlier(self) -> list[Row]:
         """The rows on disk; where other versions found them, their notes say so."""
         path = self.folder / f"{self.stage}.json"
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"facts": {}, "rows": []}
-        if record["facts"].get("slug") != self.facts["slug"]:
+        if not path.exists():
             return []
-        others = [
-            f"{name} {value}" for name, value in record["facts"].items() if value != self.facts.get(name)
-        ]
-        rows = [Row(**row) for row in record["rows"]]
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            facts, rows = dict(record["facts"]), [Row(**row) for row in record["rows"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReportError(
+                f"{path} is damaged ({type(error).__name__}: {error}), and rows in it are to stay: mend it, "
+                "or move it away"
+            ) from None
+        if facts.get("slug") != self.facts["slug"]:
+            return []
+        others = [f"{name} {value}" for name, value in facts.items() if value != self.facts.get(name)]
         if not others:
             return rows
         found_by = f"found with {', '.join(others)}"
@@ -257,14 +272,27 @@ def card_facts(device: torch.device) -> dict[str, Any]:
 
 
 def device_for(name: str | None = None) -> torch.device:
-    """The device of that name; by default the GPU. Raises NoGpuError where that is not there."""
-    if (name is None or name.startswith("cuda")) and not torch.cuda.is_available():
+    """The device of that name; by default the GPU. Raises NoGpuError where that is not there, DeviceError."""
+    device = _named(name or "cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
         why = "is built without CUDA" if torch.version.cuda is None else "finds none"
         raise NoGpuError(
             f"there is no GPU here (torch {torch.__version__} {why}): run this on a machine with one; "
             "--device cpu tries out that it runs"
         )
-    return torch.device(name or "cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NoGpuError(
+            f"there is no {device}: this machine's GPUs go up to {torch.cuda.device_count() - 1}"
+        )
+    return device
+
+
+def _named(name: str) -> torch.device:
+    with suppress(RuntimeError):  # torch would list two dozen kinds
+        device = torch.device(name)
+        if device.type in ("cuda", "cpu"):
+            return device
+    raise DeviceError(f"--device takes cuda, one of several as cuda:1, or cpu, not '{name}'")
 
 
 def _driver() -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from mvqlab.models.caption_tokenizer import FILE_NAME as CAPTIONS
 from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.support.saved_step import step_of
+from mvqlab.training import load_stage1
 from mvqlab.training.checkpoint import WEIGHTS
 from mvqlab.training.device_data import (
     Drawings,
@@ -43,6 +45,7 @@ from mvqlab.training.device_data import (
 )
 from mvqlab.training.device_run import words
 from mvqlab.training.on_device import train_stage1_on_device, train_stage2_on_device
+from mvqlab.training.stage2 import check_same_stage1
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,12 @@ def train(
 ) -> int:
     """Train the plan from the file `pack`, with a row a model in the report of stage "train".
 
-    seconds: in all, the reading of the pack included. only: names of `PLAN`. results: where the report goes,
-    by default to the `bundles` or, without them, to `folder`; rows of other models that are there already
-    stay. fresh: models of the plan that are in `folder` already may be trained over. Returns an exit code, 1
-    if a model failed. Raises PlanError, InTheWayError, NoGpuError.
+    seconds: in all, the reading of the pack included. only: names of `PLAN`; a transformer whose stage 1 is
+    not among them learns from the one in `folder`. results: where the report goes, by default to the
+    `bundles` or, without them, to `folder`; rows of other models that are there already stay. fresh: models
+    of the plan that are in `folder` already may be trained over. Returns an exit code, 1 if a model failed.
+    Raises PlanError, InTheWayError, NoGpuError, DeviceError, PackError, ReportError; CheckpointError or
+    ConfigError for a stage 1 in `folder` that cannot be learned from.
     """
     began = time.perf_counter()
     unknown = sorted(set(only or ()) - {planned.name for planned in PLAN})
@@ -179,8 +184,9 @@ def train(
     for planned in () if fresh else plan:
         check_nothing_in_the_way(folder / planned.name, "--fresh trains over it, --out FOLDER elsewhere")
     on = device_for(device)
-    arrays = read_pack(pack)
+    stages1 = _stages1_in(folder, plan, overrides)
     report = Report(results or bundles or folder, "train", on, keeps_others=True)
+    arrays = read_pack(pack)
     report.add("pack", value=sum(array.nbytes for array in arrays.values()) / 2**20, unit="MiB")
     left = seconds - (time.perf_counter() - began)
     train_plan(
@@ -193,8 +199,33 @@ def train(
         bundles=bundles,
         compile_blocks=compile_blocks,
         report=report,
+        stages1=stages1,
     )
     return report.finish()
+
+
+def _stages1_in(folder: Path, plan: Sequence[Planned], overrides: Iterable[str]) -> dict[str, ShippingStage1]:
+    """What transformers of `plan` learn from that it does not train, from their runs in `folder`, by name.
+
+    Raises PlanError where there is none; CheckpointError, ConfigError.
+    """
+    names = {planned.name for planned in plan}
+    found: dict[str, ShippingStage1] = {}
+    for planned in plan:
+        if planned.stage1 is None or planned.stage1 in names:
+            continue
+        run = folder / planned.stage1
+        if not (run / WEIGHTS).exists():
+            raise PlanError(
+                f"{planned.name} learns from {planned.stage1}, which is not asked for and not in {folder}: "
+                f"ask for both (--only {planned.stage1} {planned.name}), or name the folder that holds it "
+                "with --out"
+            )
+        model = load_stage1(run)
+        check_same_stage1(_config_of(planned, overrides), model.config)
+        start_step = model.config.quantizer.start_step
+        found[planned.stage1] = as_shipped(model, step_of(run / WEIGHTS), start_step)
+    return found
 
 
 def train_plan(
@@ -208,12 +239,14 @@ def train_plan(
     bundles: Path | None = None,
     compile_blocks: bool = False,
     report: Report,
+    stages1: Mapping[str, ShippingStage1] | None = None,
 ) -> None:
     """Train every model of `plan` into `folder`/NAME within `seconds`, a row of `report` each.
 
     Those at the end of the plan are left out if preparing them leaves less than half of the time to train.
 
     arrays: from `gpu.pack.read_pack`. overrides: of every model, after its own. bundles: where tar files go.
+    stages1: what was trained before, and transformers of the plan learn from, by name.
     """
     deadline = time.perf_counter() + seconds
     plan = list(plan)
@@ -223,7 +256,7 @@ def train_plan(
             planned.name, "skipped", note=f"preparing all up to it takes more than half of {seconds:.0f} s"
         )
     preparing = preparations(waiting, device, compile_blocks)
-    trained: dict[str, ShippingStage1] = {}
+    trained = dict(stages1 or {})
     while waiting:
         left = deadline - time.perf_counter()
         mine = training_seconds(waiting, left, preparing)
@@ -292,22 +325,34 @@ def _train(
 
     Returns its last held-out measures, and a remark if its codes, or those it learns from, are too young.
     """
-    own = ([change] for change in planned.overrides)  # which build on one another: later ones go first
-    config = load_config(planned.preset, merged(*own, overrides))
+    config = _config_of(planned, overrides)
     data = DATA[planned.data](arrays, config, device)
     how = {**how, "within": deadline - time.perf_counter()}
     run = folder / planned.name
     if planned.stage1 is None:
         done = train_stage1_on_device(config, data.source, data.held_out.images, run, seconds, **how)
-        # as it ships: what stage 2 learns are the codes of the weights in half precision
-        remark = of_few_steps(done.n_steps, config.quantizer.start_step)
-        trained[planned.name] = ShippingStage1(done.model.half().float(), remark)
+        trained[planned.name] = as_shipped(done.model, done.n_steps, config.quantizer.start_step)
+        remark = trained[planned.name].remark
     else:
         more = {"n_classes": data.n_classes, "tokenizer": data.tokenizer, **how}
         stage1, of_stage1 = trained[planned.stage1]
         remark = of_stage1 and f"codes of {planned.stage1}, which is {of_stage1}"
         done = train_stage2_on_device(config, stage1, data.source, data.held_out, run, seconds, **more)
     return {**done.held_out, "steps": done.n_steps}, remark
+
+
+def _config_of(planned: Planned, overrides: Iterable[str]) -> Config:
+    own = ([change] for change in planned.overrides)  # which build on one another: later ones go first
+    return load_config(planned.preset, merged(*own, overrides))
+
+
+def as_shipped(model: TokenModel, n_steps: int | None, start_step: int) -> ShippingStage1:
+    """`model`, trained for `n_steps` (None: not known), as it ships.
+
+    What stage 2 learns are the codes of the weights in half precision.
+    """
+    remark = "" if n_steps is None else of_few_steps(n_steps, start_step)
+    return ShippingStage1(model.half().float(), remark)
 
 
 def of_few_steps(n_steps: int, start_step: int) -> str:

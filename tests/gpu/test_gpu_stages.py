@@ -87,6 +87,15 @@ def test_a_machine_without_a_gpu_is_told_what_is_missing(
     assert list(tmp_path.iterdir()) == [pack], "nothing is written in a card's name"
 
 
+@pytest.mark.parametrize("name", ["cpx", "mps", "cuda:x"])
+def test_a_device_that_is_none_is_told_in_one_line(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gpu", "check", "--device", name, "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"or cpu, not '{name}'" in line
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_gpu_without_a_gpu_says_so_at_every_stage_and_fails(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ import torch
 from tiny_runs import tiny_overrides
 
 from mvqlab.cli.main import main
-from mvqlab.config import load_config, merged
+from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import DataError
 from mvqlab.gpu import pack
 from mvqlab.gpu import train as gpu_train
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
-from mvqlab.gpu.parts import Report
-from mvqlab.gpu.train import PLAN, Planned, bundle, train_plan
+from mvqlab.gpu.parts import Report, ReportError
+from mvqlab.gpu.train import PLAN, PlanError, Planned, bundle, train_plan
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.transformers import n_parameters
 from mvqlab.support.files import InTheWayError
@@ -286,3 +286,47 @@ def test_stages_there_need_nothing_that_such_a_machine_lacks() -> None:
         "import mvqlab.gpu.bench, mvqlab.gpu.check, mvqlab.gpu.train"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def train_only(name: str, folder: Path, *changes: str) -> int:
+    packed = write(folder / "pack.zip", toy_arrays())
+    overrides = tiny_models(*changes)
+    return gpu_train.train(packed, folder / "runs", 0.3, "cpu", only=[name], overrides=overrides)
+
+
+def test_a_transformer_learns_from_the_stage_1_that_was_trained_before(tmp_path: Path) -> None:
+    """Against a call that trained nothing and exited with 0."""
+    assert train_only("simple_mqvae", tmp_path) == 0
+    assert train_only("simple_stackformer", tmp_path) == 0
+    rows = json.loads((tmp_path / "runs" / "train.json").read_text())["rows"]
+    assert {row["name"]: row["outcome"] for row in rows}["simple_stackformer"] == "ok"
+    load_stage2(tmp_path / "runs" / "simple_stackformer", load_stage1(tmp_path / "runs" / "simple_mqvae"))
+    with pytest.raises(ConfigError, match=r"another stage 1 than the one given.*codebook_size"):
+        train_only("simple_captions", tmp_path, "quantizer.codebook_size=8")
+
+
+def test_a_transformer_without_its_stage_1_is_refused_before_the_pack_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_train, "read_pack", lambda path: pytest.fail("read the pack"))
+    with pytest.raises(PlanError, match="--only fashion_mqvae fashion_stackformer"):
+        train_only("fashion_stackformer", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + bytes(18), b"PK\x03\x04 cut short", b"no archive"])
+def test_a_pack_that_is_none_is_told_in_one_line(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pack.zip"
+    path.write_bytes(content)
+    command = ["gpu", "train", "5", "--device", "cpu", "--pack", str(path), "--out", str(tmp_path / "runs")]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(path) in line and "make it anew" in line
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"facts": {}, "rows": [{"nam": 1}]}'])
+def test_damaged_rows_of_an_earlier_process_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(ReportError, match=r"train\.json is damaged .* move it away"):
+        Report(tmp_path, "train", CPU, keeps_others=True)
