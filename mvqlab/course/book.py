@@ -25,6 +25,7 @@ NO_PLAY = """# Play
 This book was made without the page on which the models run in your browser: {} `mvqlab play build` makes it.
 """
 PICTURE = "mask_ratio_moving.webp"  # of the kept ones, on the first page
+NEEDED = ("sphinx", "myst_nb", "furo", "sphinx-mathjax-offline")  # with what the book's conf.py loads
 MARK = ".made_by_mvqlab"  # in the sources of a book, which the next one may write over
 
 
@@ -133,7 +134,7 @@ def _identity(executed: Path) -> str:
 
 
 def _require_sphinx() -> None:
-    missing = [name for name in ("sphinx", "myst_nb", "furo") if find_spec(name) is None]
+    missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise BookError(f"the book needs {', '.join(missing)}: pip install 'mvqlab[book]'")
 

@@ -80,6 +80,13 @@ class exercise:  # noqa: N801 (a context manager, called like a function)
             raise _NotRightError(f"not right yet. One number is asked for, not {_kind(answer)}.")
         return float(values.item())
 
+    def whole(self, answer: object) -> int:
+        """`answer` as an int: one number, as `number` has it, without a fraction."""
+        value = self.number(answer)
+        if not value.is_integer():
+            raise _NotRightError(f"not right yet. A whole number is asked for, not {value:g}.")
+        return int(value)
+
     def equal(self, answer: object, truth: object, hint: str, tolerance: float = 1e-4) -> None:
         """`answer` has the shape of `truth` and its values, within `tolerance` absolute and relative."""
         self.done(answer)

@@ -14,7 +14,7 @@ from mvqlab.course.grading.checker import names_bound
 from mvqlab.course.grading.watch import Limits, run_checks
 from mvqlab.course.solutions import TAG, exercise_tags, read_solutions, solve
 from mvqlab.results.table_files import write_csv
-from mvqlab.support.files import check_nothing_in_the_way, whole_file
+from mvqlab.support.files import InTheWayError, check_nothing_in_the_way, whole_file
 from mvqlab.support.progress import Progress
 
 LARGEST_COPY = 64 * 2**20  # bytes of a notebook that is read at all
@@ -60,11 +60,13 @@ def grade_folder(
     `memory` GiB: what it runs into stands in `note`, and its exercises from there on did not run. What
     students wrote is run here: do it where it can do no harm.
 
-    Raises CourseError, or InTheWayError where `out` is there already, before anything runs.
+    Raises CourseError, or InTheWayError where `out` is there already, a folder too, before anything runs.
     """
     handed_out, copies = _read(notebook), _copies(folder)
     if not exercise_tags(handed_out):
         raise CourseError(f"{notebook} has no exercises to grade")
+    if out.is_dir():  # one with nothing in it is in nobody's way, and no file either
+        raise InTheWayError(f"{out} is a folder: name the file of the table, as {out / 'grades.csv'}")
     check_nothing_in_the_way(out, "grades are never written over; name another file")
     rows: dict[Path, dict[str, object]] = {}
     limits = Limits(seconds, int(memory * 2**30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,17 @@ def test_a_folder_without_lessons_is_refused(tmp_path):
     with pytest.raises(BookError, match="holds no lessons"):
         build_book(tmp_path, tmp_path / "book")
     assert not (tmp_path / "book").exists()
+
+
+def test_all_that_sphinx_loads_is_asked_for(monkeypatch):
+    """Against a book that failed in Sphinx, after its lessons had run."""
+    conf = runpy.run_path(str(NOTEBOOKS / "book" / "conf.py"))
+    assert {*conf["extensions"], conf["html_theme"]} <= set(book.NEEDED)
+    monkeypatch.setattr(book, "find_spec", lambda name: None if "mathjax" in name else name)
+    with pytest.raises(BookError, match=r"needs sphinx-mathjax-offline: pip install 'mvqlab\[book\]'"):
+        book._require_sphinx()
+
+
+def test_a_folder_that_is_not_there_is_named_as_it_was_typed(capsys):
+    assert main(["course", "book", "--notebooks", "nope"]) == 2
+    assert capsys.readouterr().err.startswith("mvqlab: nope holds no lessons")

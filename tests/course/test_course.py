@@ -122,6 +122,15 @@ def test_a_cell_that_never_ends_is_told_from_a_wrong_answer(handed_out, tmp_path
     assert (row["file"], row["exercise-1"], row["n_right"]) == ("finn.ipynb", "did not run", 0)
 
 
+def test_grades_do_not_go_to_a_folder_and_nothing_runs_first(handed_out, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mvqlab.course.lecturer._grade", lambda *_: pytest.fail("a copy ran"))
+    write_notebook(tmp_path / "copies" / "anna.ipynb")
+    out = tmp_path / "empty"
+    out.mkdir()
+    assert main(["course", "grade", str(handed_out), str(tmp_path / "copies"), "--out", str(out)]) == 2
+    assert "is a folder: name the file" in capsys.readouterr().err
+
+
 def test_grading_says_at_once_what_is_missing(handed_out, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder, words in (("nowhere", "there is no folder"), ("empty", "holds no notebook")):

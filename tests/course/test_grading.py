@@ -11,6 +11,7 @@ import psutil
 import pytest
 import torch
 
+from mvqlab.course.checks import lesson_01, lesson_04
 from mvqlab.course.exercises import VERDICTS, exercise
 from mvqlab.course.grading.remote import Student
 from mvqlab.course.grading.watch import Limits
@@ -203,6 +204,28 @@ def test_words_and_truths_are_no_numbers(answer, capsys):
         with exercise("words") as check:
             ask(check)
         assert VERDICTS.pop("words") == "not right yet"
+
+
+@pytest.mark.parametrize("answer", [4.9, float("nan"), float("inf"), torch.tensor(4.5), "4"])
+def test_a_fraction_is_no_whole_number(answer):
+    with exercise("whole") as check:
+        check.whole(answer)
+    assert VERDICTS.pop("whole") == "not right yet"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda check, more: lesson_04.exercise_4(check, 4 + more),
+        lambda check, more: lesson_04.exercise_6(check, 7 + more),
+        lambda check, more: lesson_01.exercise_5(check, 1024 + more, 1024),
+    ],
+)
+def test_layers_and_batches_are_not_cut_off(ask):
+    for more, verdict in ((0, "right"), (0.0, "right"), (0.9, "not right yet")):
+        with exercise("cut") as check:
+            ask(check, more)
+        assert VERDICTS.pop("cut") == verdict
 
 
 def test_numbers_of_all_kinds_are_numbers(capsys):

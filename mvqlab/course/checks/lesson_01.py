@@ -48,7 +48,7 @@ def exercise_4(check: exercise, perplexity: Any) -> None:
 
 def exercise_5(check: exercise, smallest_batch: Any, codebook_size: int) -> None:
     """The smallest batch without needless restarts."""
-    batch = check.number(smallest_batch)
+    batch = check.whole(smallest_batch)
     rule, fair = ReleasedRestart(), torch.full((codebook_size,), 1.0)
     check.that(
         not rule.is_unused(fair * batch / codebook_size, 0.0).any()

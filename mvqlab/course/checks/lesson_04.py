@@ -42,7 +42,7 @@ def exercise_3(check: exercise, update: Any, trust_in_layer: Any, B: Tensor, lay
 def exercise_4(check: exercise, first_layer_above_half: Any) -> None:
     """The first layer whose trust is above a half."""
     check.done(first_layer_above_half)
-    n = int(check.number(first_layer_above_half))
+    n = check.whole(first_layer_above_half)
     trusts = [0.02 ** (1 / 2 ** (k - 1)) for k in range(1, 9)]
     check.that(1 <= n <= 8 and trusts[n - 1] > 0.5, f"In layer {n} it is not above one half yet.")
     check.that(trusts[n - 2] <= 0.5 or n == 1, f"It is above one half before layer {n} already.")
@@ -60,7 +60,7 @@ def exercise_5(check: exercise, bias_of: Any, B: Tensor, query: Tensor, key: Ten
 def exercise_6(check: exercise, layer_above_95: Any) -> None:
     """The first layer whose row sum is above 0.95."""
     check.done(layer_above_95)
-    n = int(check.number(layer_above_95))
+    n = check.whole(layer_above_95)
     row_sums = [0.5 * (1 + 0.02 ** (1 / 2 ** (k - 1))) for k in range(1, 13)]
     check.that(1 <= n <= 12 and row_sums[n - 1] > 0.95, f"In layer {n} it is still below: half of it is B.")
     check.that(n == 1 or row_sums[n - 2] <= 0.95, f"It is above 0.95 before layer {n} already.")
