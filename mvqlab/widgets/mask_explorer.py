@@ -215,7 +215,7 @@ class MaskExplorer(Instrument):
         self.own: OwnPicture | None = None  # the last that could be read
         self.shows_own = False
         self.is_switching = False  # while one control moves others, these stand still
-        self.encoded: EncodedImage  # from the first image on, as is the caption
+        self.encoded: EncodedImage | None = None  # until the first image, as is the caption
         self.caption = ""
         self.dataset: PictureDataset | None = None
         self.model = control(widgets.Dropdown(options=list(self.models), description="model"))
@@ -359,7 +359,10 @@ class MaskExplorer(Instrument):
     def _show_second(self) -> None:
         self.second.layout.display = "" if self.compares.value else "none"
         (self.panels.add_class if self.compares.value else self.panels.remove_class)("mvqlab-two")
-        self._show()
+        if self.encoded is None:
+            self._take_held_out()  # says once more what is missing, or shows what has come meanwhile
+        else:
+            self._show()
 
     def _encode(self, image: Tensor, caption: str) -> None:
         """Run the encoder and the scorer: once an image. Its name and number are what is shown."""
@@ -382,10 +385,12 @@ class MaskExplorer(Instrument):
         )
 
     def _show(self) -> None:
-        side = self.encoded.model.side
-        scores = self.encoded.scores.view(side, side)
+        encoded = self.encoded
+        assert encoded is not None
+        side = encoded.model.side
+        scores = encoded.scores.view(side, side)
         pictures = [
-            figure(pixels_of(self.encoded.image), self.caption, lines=2),
+            figure(pixels_of(encoded.image), self.caption, lines=2),
             figure(
                 heat_map(scores),
                 f"scores, {float(scores.min()):.2f} (dark) to {float(scores.max()):.2f}",
@@ -394,9 +399,9 @@ class MaskExplorer(Instrument):
             ),
         ]
         self.original.value = side_by_side(pictures)
-        self.first.show(self.encoded)
+        self.first.show(encoded)
         if self.compares.value:
-            self.second.show(self.encoded)
+            self.second.show(encoded)
 
 
 def _perceptual(net: str) -> PerceptualLoss | None:

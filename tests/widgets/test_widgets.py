@@ -232,6 +232,22 @@ def test_images_that_are_not_here_are_told_and_the_last_ones_stay(
     assert explorer.message.value == "" and numbers(explorer).startswith("4 of 16 codes")
 
 
+def test_an_explorer_that_has_nothing_to_show_goes_on_saying_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against "object has no attribute 'encoded'", which told nobody what to do."""
+
+    def nowhere(_: object) -> None:
+        raise DataError("no garments: mvqlab data get fashion")
+
+    with monkeypatch.context() as without:
+        without.setattr(mask_explorer, "build_splits", nowhere)
+        explorer = MaskExplorer({"tiny": tiny_stage1()}, lpips="none")
+        assert "mvqlab data get fashion" in explorer.message.value
+        explorer.compares.value = True
+        assert "mvqlab data get fashion" in explorer.message.value
+    explorer.compares.value = False  # the garments have come
+    assert explorer.message.value == "" and numbers(explorer).startswith("8 of 16 codes")
+
+
 def test_a_model_begins_at_the_ratio_that_it_is_judged_at() -> None:
     models = {
         "half": tiny_stage1(),
