@@ -94,7 +94,7 @@ gpu-train: $(GPU_NEEDS) $(PACK) ## train the models that ship, as well as SECOND
 
 clean: ## remove .venv and the caches of tools; results/ stays
 	@echo "==> Removing $(VENV) and caches"
-	@rm -rf $(VENV) mvqlab.egg-info build .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) mvqlab.egg-info build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	@find mvqlab tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is touched when its step has succeeded, so a step that was cut short is done anew.

@@ -143,6 +143,13 @@ def test_the_oldest_python_is_the_same_everywhere() -> None:
     assert f"needs Python {oldest}" in makefile
 
 
+def test_clean_removes_the_caches_of_all_tools_and_git_leaves_them_out() -> None:
+    (clean,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if ".ruff_cache" in line]
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for tool in ("pytest", "ruff", "mypy", "import_linter"):
+        assert f".{tool}_cache" in clean.split() and f".{tool}_cache/" in ignored
+
+
 def test_doctor_looks_at_every_dependency() -> None:
     assert set(doctor.NEEDED_PACKAGES) == set(RUNTIME)
     # the smallest extra that brings a package, which stands first
