@@ -23,6 +23,8 @@ from mvqlab.gallery.judged import (
     make_yardsticks,
 )
 from mvqlab.gallery.of_grids import NAMES, YARDSTICKS, files_of, make_grid
+from mvqlab.gallery.overfitting import GRID as OVERFITTING
+from mvqlab.gallery.overfitting import make_overfitting_curves
 from mvqlab.gallery.pictures import (
     mask_ratio_moving,
     reconstructions_anything,
@@ -188,6 +190,12 @@ MADE: dict[str, Made] = {
         )
         for grid in YARDSTICKS
     },
+    f"{OVERFITTING}_curves": Made(
+        "table and figure: held-out and training losses along the runs of claim 7",
+        GRID,
+        [f"{OVERFITTING}_curves.csv", f"{OVERFITTING}_curves.png"],
+        make_overfitting_curves,
+    ),
     **{
         name: Made(f"what is kept of ablations/{name}.yaml", GRID, files_of(name), partial(make_grid, name))
         for name in NAMES

@@ -46,6 +46,7 @@ NAMES = (
     "protocol_fashion",
     "protocol_fashion_stage2",
     "protocol_emoji",
+    "protocol_overfitting",
     "scorer_recipes",
 )
 # grids that run for days, on several machines, or of which a rule drops arms: what is done is kept and

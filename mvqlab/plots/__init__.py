@@ -33,6 +33,7 @@ from mvqlab.plots.method.sequences import laws, logit_change_maps, loss_by_place
 from mvqlab.plots.method.street import street
 from mvqlab.plots.method.walk import code_grid, pair_strip, principal_maps, stations
 from mvqlab.plots.over_guidance import asked_for_over_guidance, guidance_lines
+from mvqlab.plots.overfitting import overfitting_curves
 from mvqlab.plots.picture_rows import hide_dropped, image_rows, masks, nearest_training
 from mvqlab.plots.ratios import beside_published, paired_differences, rate_distortion
 from mvqlab.plots.regions import (
@@ -80,6 +81,7 @@ __all__ = [
     "metric_bars",
     "metric_spread",
     "nearest_training",
+    "overfitting_curves",
     "pair_orders",
     "pair_strip",
     "paired_differences",
