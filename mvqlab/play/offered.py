@@ -87,6 +87,7 @@ def _played(words: str, name: str, wanted: list[str], has_atlas: set[str]) -> di
         "model": name,
         "words": words,
         "beside": beside,
+        "title_beside": generation_player.title_beside(beside),
         "stage1": stage1,
         "stage1_beside": shipped_card(beside)["stage1"] if beside else None,
         "first_class": names.index(first) if first in names else 0,

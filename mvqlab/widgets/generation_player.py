@@ -50,7 +50,8 @@ MODELS = {
     "emoji, told the group": "emoji_stackformer",
     "simple scenes, told the shape": "simple_stackformer",
 }
-BESIDE = {"fashion_stackformer": "fashion_raster", "simple_stackformer": "simple_raster"}  # trained as long
+BESIDE = {"fashion_stackformer": "fashion_raster", "simple_stackformer": "simple_raster"}
+TRAINED = {"fashion_raster": "trained as long", "simple_raster": "trained for half the steps"}
 FIRST_CLASS = {"fashion_stackformer": "sneaker"}  # of others the first
 NO_REGIONS = "Codes are shown without their regions: the held-out images are not here (mvqlab data list)."
 NO_PLACE: Pixels = np.full((1, 1, 3), GREY, dtype=np.uint8)
@@ -60,6 +61,11 @@ FILTERS = {
     "position_top_k": (widgets.IntSlider, 0, 64, 1),
     "position_top_p": (widgets.FloatSlider, 0.05, 1.0, 0.05),
 }
+
+
+def title_beside(raster: str | None) -> str:
+    """What stands over the pictures of the raster transformer of that name; nothing where there is none."""
+    return "" if raster is None else f"raster transformer, {TRAINED[raster]}"
 
 
 @dataclass(frozen=True)
@@ -247,8 +253,8 @@ class GenerationPlayer(Instrument):
 
     def draw(self) -> None:
         """Draw anew with both models, and show where the player stands."""
-        titles = {STACKFORMER: "Stackformer", RASTER: "raster transformer, trained as long"}
         names = {STACKFORMER: self.model.value, RASTER: BESIDE.get(self.model.value)}
+        titles = {STACKFORMER: "Stackformer", RASTER: title_beside(names[RASTER])}
         self.shown = [stage for key, stage in self.stages.items() if names[key] is not None]
         for stage in self.shown:
             drawer = self.drawer(names[stage.name])

@@ -31,6 +31,7 @@ def test_every_model_of_the_page_comes_along() -> None:
     assert sorted(shows.models) == sorted(names)
     [player] = offered.offered(["simple_stackformer", "simple_raster"]).player
     assert (player["beside"], player["stage1_beside"]) == ("simple_raster", "simple_plain_vq")
+    assert player["title_beside"] == "raster transformer, trained for half the steps"
 
 
 def test_a_model_without_its_images_is_left_out_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

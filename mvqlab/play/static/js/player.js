@@ -78,7 +78,7 @@ export function player(section, offered, palette) {
     const shown = { palette, atlases: here.atlases };
     stages = [newStage(here.model, "Stackformer", "stackformer", shown)];
     if (here.beside) {
-      stages.push(newStage(here.beside, "raster transformer, trained as long", "raster", shown));
+      stages.push(newStage(here.beside, here.title_beside, "raster", shown));
     }
     panels.replaceChildren(...stages.map((stage) => stage.box));
     credit.textContent = here.credit;
