@@ -51,14 +51,6 @@ from mvqlab.config.words import (
     or_own,
 )
 
-DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
-    "root": ("folder", "fashion", "torchvision", "mixture"),
-    "captions": ("folder",),
-    "set": ("torchvision",),
-    "download": ("fashion", "torchvision", "mixture"),
-    "mixture": ("mixture",),
-}
-
 
 class LossConfig(Section):
     """Stage 1's loss: L1 (and squared error, if asked) + perceptual + adversarial + quantiser (+ scorer)."""

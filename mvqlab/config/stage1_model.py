@@ -39,14 +39,6 @@ from mvqlab.config.words import (
     or_own,
 )
 
-DATA_SETTINGS_READERS = {  # settings that are left alone unless data.name is one of these
-    "root": ("folder", "fashion", "torchvision", "mixture"),
-    "captions": ("folder",),
-    "set": ("torchvision",),
-    "download": ("fashion", "torchvision", "mixture"),
-    "mixture": ("mixture",),
-}
-
 
 class BackboneConfig(Section):
     """Encoder and decoder: VQGAN's (published: f8, 128 channels, multipliers 1, 1, 2, 2) or patches."""

@@ -11,6 +11,7 @@ from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.gallery.of_grids import ABLATIONS, measured
 from mvqlab.grid.report import collect
 from mvqlab.plots import overfitting_curves, save_figure
+from mvqlab.results.protocol import arms_without
 from mvqlab.results.reference import reference_table
 from mvqlab.results.table_files import write_csv
 
@@ -27,9 +28,7 @@ def make_overfitting_curves(asked: Asked) -> list[Path]:
     """
     path = asked.folder / f"{GRID}_curves.csv"
     runs = measured(collect(ABLATIONS / f"{GRID}.yaml").table, GRID)
-    suffixes = f", {HALF}=" + runs[HALF]
-    arms = [name.removesuffix(end) for name, end in zip(runs["variant"], suffixes, strict=True)]
-    runs = runs.assign(arm=arms)
+    runs = runs.assign(arm=arms_without(HALF, runs))
     here = runs.reindex(columns=[*OF_A_RUN, "folder"]).dropna(subset="folder")
     parts = [losses_of(Path(run["folder"])).assign(**run[OF_A_RUN]) for _, run in here.iterrows()]
     kept = reference_table(path.stem)

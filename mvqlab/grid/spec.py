@@ -145,7 +145,7 @@ def read_grid(path: str | Path) -> Grid:
     content = _checked(path, _read(path))
     root = project_root(path)
     notebook = _first_file([path.parent / content.notebook, root / content.notebook])
-    results = root / (content.results or Path("results") / path.stem)
+    results = _results_of(path, content)
     keeper = results if content.shares_with is None else _results_of_owner(path, content.shares_with)
     return Grid(path, content, notebook, results, keeper / "stage1")
 
@@ -162,7 +162,11 @@ def _results_of_owner(path: Path, name: str) -> Path:
         raise GridError(
             f"{path}: shares_with: '{name}' itself shares with '{content.shares_with}': name that"
         )
-    return project_root(owner) / (content.results or Path("results") / owner.stem)
+    return _results_of(owner, content)
+
+
+def _results_of(path: Path, content: GridFile) -> Path:
+    return project_root(path) / (content.results or Path("results") / path.stem)
 
 
 def project_root(path: Path) -> Path:

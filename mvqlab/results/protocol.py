@@ -237,6 +237,12 @@ def _with_arms(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return table if "status" in table else table.assign(status="done")
 
 
+def arms_without(setting: str, table: pd.DataFrame) -> list[str]:
+    """The arm of each row of `table`, called as without `setting`, by which a grid's axis ends its name."""
+    suffixes = [f", {setting}={value}" for value in table[setting]]
+    return [arm.removesuffix(suffix) for arm, suffix in zip(table[ARM], suffixes, strict=True)]
+
+
 def _means_over(setting: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A row an arm and seed: the mean of `metric` over the values of `setting`, where all of them are done.
 
@@ -244,9 +250,7 @@ def _means_over(setting: str, table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     done = table.reindex(columns=[ARM, "seed", "status", setting, metric]).query("status == 'done'")
     done = done.dropna(subset=[setting])
-    suffixes = [f", {setting}={value}" for value in done[setting]]
-    arms = [arm.removesuffix(suffix) for arm, suffix in zip(done[ARM], suffixes, strict=True)]
-    done = done.assign(**{ARM: arms})
+    done = done.assign(**{ARM: arms_without(setting, done)})
     if done.duplicated([ARM, "seed", setting]).any():
         raise SummaryError(f"points cannot be paired: several have the same {ARM}, seed, {setting}")
     by_value = done.pivot(index=[ARM, "seed"], columns=setting, values=metric).dropna()
