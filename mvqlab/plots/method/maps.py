@@ -47,9 +47,8 @@ def map_rows(
             if row.ndim == 4:
                 axis.imshow(picture, **place)
             else:
-                axis.spines[:].set(
-                    visible=True, color="0.75", linewidth=0.6
-                )  # where there is no number is white
+                # where there is no number, a map is as white as the sheet
+                axis.spines[:].set(visible=True, color="0.75", linewidth=0.6)
                 drawn = axis.imshow(picture, cmap=MAP_COLOURS, vmin=low, vmax=high, **place)
                 if is_kept is not None:
                     fence(axis, np.asarray(is_kept)[column])
