@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvqlab.cli.arguments import UsageError, add_arms
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # argparse has no public name for it
 
 GRID = "the grid file, or the name of one of the lab's: quickstart"
 
@@ -14,11 +18,21 @@ GRID = "the grid file, or the name of one of the lab's: quickstart"
 def add_grid(parser: argparse.ArgumentParser) -> None:
     """Add the commands of a grid to `parser`; each stores the function that runs it as `command`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    reading_settings = [add(commands) for add in (_add_plan, _add_run, _add_run_one, _add_status, _add_table)]
+    for command in reading_settings:
+        add_arms(command)
+    columns = commands.add_parser("columns", help="what the columns of a table mean")
+    columns.set_defaults(command=_grid_columns)
 
+
+def _add_plan(commands: Commands) -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="show every point and what is left; run nothing")
     plan.add_argument("file", type=Path, help=GRID)
     plan.set_defaults(command=_grid_plan)
+    return plan
 
+
+def _add_run(commands: Commands) -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="run the points that are not done",
@@ -52,7 +66,10 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     slurm.add_argument("--parallel", type=int, help="points at a time")
     run.add_argument("--workers", type=int, default=1, metavar="N", help="points at a time; default: 1")
     run.set_defaults(command=_grid_run)
+    return run
 
+
+def _add_run_one(commands: Commands) -> argparse.ArgumentParser:
     one = commands.add_parser(
         "run-one",
         help="run one point in this process (what a scheduler calls)",
@@ -69,7 +86,10 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help="run it even if it is done, and train its stage 1 anew unless other points share it",
     )
     one.set_defaults(command=_grid_run_one)
+    return one
 
+
+def _add_status(commands: Commands) -> argparse.ArgumentParser:
     status = commands.add_parser(
         "status",
         help="how far a running grid is, from any shell",
@@ -77,16 +97,14 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
     status.add_argument("file", type=Path, help=GRID)
     status.set_defaults(command=_grid_status)
+    return status
 
+
+def _add_table(commands: Commands) -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="collect results: table, figures, where the notebooks are")
     table.add_argument("path", type=Path, help=f"{GRID}, or a results folder")
     table.set_defaults(command=_grid_table)
-
-    for one_that_reads_settings in (plan, run, one, status, table):
-        add_arms(one_that_reads_settings)
-
-    columns = commands.add_parser("columns", help="what the columns of a table mean")
-    columns.set_defaults(command=_grid_columns)
+    return table
 
 
 def _grid_plan(options: argparse.Namespace) -> int:
