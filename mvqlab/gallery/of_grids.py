@@ -13,7 +13,7 @@ import pandas as pd
 
 from mvqlab.gallery.asked import DIGITS, Asked, KeptError
 from mvqlab.gallery.judged import yardsticks_of
-from mvqlab.grid.report import collect, summaries
+from mvqlab.grid.report import Summaries, collect, summaries
 from mvqlab.grid.spec import Plot
 from mvqlab.plots import draw_all, image_rows, save_figure
 from mvqlab.results.pictures import load_pictures
@@ -51,12 +51,15 @@ NAMES = (
 )
 # grids that run for days, on several machines, or of which a rule drops arms: what is done is kept and
 # added to as more is done, and seeds are counted
-AS_THEY_FILL = ("protocol_", "scorer_recipes")
+AS_THEY_FILL = ("protocol_", "scorer_recipes", "rivals")
 # arms whose stage 1, of the first seed, restores the real images beside which a grid's distances are read
 YARDSTICKS = {
     "protocol_simple_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
     "protocol_fashion_stage2": ("raster, plain VQ", "Stackformer, 50 %"),
 }
+# grids of several data sets, whose arms are called "DATA: ARM", and what figures and tables call the data: a
+# figure each, since no panel has a scale that fits them all
+PARTS = {"rivals": {"simple": "simple scenes", "fashion": "garments", "emoji": "emoji"}}
 N_SAMPLES = 16  # of an arm, shown
 COMPARED = ("mask_ratio", "budgets", "pilot_simple")
 
@@ -67,7 +70,8 @@ def files_of(name: str) -> list[str]:
         return [f"{name}.csv", *(f"{name}_{kept}.png" for kept in PICTURES[name].values())]
     compared = [f"{name}_comparison.csv"] if name in COMPARED else []
     beside = [f"{name}_yardsticks.csv", f"{name}_samples.png"] if name in YARDSTICKS else []
-    return [f"{name}.csv", *beside, f"{name}_summary.csv", *compared, f"{name}_summary.png"]
+    figures = [f"{name}_{part}.png" for part in PARTS.get(name, ["summary"])]
+    return [f"{name}.csv", *beside, f"{name}_summary.csv", *compared, *figures]
 
 
 def make_grid(name: str, asked: Asked) -> list[Path]:
@@ -150,7 +154,22 @@ def _means(table: pd.DataFrame, plot: Plot, name: str, folder: Path) -> list[Pat
     written = [write_csv(found.means, folder / f"{name}_summary.csv")]
     if found.comparison is not None:
         written.append(write_csv(found.comparison, folder / f"{name}_comparison.csv"))
-    return [*written, found.draw(plot, folder / f"{name}_summary.png")]
+    if name not in PARTS:
+        return [*written, found.draw(plot, folder / f"{name}_summary.png")]
+    figures = [_of_part(found, part).draw(plot, folder / f"{name}_{part}.png") for part in PARTS[name]]
+    return [*written, *figures]
+
+
+def _of_part(found: Summaries, part: str) -> Summaries:
+    """The rows of the arms "PART: ARM", which are called ARM there."""
+    begins = f"{part}: "
+    means, seeds = (
+        rows[rows["variant"].str.startswith(begins)].assign(
+            variant=lambda kept: kept["variant"].str.removeprefix(begins)
+        )
+        for rows in (found.means, found.seeds)
+    )
+    return Summaries(means, None, seeds)
 
 
 def _pictures(table: pd.DataFrame, name: str, folder: Path) -> list[Path]:

@@ -43,6 +43,7 @@ from mvqlab.plots.regions import (
     mask_agreement,
     score_histogram,
 )
+from mvqlab.plots.rivals import rival_trade_offs
 from mvqlab.plots.sheet import contact_sheet
 from mvqlab.plots.style import save_figure
 from mvqlab.plots.trade_off import precision_recall_curves, precision_recall_plane, rounds, trade_off
@@ -91,6 +92,7 @@ __all__ = [
     "principal_maps",
     "rate_distortion",
     "ratio_bars",
+    "rival_trade_offs",
     "rounds",
     "save_figure",
     "score_histogram",
