@@ -1,7 +1,7 @@
 """Tables over seeds: means with 95 % intervals, paired comparisons, and the form a paper prints them in.
 
     table = results.load("results/mask_ratio")
-    summary = results.summarise(table, by=["mask", "mask_ratio"], metrics=["psnr", "fid_lab"])
+    summary = results.summarise(table, by=["mask", "mask_ratio"], metrics=["psnr", "fid_judge"])
     results.compare(table, "mask", "adaptive", "random", at=["mask_ratio"], metrics=["psnr"])
     print(results.to_latex(results.as_paper(summary, by=["mask", "mask_ratio"])))
 
