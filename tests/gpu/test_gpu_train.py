@@ -19,10 +19,14 @@ from mvqlab.cli.main import main
 from mvqlab.config import ConfigError, load_config, merged
 from mvqlab.data import DataError
 from mvqlab.gpu import pack
+from mvqlab.gpu import plan as gpu_plan
 from mvqlab.gpu import train as gpu_train
+from mvqlab.gpu.bundles import bundle
+from mvqlab.gpu.device_sets import DATA
 from mvqlab.gpu.pack import Arrays, as_bytes, captions_of, read_pack
 from mvqlab.gpu.parts import Report, ReportError
-from mvqlab.gpu.train import PLAN, PlanError, Planned, bundle, train_plan
+from mvqlab.gpu.plan import PLAN, PlanError, Planned
+from mvqlab.gpu.train import train_plan
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.transformers import n_parameters
 from mvqlab.support.files import InTheWayError
@@ -141,7 +145,7 @@ def test_every_model_of_the_plan_has_settings_that_hold_together_and_ships_small
     n_bytes = 0
     for planned in PLAN:
         config = load_config(planned.preset, merged(*([change] for change in planned.overrides)))
-        assert planned.data in gpu_train.DATA
+        assert planned.data in DATA
         if planned.stage1 is None:
             stage1[planned.name] = model = build_stage1(config)
         else:
@@ -186,7 +190,7 @@ def test_a_model_that_fails_costs_its_own_transformers_and_no_others(
     def broken(*_: object) -> None:
         raise RuntimeError("no simple scenes today")
 
-    monkeypatch.setitem(gpu_train.DATA, "simple", broken)
+    monkeypatch.setitem(DATA, "simple", broken)
     plan = [one for one in PLAN if one.name in {"simple_mqvae", "simple_stackformer", "fashion_mqvae"}]
     report = Report(tmp_path / "report", "train", CPU)
     train_plan(toy_arrays(), tmp_path / "runs", 0.6, CPU, plan=plan, overrides=tiny_models(), report=report)
@@ -205,23 +209,23 @@ def test_time_is_shared_out_when_preparation_is_taken_off() -> None:
         Planned("second", "a", "emoji", "emoji64", 10),
         Planned("transformer", "a", "emoji", "emoji64", 20, stage1="first"),
     ]
-    plain = gpu_train.preparations(plan, gpu, compile_blocks=False)
+    plain = gpu_plan.preparations(plan, gpu, compile_blocks=False)
     assert plain == {"first": 14.0, "second": 14.0, "transformer": 1.0}
-    assert gpu_train.training_seconds(plan, 149.0, plain) == 60.0  # 30 of 60 of 149 - 29
-    assert gpu_train.training_seconds(plan[1:], 75.0, plain) == 20.0
-    assert gpu_train.training_seconds(plan[1:], 7.0, plain) == 0.0
-    compiled = gpu_train.preparations(plan, gpu, compile_blocks=True)
+    assert gpu_plan.training_seconds(plan, 149.0, plain) == 60.0  # 30 of 60 of 149 - 29
+    assert gpu_plan.training_seconds(plan[1:], 75.0, plain) == 20.0
+    assert gpu_plan.training_seconds(plan[1:], 7.0, plain) == 0.0
+    compiled = gpu_plan.preparations(plan, gpu, compile_blocks=True)
     assert compiled == {"first": 46.0, "second": 14.0, "transformer": 8.0}, "compiled once a stage"
-    assert set(gpu_train.preparations(plan, CPU, compile_blocks=True).values()) == {0.0}
+    assert set(gpu_plan.preparations(plan, CPU, compile_blocks=True).values()) == {0.0}
 
 
 def test_models_that_only_time_to_prepare_is_left_for_are_left_out() -> None:
     gpu = torch.device("cuda")
     plan = [Planned(str(n), "a", "emoji", "emoji64", 10) for n in range(4)]
     for seconds, n_models in ((112.0, 4), (111.0, 3), (28.0, 1), (27.0, 0)):
-        assert gpu_train.that_fit(plan, seconds, gpu, compile_blocks=False) == plan[:n_models]
-    assert gpu_train.that_fit(plan, 1.0, CPU, compile_blocks=False) == plan
-    assert gpu_train.that_fit(plan, -1.0, gpu, compile_blocks=False) == []
+        assert gpu_plan.that_fit(plan, seconds, gpu, compile_blocks=False) == plan[:n_models]
+    assert gpu_plan.that_fit(plan, 1.0, CPU, compile_blocks=False) == plan
+    assert gpu_plan.that_fit(plan, -1.0, gpu, compile_blocks=False) == []
 
 
 def test_a_row_says_that_a_model_and_what_stands_on_it_hardly_learned_codes(tmp_path: Path) -> None:

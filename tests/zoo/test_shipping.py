@@ -14,7 +14,7 @@ from tiny_runs import tiny, write_run
 
 from mvqlab.config import DataConfig
 from mvqlab.data import build_splits
-from mvqlab.gpu import train as gpu_train
+from mvqlab.gpu import plan as gpu_plan
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import load_stage1
 from mvqlab.zoo import shipped, shipping
@@ -125,7 +125,7 @@ def test_the_plan_names_a_transformer_after_its_stage_1() -> None:
 
 
 def test_what_a_gpu_trains_has_a_place_in_the_plan_with_the_same_stage_1() -> None:
-    for planned in gpu_train.PLAN:
+    for planned in gpu_plan.PLAN:
         facts = planned_facts(planned.name)
         assert facts is not None and facts.stage1 == planned.stage1, planned.name
 
