@@ -17,7 +17,8 @@ from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.training import build_transformer
-from mvqlab.training.checkpoint import save_settings, save_weights
+from mvqlab.training.run_settings import save_settings
+from mvqlab.training.weights import save_weights
 
 N_CLASSES = len(SHAPE_NAMES)
 STRENGTH = 1.5  # by how much the logit of the class that is told is above the others

@@ -12,7 +12,8 @@ from mvqlab.models.caption_tokenizer import train_caption_tokenizer
 from mvqlab.models.mqvae import TokenModel, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.training import build_transformer, train_stage2
-from mvqlab.training.checkpoint import save_settings, save_weights
+from mvqlab.training.run_settings import save_settings
+from mvqlab.training.weights import save_weights
 
 # Sizes of all tests, and length of trainings that only have to run; what a test is about comes on top.
 TINY = [

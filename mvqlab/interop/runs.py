@@ -18,7 +18,9 @@ from mvqlab.interop import (
 )
 from mvqlab.interop.official_file import Tensors
 from mvqlab.support.files import check_nothing_in_the_way
-from mvqlab.training.checkpoint import WEIGHTS, save_settings, save_weights
+from mvqlab.training.checkpoint import WEIGHTS
+from mvqlab.training.run_settings import save_settings
+from mvqlab.training.weights import save_weights
 
 
 class ImportedRuns(list[Path]):

@@ -17,15 +17,12 @@ from mvqlab.models.backbone import ResidualBlock, SelfAttention
 from mvqlab.models.patch_backbone import DepthwiseBlock
 from mvqlab.models.transformer import Block
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
-from mvqlab.training.checkpoint import (
-    WEIGHTS,
-    check_finite_tensors,
-    save_settings,
-    write_weights,
-)
+from mvqlab.training.checkpoint import WEIGHTS
 from mvqlab.training.curves import Curves
 from mvqlab.training.loop import Losses
+from mvqlab.training.run_settings import save_settings
 from mvqlab.training.updates import MixedUpdates
+from mvqlab.training.weights import check_finite_tensors, write_weights
 
 Say = Callable[[str], None]
 OnSave = Callable[[], object]

@@ -29,7 +29,6 @@ from mvqlab.models.mqvae import MQVAE, PlainVQ, TokenModel, build_stage1
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.transformer import weight_decay_groups
-from mvqlab.training.checkpoint import check_finite_model, load_weights
 from mvqlab.training.device_data import DrawnImages, ImageSource
 from mvqlab.training.device_run import DeviceRun, Done, OnSave, Say
 from mvqlab.training.launch import seed_everything
@@ -39,6 +38,7 @@ from mvqlab.training.stage2 import build_transformer
 from mvqlab.training.stage2_step import named, stage2_step
 from mvqlab.training.tokens import TokenSet, order_pairs
 from mvqlab.training.warm_up import images_to_start_from, wait
+from mvqlab.training.weights import check_finite_model, load_weights
 
 SHAPES = 8  # kept regions that a range of mask ratios is served at, evenly spaced; each is captured
 

@@ -19,7 +19,8 @@ from mvqlab.config.own_arms import versions_in_use
 from mvqlab.data import Splits, class_names
 from mvqlab.support.files import write_text_whole
 from mvqlab.support.saved_step import step_of
-from mvqlab.training.checkpoint import WEIGHTS, CheckpointError, load_settings
+from mvqlab.training.checkpoint import WEIGHTS, CheckpointError
+from mvqlab.training.run_settings import load_settings
 
 FILE_NAME = "trained_on.json"
 HOW_TO_GO_ON = "--allow-changes (allow_changes=True) goes on nevertheless"

@@ -15,28 +15,24 @@ from torch.optim import Optimizer
 
 from mvqlab.config import Config, OptimiserConfig
 from mvqlab.training.average import WeightAverage
-from mvqlab.training.checkpoint import (
-    WEIGHTS,
-    as_begun,
-    check_finite_tensors,
-    check_same_run,
-    holds_weights_of,
-    load_state,
-    random_state,
-    save_settings,
-    save_state,
-    set_random_state,
-    settings_of_state,
-    taken_from,
-    write_weights,
-)
+from mvqlab.training.checkpoint import WEIGHTS
 from mvqlab.training.curves import Curves
 from mvqlab.training.launch import seed_noise
 from mvqlab.training.loggers import tensorboard_logger
 from mvqlab.training.loop import Losses, OnModel, OnStep, run_steps, with_model
 from mvqlab.training.origin import Origin, check_same_origin, origin_of_state, save_origin
+from mvqlab.training.run_settings import as_begun, check_same_run, save_settings
 from mvqlab.training.schedule import learning_rate, set_learning_rate, tell_of_other_schedule
+from mvqlab.training.state import (
+    load_state,
+    random_state,
+    save_state,
+    set_random_state,
+    settings_of_state,
+    taken_from,
+)
 from mvqlab.training.updates import FabricUpdates
+from mvqlab.training.weights import check_finite_tensors, holds_weights_of, write_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -20,19 +20,13 @@ from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.support.locks import HeldError
 from mvqlab.support.plain import json_text
 from mvqlab.support.progress import PROGRESS_FILE
-from mvqlab.training.checkpoint import (
-    WEIGHTS,
-    CheckpointError,
-    check_same_training,
-    has_state,
-    hold_run,
-    remove_state,
-    save_settings,
-    write_weights,
-)
+from mvqlab.training.checkpoint import WEIGHTS, CheckpointError, hold_run
 from mvqlab.training.launch import check_machine, make_fabric, seed_everything
 from mvqlab.training.origin import Origin, save_origin
+from mvqlab.training.run_settings import check_same_training, save_settings
 from mvqlab.training.stage1 import Stage1Run, check_codebook_starts
+from mvqlab.training.state import has_state, remove_state
+from mvqlab.training.weights import write_weights
 
 
 def stage1_once(

@@ -22,15 +22,17 @@ from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import joined
 from mvqlab.models.discriminator import PatchDiscriminator
 from mvqlab.models.mqvae import TokenModel, build_stage1, quickest_layout
-from mvqlab.training.checkpoint import WEIGHTS, hold_run, load_settings, load_weights
+from mvqlab.training.checkpoint import WEIGHTS, hold_run
 from mvqlab.training.launch import check_machine, make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.losses import Judges, PerceptualLoss, adversarial_ramp, generator_loss
 from mvqlab.training.origin import origin_of, warn_of_changed_arms
 from mvqlab.training.run import CountedBatch, HasState, Run
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.schedule import RATE_SCALE
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
 from mvqlab.training.warm_up import set_mask, wait_or_start
+from mvqlab.training.weights import load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -21,19 +21,13 @@ from mvqlab.models.caption_tokenizer import CaptionTokenizer
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.models.ranks import sum_over_ranks
 from mvqlab.models.transformers import PairModel, build_stage2
-from mvqlab.training.checkpoint import (
-    WEIGHTS,
-    check_finite_model,
-    hold_run,
-    load_settings,
-    load_weights,
-    tensor_shape,
-)
+from mvqlab.training.checkpoint import WEIGHTS, hold_run
 from mvqlab.training.launch import make_fabric, seed_everything
 from mvqlab.training.loop import Losses, OnModel, OnStep
 from mvqlab.training.optimiser import build_optimiser, check_optimiser
 from mvqlab.training.origin import Origin, origin_of, warn_of_changed_arms
 from mvqlab.training.run import CountedBatch, HasState, Run
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.stage2_data import (
     Tokens,
     caption_tokenizer,
@@ -44,6 +38,7 @@ from mvqlab.training.stage2_data import (
 )
 from mvqlab.training.stage2_step import conditions_of, named, stage2_step
 from mvqlab.training.tokens import TokenSet, weights_hash
+from mvqlab.training.weights import check_finite_model, load_weights, tensor_shape
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -29,7 +29,8 @@ from mvqlab.models.caption_tokenizer import (
 )
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.files import cache_folder
-from mvqlab.training.checkpoint import CheckpointError, load_state
+from mvqlab.training.checkpoint import CheckpointError
+from mvqlab.training.state import load_state
 from mvqlab.training.tokens import TokenSet, cached_tokens, tokenise, tokens_key
 
 if TYPE_CHECKING:

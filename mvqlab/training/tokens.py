@@ -21,7 +21,7 @@ from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.support.evaluation_mode import evaluation_mode
 from mvqlab.support.files import whole_file
 from mvqlab.support.progress import Progress
-from mvqlab.training.checkpoint import check_finite_model
+from mvqlab.training.weights import check_finite_model
 
 
 @dataclass

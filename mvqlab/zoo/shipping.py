@@ -37,7 +37,8 @@ from mvqlab.sampling import sample_images
 from mvqlab.support.files import whole_file, write_text_whole
 from mvqlab.support.plain import plain
 from mvqlab.training import load_settings, load_stage1, load_stage2
-from mvqlab.training.checkpoint import WEIGHTS, load_weights, save_weights
+from mvqlab.training.checkpoint import WEIGHTS
+from mvqlab.training.weights import load_weights, save_weights
 from mvqlab.zoo.shipped import CARD, FOLDER, load_shipped_stage1
 
 PLAN = FOLDER / "plan.yaml"

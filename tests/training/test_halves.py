@@ -16,8 +16,8 @@ from mvqlab.data import DataError, build_splits
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.pairs import Pairs
 from mvqlab.training import CheckpointError, load_stage2, tokenise, train_stage2
-from mvqlab.training.checkpoint import load_settings
 from mvqlab.training.origin import load_origin
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.stage2_data import Tokens, cross_fitted
 from mvqlab.training.tokens import TokenSet
 

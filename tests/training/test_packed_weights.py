@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from mvqlab.training.checkpoint import load_weights, save_weights
 from mvqlab.training.packed_weights import packed, unpacked
+from mvqlab.training.weights import load_weights, save_weights
 
 
 @given(st.integers(1, 5), st.integers(1, 7), st.floats(1e-6, 1e6), st.integers(0, 99))

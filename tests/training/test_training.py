@@ -35,11 +35,11 @@ from mvqlab.training import (
     train_stage2,
 )
 from mvqlab.training.average import WeightAverage
-from mvqlab.training.checkpoint import DamagedStateWarning
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.losses import Judges, generator_loss
 from mvqlab.training.stage1 import CodebookWarning
 from mvqlab.training.stage2_data import tokenise_splits
+from mvqlab.training.state import DamagedStateWarning
 from mvqlab.training.tokens import cached_tokens
 
 # Long enough to be stopped at several places and resumed, with every step in the curves.

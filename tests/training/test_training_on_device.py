@@ -21,7 +21,6 @@ from mvqlab.models.mqvae import MQVAE, build_stage1
 from mvqlab.support.one_thread import one_thread
 from mvqlab.training import device_run, load_stage1, load_stage2, on_device
 from mvqlab.training.captured import CapturedSteps, Means, RunningAverage, Schedule
-from mvqlab.training.checkpoint import load_settings
 from mvqlab.training.device_data import (
     Drawings,
     DrawnImages,
@@ -34,6 +33,7 @@ from mvqlab.training.device_data import (
     with_turned_hues,
 )
 from mvqlab.training.on_device import psnr_of, train_stage1_on_device, train_stage2_on_device
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.schedule import learning_rate
 from mvqlab.training.warm_up import set_mask
 

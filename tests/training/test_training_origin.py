@@ -23,7 +23,6 @@ from mvqlab.models.caption_tokenizer import CaptionTokenizer, train_caption_toke
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.support.locks import LOCK
 from mvqlab.training import CheckpointError, load_stage1, tokenise, train_stage1, train_stage2
-from mvqlab.training.checkpoint import save_state, save_weights
 from mvqlab.training.origin import (
     Origin,
     check_is_finished,
@@ -32,7 +31,9 @@ from mvqlab.training.origin import (
     read_origin,
     save_origin,
 )
+from mvqlab.training.state import save_state
 from mvqlab.training.tokens import cached_tokens, weights_hash
+from mvqlab.training.weights import save_weights
 from mvqlab.zoo.drawn import SampleError
 
 SHORT = ("stage1.steps=2", "stage2.steps=2", "stage1.checkpoint_every=1", "quantizer.start_step=1")

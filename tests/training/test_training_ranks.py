@@ -18,8 +18,8 @@ from mvqlab.models.mask_context import MaskContext
 from mvqlab.models.scorers import RandomScorer
 from mvqlab.models.start import Start
 from mvqlab.training import train_stage1, train_stage2
-from mvqlab.training.checkpoint import random_state, set_random_state
 from mvqlab.training.launch import seed_noise
+from mvqlab.training.state import random_state, set_random_state
 
 NOISE = [
     "mask.kind=random",
@@ -105,7 +105,7 @@ def test_each_process_gets_its_own_noise_back(monkeypatch: pytest.MonkeyPatch) -
     def all_three(mine: dict[str, object]) -> list[dict[str, object]]:
         return [mine, *({**mine, "cpu": torch.Generator().manual_seed(n).get_state()} for n in (21, 22))]
 
-    monkeypatch.setattr("mvqlab.training.checkpoint.from_every_rank", all_three)
+    monkeypatch.setattr("mvqlab.training.state.from_every_rank", all_three)
     state = random_state()
     mine = torch.rand(3)
     wanted = [mine, *(torch.rand(3, generator=torch.Generator().manual_seed(n)) for n in (21, 22))]

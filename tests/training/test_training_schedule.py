@@ -11,20 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from mvqlab.config import ConfigError, Stage1Config, load_config
-from mvqlab.training.checkpoint import (
-    CheckpointError,
-    DamagedStateWarning,
-    check_finite_tensors,
-    load_settings,
-    load_state,
-    load_weights,
-    not_finite,
-    save_state,
-    save_weights,
-)
+from mvqlab.training.checkpoint import CheckpointError
 from mvqlab.training.curves import Curves, DamagedCurvesWarning
 from mvqlab.training.loop import is_due, run_steps
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.schedule import ScheduleWarning, learning_rate, tell_of_other_schedule
+from mvqlab.training.state import DamagedStateWarning, load_state, save_state
+from mvqlab.training.weights import check_finite_tensors, load_weights, not_finite, save_weights
 
 
 def test_learning_rate_warms_up_then_falls_to_zero() -> None:

@@ -13,7 +13,8 @@ from mvqlab.data import Splits, build_splits
 from mvqlab.models.masking import MaskModule
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.training import train_stage1
-from mvqlab.training.checkpoint import CheckpointError, load_settings
+from mvqlab.training.checkpoint import CheckpointError
+from mvqlab.training.run_settings import load_settings
 from mvqlab.training.schedule import set_learning_rate
 from mvqlab.training.stage1 import adam
 from mvqlab.training.stage2 import check_same_stage1

@@ -21,13 +21,13 @@ from mvqlab.support.one_thread import one_thread
 from mvqlab.training import (
     Judged,
     build_transformer,
-    checkpoint,
     run,
     stage1_step,
     stage2_step,
     tokenise,
     train_stage1,
     train_stage2,
+    weights,
 )
 from mvqlab.training.launch import make_fabric
 from mvqlab.training.losses import Judges
@@ -196,13 +196,13 @@ def test_a_save_looks_for_nan_once(
     """Over all that is in the state, of which the weights are a part."""
     config, seen = tiny(), []
     stage1 = built(config).eval()
-    check = checkpoint.check_finite_tensors
+    check = weights.check_finite_tensors
 
     def watched(holder: object, what: str) -> None:
         seen.append(what)
         check(holder, what)
 
-    for module in (checkpoint, run):
+    for module in (weights, run):
         monkeypatch.setattr(module, "check_finite_tensors", watched)
     if stage == 1:
         train_stage1(config, tmp_path, splits=splits)
