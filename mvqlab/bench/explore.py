@@ -9,7 +9,7 @@ import torch
 from mvqlab.bench.timing import Case
 from mvqlab.evaluation.images.masked_image import EncodedImage, require_scores
 from mvqlab.training.losses import PerceptualLoss
-from mvqlab.widgets.mask_explorer import MaskSetting
+from mvqlab.widgets.mask_setting import MaskSetting
 from mvqlab.zoo.shipped import load_shipped_stage1
 
 WORK = "mask explorer: a new mask ratio at 64 x 64 pixels, four pictures and all numbers"

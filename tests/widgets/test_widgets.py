@@ -24,7 +24,8 @@ from mvqlab.widgets.coded_images import code_images
 from mvqlab.widgets.elements import Instrument, Message
 from mvqlab.widgets.generation_player import BESIDE, Drawer, GenerationPlayer, Stage
 from mvqlab.widgets.mask_canvas import MaskCanvas
-from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, NETWORKS, OWN, PAINTED, MaskExplorer
+from mvqlab.widgets.mask_explorer import ANYTHING, EMOJI, OWN, MaskExplorer
+from mvqlab.widgets.mask_setting import NETWORKS, PAINTED
 from mvqlab.widgets.picture_bytes import error_map, heat_map
 from mvqlab.widgets.recording import record
 from mvqlab.zoo.shipped import shipped_config
