@@ -17,6 +17,7 @@ from mvqlab.plots.codes import (
     patch_pairs,
     spectra,
 )
+from mvqlab.plots.corners import corner_lines
 from mvqlab.plots.grid_figures import draw_all
 from mvqlab.plots.grid_panels import (
     curve_range,
@@ -62,6 +63,7 @@ __all__ = [
     "code_density",
     "code_grid",
     "contact_sheet",
+    "corner_lines",
     "correlation_dots",
     "cost_shares",
     "curve_range",
