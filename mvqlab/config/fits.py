@@ -71,6 +71,12 @@ def check_dual_grain(config: Config) -> None:
             f"{config.grid_side} a side",
             "set data.resolution or the backbone's down-sampling so that the grid's side is even",
         )
+    if config.transformer.model == "masked_parallel":
+        raise MisfitError(
+            "transformer.model 'masked_parallel' fixes single regions, and with mask.kind 'dual_grain' pairs "
+            "stand for blocks of 2 x 2",
+            "set transformer.model=stackformer or none, or mask.kind=adaptive",
+        )
     for name in ("attention", *config.demask.read_by_attention):  # `layers` is left alone: presets set it
         if not config.demask.is_default(name):
             raise MisfitError(

@@ -30,7 +30,7 @@ from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import Start
 from mvqlab.models.transformer import BidirectionalTransformer, Head, initialise
 
-N_ESTIMATES = 8  # how often an image is hidden in part to estimate what it costs
+N_ESTIMATES = 16  # how often an image is hidden in part to estimate what it costs
 
 
 class MaskedParallel(PairModel):
@@ -86,14 +86,15 @@ class MaskedParallel(PairModel):
         """Cross-entropy of what is hidden, as nats a pair: L times an image's mean over hidden places.
 
         In training the share that is hidden goes as drawing meets it, cos(pi u / 2) with u even in [0, 1).
-        Else it is even itself, the same for every call: then the loss is the bound above.
+        Else it is even itself: then the loss estimates the bound above. What is hidden hangs on the pairs
+        alone, so that the same ones always cost the same, and others hide other places.
         """
         n_images, device = len(pairs), pairs.codes.device
         if self.training:
             evenly, noise = torch.rand(n_images, device=device), None
             shares = torch.cos(evenly * math.pi / 2)  # (B,)
         else:
-            noise = torch.Generator(device).manual_seed(0)
+            noise = noise_of(self.tokens(pairs))
             shares = spread_evenly(n_images, noise)
         codes, positions = self._nats_where_hidden(pairs, conditions, shares, noise)  # (B, L) each
         n_pairs = pairs.lengths.sum()
@@ -103,11 +104,11 @@ class MaskedParallel(PairModel):
         return PairLoss(of_codes, of_positions, of_codes + self.position_weight * of_positions)
 
     def nats_of_each(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairNats:
-        """As in `PairModel`, a bound: the mean of `N_ESTIMATES` parts hidden, the same for every call.
+        """As in `PairModel`, a bound, estimated by `N_ESTIMATES` parts hidden, which hang on the pairs alone.
 
         What it costs to say of the other places that they are dropped is shared by an image's pairs alike.
         """
-        generator = torch.Generator(pairs.codes.device).manual_seed(0)
+        generator = noise_of(self.tokens(pairs))
         codes = positions = torch.zeros((), device=pairs.codes.device)
         first = spread_evenly(len(pairs), generator)  # (B,)
         for n in range(N_ESTIMATES):  # each image's shares lie evenly between 0 and 1
@@ -200,6 +201,13 @@ def waves(side: int, width: int) -> Float[Tensor, "L width"]:
     angles = [place.unsqueeze(1) * frequencies for place in (row, column)]  # (L, width / 4) each
     found = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
     return 0.1 * F.pad(found, (0, width - 4 * n))  # (L, 4 n) -> (L, width)
+
+
+def noise_of(tokens: Int[Tensor, "B L"]) -> torch.Generator:
+    """Noise that is the same for the same `tokens`, and another one for others."""
+    numbers = torch.arange(1, tokens.numel() + 1, device=tokens.device).view_as(tokens)
+    seed = int(((tokens + 1) * numbers).sum() % 2**31)
+    return torch.Generator(tokens.device).manual_seed(seed)
 
 
 def spread_evenly(n_images: int, generator: torch.Generator) -> Float[Tensor, " B"]:

@@ -101,6 +101,7 @@ class PairModel(nn.Module):
     codebook_size: int
     order: PairOrder = "raster"
     has_end: bool = False
+    in_blocks: bool = False  # whether pairs stand for blocks of 2 x 2 regions: `models.dual_grain`
     position_weight: float = 1.0
 
     def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:

@@ -1,8 +1,9 @@
 """The rules by which codes and positions are chosen from logits, for a batch of sequences that grow together.
 
 A code is any of K. A position is free, and where positions rise it comes after the last one and leaves room
-for the pairs to come. Where sequences have an end, it is one choice more of the part that is predicted first:
-never before an image's first pair, always where no place is left. How one is drawn: `sampling.filters`.
+for the pairs to come. Pairs that stand for blocks (dual grain) make whole ones. Where sequences have an end,
+it is one choice more of the part that is predicted first: never before an image's first pair, always where
+no place is left. How one is drawn: `sampling.filters`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
+from mvqlab.sampling.grain import Open, open_in_blocks
 
 # called with a part and the logits that it is drawn from
 OnLogits = Callable[[Part, Float[Tensor, "B n"]], object]
@@ -66,6 +68,8 @@ class Chooser:
         self.model, self.settings, self.generator, self.on_logits = model, settings, generator, on_logits
         self.choose = choose
         self.is_rising = settings.ordered_positions and model.order == "raster"
+        self.is_free = torch.ones(model.side**2, dtype=torch.bool, device=generator.device)  # where one draws
+        self.n_free_blocks = model.side**2 // 4
         self.n_places = model.side**2
         device = generator.device
         self.is_taken = torch.zeros(n_images, self.n_places + 1, dtype=torch.bool, device=device)
@@ -101,8 +105,17 @@ class Chooser:
 
     def places(self) -> Bool[Tensor, "B L"]:
         """Where the next pair may go (B, L)."""
+        if self.model.in_blocks:
+            return self.in_blocks(self.model.n_pairs).places
         n_to_come = 0 if self.model.has_end else self.model.n_pairs - 1 - self.n_drawn
         return allowed_positions(self.is_taken[:, :-1], self.last if self.is_rising else None, n_to_come)
+
+    def in_blocks(self, n_pairs: int) -> Open:
+        """Where the next of `n_pairs` pairs may go that fill the free blocks."""
+        n_fine = (n_pairs - self.n_free_blocks) // 3
+        return open_in_blocks(
+            self.is_taken[:, :-1], self.last if self.is_rising else None, n_fine, self.is_free
+        )
 
     def may_end(self) -> Bool[Tensor, "#B"]:
         """Which images (B,) or (1,) may end here, if they have an end at all: none before its first pair."""

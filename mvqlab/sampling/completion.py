@@ -29,9 +29,15 @@ from mvqlab.models.pair_model import PairCache, PairModel
 from mvqlab.models.pairs import Pairs, no_pairs
 from mvqlab.sampling.chooser import Chooser, rows_to_read
 from mvqlab.sampling.draw_pairs import joined
+from mvqlab.sampling.grain import are_whole_blocks
 from mvqlab.sampling.parallel import sample_in_parallel
 from mvqlab.sampling.quick_way import quick_way
 from mvqlab.support.evaluation_mode import evaluation_mode
+
+CUT_BLOCKS = (
+    "with mask.kind=dual_grain pairs stand for blocks of 2 x 2 regions, and the region to keep cuts some of "
+    "them: begin and end it at even rows and columns"
+)
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,11 @@ def complete_pairs(
 
     n is the model's number of pairs, or fewer where the places outside the region are fewer; where sequences
     have an end, that of the longest image. generator: on the model's device. conditions, progress: as in
-    `sample_pairs`, guidance and key/value cache included. The model's training mode is left as it was.
+    `sample_pairs`, guidance and key/value cache included. The model's training mode is left as it was. Raises
+    ValueError where pairs stand for blocks (dual grain) and the region cuts one.
     """
+    if model.in_blocks and not are_whole_blocks(kept.region):
+        raise ValueError(CUT_BLOCKS)
     if isinstance(model, MaskedParallel):
         tokens = _around(model, kept).to(generator.device).expand(n_images, -1)  # (B, L)
         return sample_in_parallel(
@@ -177,6 +186,7 @@ class ChooserAroundKept(Chooser):
         super().__init__(model, n_images, settings, generator)
         device = generator.device
         self.region = kept.region.to(device)
+        self.is_free, self.n_free_blocks = ~self.region, int((~kept.region).sum()) // 4
         # (m + 1,) each: with an entry that stands after all kept pairs, at place L
         self.kept_codes = F.pad(kept.codes.to(device), (0, 1))
         self.kept_positions = F.pad(kept.positions.to(device), (0, 1), value=self.n_places)
@@ -212,9 +222,21 @@ class ChooserAroundKept(Chooser):
 
     def _new_places(self) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
         """Where a new pair may go (B, L), and whether the next kept one may come (B,)."""
+        if self.model.in_blocks:
+            return self._new_places_in_blocks()
         if self.model.order != "raster":  # kept pairs stand first
             is_kept_left = self.next_kept < self.n_places
             free = ~self.region & ~self.is_taken[:, :-1]
             return free & ~is_kept_left.unsqueeze(1), is_kept_left  # (B, L) and (B,)
         n_new_left = None if self.model.has_end else self.n_new - (self.n_drawn - self.n_kept_done)
         return places_for_next(self.region, self.last, self.next_kept, n_new_left)
+
+    def _new_places_in_blocks(self) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
+        """The same, where pairs stand for blocks: what is due before the next kept pair comes before it."""
+        places, first_due = self.in_blocks(self.n_new)
+        next_kept = self.next_kept
+        is_kept_left = next_kept < self.n_places  # (B,)
+        if not self.is_rising:  # kept pairs stand first
+            return places & ~is_kept_left.unsqueeze(1), is_kept_left
+        ahead = torch.arange(self.n_places, device=places.device) < next_kept.unsqueeze(1)  # (B, L)
+        return places & ahead, is_kept_left & (next_kept < first_due)

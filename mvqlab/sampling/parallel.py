@@ -8,7 +8,7 @@ known, and many at last. How sure a place is, is the log-probability of what was
 noise that fades from `parallel_noise` to 0 (published: 4.5).
 
 Where stage 1 keeps N regions of each image, exactly N come out: of the hidden places as many are drawn to be
-kept as are still to come, without repetition, by their odds (Gumbel's top; Kool et al. 2019).
+kept as are still to come, by the model's own law given that number, see `sampling.exactly`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.masking import gumbel_noise
 from mvqlab.models.pairs import NO_CODE, Pairs, positions_where
 from mvqlab.sampling.chooser import check_generator, rows_to_read
+from mvqlab.sampling.exactly import keep_exactly
 from mvqlab.sampling.filters import FORBIDDEN, choose, guided
 from mvqlab.support.evaluation_mode import evaluation_mode
 
@@ -127,12 +128,11 @@ def draw_kept(
     By themselves, the likeliest is kept as long as an image has no code: it must have one in the end.
     """
     is_hidden = tokens == model.hidden
-    noisy = log_odds + temperature * gumbel_noise(
-        log_odds, generator
-    )  # (B, L): the best n are n draws by odds
-    if to_keep is None:  # with the difference of two, which is logistic, they are above 0 as odds say
-        noisy = noisy - temperature * gumbel_noise(log_odds, generator)
-    ranks = noisy.masked_fill(~is_hidden, FORBIDDEN).argsort(dim=1, descending=True).argsort(dim=1)  # 0: best
+    if to_keep is not None and temperature > 0.0:
+        return keep_exactly((log_odds / temperature).masked_fill(~is_hidden, FORBIDDEN), to_keep, generator)
+    noise = gumbel_noise(log_odds, generator) - gumbel_noise(log_odds, generator)  # logistic, (B, L)
+    noisy = (log_odds + temperature * noise).masked_fill(~is_hidden, FORBIDDEN)  # above 0 as odds say
+    ranks = noisy.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the likeliest
     if to_keep is not None:
         return is_hidden & (ranks < to_keep.unsqueeze(1))
     has_code = is_code(model, tokens).any(dim=1, keepdim=True)  # (B, 1)

@@ -16,10 +16,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
+from mvqlab.models.dual_grain import n_fine
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import NO_CODE, Pairs, Part, by_part, no_pairs
 from mvqlab.sampling.draw_pairs import UNFILTERED
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose
+from mvqlab.sampling.grain import open_in_blocks
 from mvqlab.support.evaluation_mode import evaluation_mode
 
 
@@ -77,12 +79,16 @@ def allowed_next(
 def open_places(model: PairModel, drawn: Pairs, settings: SamplingConfig) -> Bool[Tensor, "B L"]:
     """Where the pair after the `drawn` ones (B, n) may go: to any free place; nowhere after an image's end.
 
-    Where positions rise, it comes after the last one and leaves room for the pairs to come.
+    Where positions rise, it comes after the last one and leaves room for the pairs to come; pairs of blocks
+    make whole ones.
     """
     has_ended = drawn.is_padding.any(dim=1, keepdim=True)  # (B, 1)
     last = None
     if settings.ordered_positions and model.order == "raster":
         before_all = torch.full((len(drawn), 1), -1, device=drawn.positions.device)  # (B, 1)
         last = torch.cat([before_all, drawn.positions], dim=1)[:, -1]  # (B,)
+    if model.in_blocks:
+        everywhere = torch.ones(model.side**2, dtype=torch.bool, device=drawn.positions.device)
+        return open_in_blocks(drawn.is_kept, last, n_fine(model.n_pairs, model.side**2), everywhere).places
     n_to_come = 0 if model.has_end else model.n_pairs - 1 - drawn.n_pairs
     return allowed_positions(drawn.is_kept, last, n_to_come) & ~has_ended  # (B, L)

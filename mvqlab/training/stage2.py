@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) -> PairModel:
     """The untrained transformer that `config.transformer` describes, for the pairs of `stage1`."""
-    return build_stage2(
+    model = build_stage2(
         config.transformer,
         codebook_size=stage1.codebook_size,
         side=stage1.side,
@@ -55,6 +55,8 @@ def build_transformer(config: Config, stage1: TokenModel, n_classes: int = 0) ->
         n_classes=n_classes,
         has_end=stage1.has_budgets,
     )
+    model.in_blocks = stage1.config.mask.kind == "dual_grain"
+    return model
 
 
 def train_stage2(

@@ -28,7 +28,8 @@ from mvqlab.models.caption_tokenizer import CaptionWarning, load_caption_tokeniz
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.sampling import sample_pairs
-from mvqlab.sampling.completion import KeptPart, box, complete_pairs, part_of
+from mvqlab.sampling.completion import CUT_BLOCKS, KeptPart, box, complete_pairs, part_of
+from mvqlab.sampling.grain import are_whole_blocks
 from mvqlab.support.plain import NotPlainError, plain
 from mvqlab.support.progress import Progress
 from mvqlab.training.origin import class_names_of
@@ -219,13 +220,16 @@ def _kept_part(
     if complete is None or keep is None:
         raise SampleError("a completion needs both an image to complete and the region to keep of it")
     pixels, region = _pixels(trained, complete), _region(trained.stage1.side, keep)
+    if trained.model.in_blocks and not are_whole_blocks(region):
+        raise SampleError(CUT_BLOCKS)
     image = from_uint8(pixels)
     try:
         with torch.no_grad():
             encoding = trained.stage1.encode(image[None], generator=torch.Generator().manual_seed(0))
     except ValueError as error:  # a mask that needs more than the image
         raise SampleError(str(error)) from None
-    return part_of(order_pairs(encoding, trained.model.order), region), (pixels, region)
+    pairs = order_pairs(encoding, trained.model.order, torch.Generator().manual_seed(0))
+    return part_of(pairs, region), (pixels, region)
 
 
 def _pixels(trained: Trained, image: Path | str | Tensor) -> Tensor:

@@ -322,6 +322,7 @@ def test_another_ratio_is_tried_in_whole_blocks_and_put_back() -> None:
         (["demask.initial_trust=0.5"], r"leave demask\.initial_trust out"),
         (["demask.direction_constraint=false"], r"leave demask\.direction_constraint out"),
         (["transformer.model=raster"], r"mask\.mask_ratio=0"),
+        (["transformer.model=masked_parallel"], r"transformer\.model=stackformer"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused_with_a_way_out(changes: list[str], words: str) -> None:
