@@ -238,7 +238,17 @@ def _check_quantizer_arm(arm: Arm) -> None:
 
 def _check_pair_model_arm(arm: Arm) -> None:
     config = _settings(arm).transformer
-    check_pair_model(build_stage2(config, codebook_size=32, side=SIDE, n_pairs=N_PAIRS))
+    built = build_stage2(config, codebook_size=32, side=SIDE, n_pairs=N_PAIRS)
+    check_pair_model(built)
+    told = {"order": "score", "position_weight": 0.5}
+    model = build_stage2(
+        config.model_copy(update=told), codebook_size=32, side=SIDE, n_pairs=N_PAIRS, has_end=True
+    )
+    kept = {**told, "has_end": True, "side": SIDE, "n_pairs": N_PAIRS, "codebook_size": 32}
+    for name, value in kept.items():
+        _require(
+            getattr(model, name) == value, f"its {name} is {getattr(model, name)}, where it was given {value}"
+        )
 
 
 _CHECKS: dict[str, Callable[[Arm], None]] = {

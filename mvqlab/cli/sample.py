@@ -22,6 +22,7 @@ FILTERS = {
     "guidance": "classifier-free guidance of codes and positions; 1 is off",
     "code_guidance": "of codes alone",
     "position_guidance": "of positions alone",
+    "parallel_steps": "of a masked parallel model: steps in which all places are filled",
 }
 
 
@@ -46,7 +47,7 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--complete", type=Path, metavar="IMAGE", help="draw anew what lies outside --keep")
     parser.add_argument("--keep", metavar="TOP,LEFT,BOTTOM,RIGHT", help="in regions, ends left out: 0,0,8,4")
     for name, meaning in FILTERS.items():
-        kind = int if name.endswith("top_k") else float
+        kind = int if name.endswith(("top_k", "steps")) else float
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     parser.add_argument(
         "--out",

@@ -120,7 +120,8 @@ class TransformerConfig(Section):
 
     model: Annotated[str, or_own("transformer.model", get_args(PairModelKind))] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts
-    # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step
+    # order of the pairs in a sequence: by position, by falling score, or any, drawn anew at every step; where
+    # a pair goes is a part of what is said in all of them (RAR, by contrast, is told the order)
     order: PairOrder = "raster"
     code_layers: SomeLayers = 3
     position_layers: SomeLayers = 3
@@ -169,7 +170,7 @@ class SamplingConfig(Section):
     temperature: Weight = 1.0  # 0 takes the likeliest
     code_top_k: NonNegative = 100  # 0 is off
     code_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    position_top_k: NonNegative = 10  # 0 is off
+    position_top_k: NonNegative = 10  # 0 is off; `masked_parallel` reads neither of these two
     position_top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
     ordered_positions: bool = True  # raster order: positions rise and leave room for the pairs to come
     code_guidance: Weight = 1.0  # classifier-free guidance of codes; 1 is off, 0 leaves the condition out

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
+from torch import Tensor
+
+from mvqlab.models.codebook import in_float32
 from mvqlab.models.quantizer import VectorQuantizer
 from mvqlab.support.optional import required
 
@@ -27,4 +31,11 @@ class RotationQuantizer(VectorQuantizer):
         module = required(
             "vector_quantize_pytorch.vector_quantize_pytorch", "rivals", "quantizer.kind=rotation"
         )
-        self.gradient = module.rotate_to
+        self.rotate_to = module.rotate_to
+
+    def gradient(
+        self, features: Float[Tensor, "*any n_z"], quantised: Float[Tensor, "*any n_z"]
+    ) -> Float[Tensor, "*any n_z"]:
+        """`quantised`, whose gradient turns on its way to `features`; in float32 whatever autocast does."""
+        with in_float32(features):
+            return self.rotate_to(features.float(), quantised.float()).to(features.dtype)

@@ -103,7 +103,12 @@ COLUMNS: dict[str, Column] = {
     "code_loss_gap": Column("nats", "code_loss minus train_code_loss: what over-fitting costs a code", 4),
     "best_code_loss": Column("nats", "lowest code_loss along the run", 4),
     "best_code_loss_step": Column("steps", "after how many it was so low; the last: it never rose", 4),
-    "bits_per_image": Column("bits", "held-out bits for all pairs of an image", 4),
+    "bits_per_image": Column(
+        "bits",
+        "held-out bits for all pairs of an image; a bound from above of masked_parallel and of "
+        "transformer.order=random, of the former estimated",
+        4,
+    ),
     "code_bits_per_image": Column("bits", "bits_per_image, the codes' part", 4),
     "position_bits_per_image": Column("bits", "bits_per_image, the positions' part; 0 where given", 4),
     "bits_per_image_gap": Column("bits", "bits_per_image minus the same of training images", 4),

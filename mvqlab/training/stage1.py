@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mvqlab.config import Config, OptimiserConfig
+from mvqlab.config import Config, ConfigError, OptimiserConfig
 from mvqlab.config.own_arms import OF_STAGE1, versions_in_use
 from mvqlab.data import Batch, Splits, batches, batches_in_order, build_splits
 from mvqlab.data.dataset import joined
@@ -73,6 +73,7 @@ def train_stage1(
     check_machine(config)
     check_codebook_starts(config)
     fabric = make_fabric(config.stage1.precision)
+    check_processes(config, fabric.world_size)
     with hold_run(folder, is_writer=fabric.is_global_zero):
         seed_everything(config.seed)
         splits = splits or build_splits(config.data)
@@ -125,6 +126,15 @@ Model = TypeVar("Model", bound=nn.Module)
 def _on(fabric: Fabric, model: Model) -> Model:
     layout = quickest_layout(fabric.device)
     return model.to(fabric.device, memory_format=layout)  # type: ignore[call-overload]
+
+
+def check_processes(config: Config, n_processes: int) -> None:
+    """Refuse (ConfigError) what `n_processes` that train together cannot learn as one does."""
+    if config.quantizer.kind == "lfq" and n_processes > 1:
+        raise ConfigError(
+            f"quantizer.kind 'lfq' trains in one process, not in {n_processes}: its entropy is of a whole "
+            "batch, which its package does not gather. Take quantizer.kind=fsq, or start one process"
+        )
 
 
 class CodebookWarning(UserWarning):

@@ -25,6 +25,7 @@ from mvqlab.data.image_files import read_square
 from mvqlab.data.pixels import from_uint8, to_uint8
 from mvqlab.data.seeds import seed_of
 from mvqlab.models.caption_tokenizer import CaptionWarning, load_caption_tokenizer
+from mvqlab.models.masked_parallel import MaskedParallel
 from mvqlab.models.pairs import Pairs, concatenate
 from mvqlab.models.start import CaptionStart, ClassStart
 from mvqlab.sampling import sample_pairs
@@ -39,6 +40,8 @@ from mvqlab.zoo.shipped import shipped_told
 from mvqlab.zoo.trained import Trained, load_trained
 
 BLOCK = 16  # images
+OF_NEXT_PLACE = ("position_top_k", "position_top_p", "ordered_positions")  # settings that pairs in turn read
+OF_PARALLEL = ("parallel_steps", "parallel_noise")
 MOST_IMAGES = 1_000_000  # at a time: they are held in memory
 MOST_SEEDED = 2**31  # images of one seed
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -155,6 +158,11 @@ def _sampling(trained: Trained, settings: dict[str, float]) -> SamplingConfig:
             trained.model.start.null(1)
         except ValueError as error:
             raise SampleError(f"{trained.folder.name} cannot be guided: {error}") from None
+    is_parallel = isinstance(trained.model, MaskedParallel)
+    own, others = trained.config.sampling, OF_NEXT_PLACE if is_parallel else OF_PARALLEL
+    if unread := [name for name in others if changed.get(name, getattr(own, name)) != getattr(own, name)]:
+        way = "all places at a time" if is_parallel else "one pair after the other"
+        raise SampleError(f"{trained.folder.name} draws {way}, which reads no {' and no '.join(unread)}")
     whole = trained.config.model_dump(mode="json")
     return config_from_dict({**whole, "sampling": {**whole["sampling"], **changed}}).sampling
 

@@ -11,11 +11,13 @@ from tiny_runs import tiny_stage1
 
 from mvqlab.config import config_from_dict
 from mvqlab.evaluation.images.rate import fixed_length_bits
+from mvqlab.evaluation.operations import stage2_operations
 from mvqlab.grid.points import Point, build_points
 from mvqlab.grid.spec import read_grid
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.results.protocol import read_protocol
 from mvqlab.support.lab import LAB
+from mvqlab.training import build_transformer
 
 GRID = LAB / "ablations" / "rivals.yaml"
 PROTOCOL = LAB / "ablations" / "protocol" / "rivals.yaml"
@@ -68,4 +70,27 @@ def test_stage_1_models_that_the_protocol_trains_are_not_trained_again() -> None
     assert len({grid.stage1_store for grid in (*grids, rivals)}) == 1
     trained = {point.stage1 for grid in grids for point in build_points(grid)}
     needed = {point.stage1 for point in build_points(rivals)}
-    assert (len(needed), len(needed & trained)) == (135, 55)  # as ablations/README.md says
+    assert (len(needed), len(needed & trained)) == (145, 55)  # as ablations/README.md says
+
+
+@pytest.mark.parametrize(
+    ("more_images", "rivals"),
+    [
+        ("simple: MQ-VAE, four times the images", ("simple: masked parallel", "simple: plain VQ, raster")),
+        ("fashion: MQ-VAE, twice the images", ("fashion: masked parallel", "fashion: plain VQ, raster")),
+    ],
+)
+def test_what_reads_every_place_has_a_stackformer_of_as_many_operations(
+    points: list[Point], more_images: str, rivals: tuple[str, ...]
+) -> None:
+    operations = {}
+    for point in points:
+        if point.variant in (more_images, *rivals):
+            config = config_from_dict(point.config)
+            stage1 = build_stage1(config).eval()
+            model = build_transformer(config, stage1, n_classes=10)
+            images = torch.rand(2, 3, 32, 32) * 2 - 1
+            of_an_image = stage2_operations(model, stage1.encode(images).pairs, torch.tensor([0, 1]))
+            operations[point.variant] = config.stage2.batch_size * of_an_image
+    for rival in rivals:
+        assert operations[rival] == pytest.approx(operations[more_images], rel=0.1)

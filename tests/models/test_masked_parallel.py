@@ -245,3 +245,37 @@ def test_places_begin_apart_from_one_another_and_near_their_neighbours() -> None
     assert distances[27, 28] < distances[27, 30] and distances[27, 35] < distances[27, 51]
     torch.testing.assert_close(distances[27, 28], distances[27, 35])  # a column on, a row on
     assert masked_parallel.waves(4, 6).shape == (16, 6)  # also where four do not divide the width
+
+
+@torch.no_grad()
+def test_batches_hide_other_places_and_their_mean_is_the_bound() -> None:
+    """The loss of a batch is the same at each call; over many batches it comes to what all orders cost."""
+    model = model_of()
+    images = [
+        Pairs(torch.tensor([[a, b]]), torch.tensor([[p, q]]), SIDE)
+        for a in range(K)
+        for b in range(K)
+        for p, q in combinations(range(L), 2)
+    ]
+    exact, found = [], []
+    for pairs in images:
+        tokens = model.tokens(pairs)[0]
+        nats = {
+            hidden: nats_where(model, tokens, hidden)
+            for n in range(1, L + 1)
+            for hidden in combinations(range(L), n)
+        }
+        orders = list(permutations(range(L)))
+        exact += [
+            sum(float(nats[tuple(sorted(order[n:]))][order[n]]) for n in range(L)) for order in orders[::5]
+        ]
+        assert model.loss(pairs).total == model.loss(pairs).total
+        found += [float(model.loss(pairs).total) * 2]  # of both pairs
+    codes = torch.cat([pairs.codes for pairs in images])
+    positions = torch.cat([pairs.positions for pairs in images])
+    whole = Pairs(codes, positions, SIDE)
+    orders = torch.Generator().manual_seed(0)
+    for _ in range(200):  # the same images in batches of other neighbours
+        rows = torch.randperm(len(whole), generator=orders)[:18]
+        found.append(float(model.loss(whole[rows]).total) * 2)
+    assert sum(found[-200:]) / 200 == pytest.approx(sum(exact) / len(exact), rel=0.03)

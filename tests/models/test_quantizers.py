@@ -23,6 +23,7 @@ from mvqlab.models.quantizers import KINDS, build_quantizer
 from mvqlab.sampling import sample_images
 from mvqlab.support.optional import MissingPackageError
 from mvqlab.training import load_stage1, tokenise, train_stage1, train_stage2
+from mvqlab.training.stage1 import check_processes
 from mvqlab.training.stage1_step import Judged, stage1_step
 
 K, N_Z = 64, 8
@@ -230,3 +231,19 @@ def test_transformers_and_the_evaluation_take_any_kind(kind: str, tmp_path: Path
     assert samples.images.shape[0] == 3 and samples.pairs.codes.max() < K
     tokens = tokenise(stage1, splits.validation)
     assert pair_bits(stage2, tokens.pairs).codes.isfinite().all()
+
+
+def test_rotation_reaches_its_code_under_autocast() -> None:
+    quantizer = quantizer_of("rotation").eval()
+    features = features_of(6, 1, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = quantizer(features)
+    torch.testing.assert_close(made.features, quantizer.look_up(made.codes), atol=1e-5, rtol=1e-5)
+
+
+def test_lfq_in_several_processes_is_refused() -> None:
+    config = settings("lfq")
+    check_processes(config, 1)
+    with pytest.raises(ConfigError, match="one process"):
+        check_processes(config, 2)
+    check_processes(settings("fsq"), 2)
