@@ -108,6 +108,24 @@ def test_guidance_draws_from_guided_logits() -> None:
 
 
 @torch.no_grad()
+def test_kept_places_are_drawn_from_guided_odds() -> None:
+    """Of two kept places of nine each choice has the share of the product of its guided odds."""
+    model, n = model_of(2, scale=0.8, condition="class", condition_dropout=0.1), 20_000
+    guided = with_steps(1, position_guidance=4.0)
+    drawn = sample_pairs(model, n, guided, generator=generator(), conditions=torch.ones(n).long())
+    empty = torch.full((1, L), model.hidden)
+    told, untold = (model.log_odds(model.read(empty, torch.tensor([c])))[0] for c in (1, 2))
+    odds = (untold + 4.0 * (told - untold)).exp()
+    law = torch.outer(odds, odds).triu(diagonal=1)
+    shares = torch.zeros(L, L).index_put_(
+        tuple(drawn.positions.T), torch.full((n,), 1.0 / n), accumulate=True
+    )
+    assert (shares - law / law.sum()).abs().max() < 5 * math.sqrt(0.25 / n)
+    unguided = torch.outer(told.exp(), told.exp()).triu(diagonal=1)
+    assert (unguided / unguided.sum() - law / law.sum()).abs().max() > 0.1
+
+
+@torch.no_grad()
 def test_without_noise_the_likeliest_comes_step_by_step() -> None:
     """Temperature 0, one place a step: by hand, the surest place first, each in sight of those before it."""
     model = model_of(L, scale=0.6)
@@ -150,12 +168,15 @@ def test_what_is_known_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found[0] == 2 and found[4] == 0 and 8 not in found and len(found) == 4
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
 @pytest.mark.parametrize("has_end", [False, True])
-def test_a_part_of_an_image_is_completed(has_end: bool) -> None:
-    model = model_of(L if has_end else 4, has_end)
+def test_a_part_of_an_image_is_completed(has_end: bool, guidance: float) -> None:
+    model = model_of(L if has_end else 4, has_end, condition="class", condition_dropout=0.1)
     image = Pairs(torch.tensor([[1, 2, 3, 4]]), torch.tensor([[0, 1, 5, 7]]), SIDE)
     part = part_of(image, box(SIDE, 0, 0, 2, 3))  # the first two rows: places 0 to 5
-    drawn = complete_pairs(model, part, 6, with_steps(3), generator=generator())
+    asked = with_steps(3, code_guidance=guidance, position_guidance=guidance)
+    classes = torch.tensor([0, 1] * 3)
+    drawn = complete_pairs(model, part, 6, asked, generator=generator(), conditions=classes)
     for row in range(6):
         is_there = ~drawn.is_padding[row]
         found = dict(

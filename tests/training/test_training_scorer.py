@@ -32,6 +32,8 @@ RECIPES = {
         *("mask.exploration=1.0", "mask.exploration_steps=4"),
     ],
     "dual grain, taught": ["mask.kind=dual_grain", "mask.recipe=taught", "mask.mask_ratio=0.5"],
+    "prefix": ["mask.budget=prefix", "mask.mask_ratio=[0.2,0.8]", "mask.recipe=taught"],
+    "threshold, taught": ["mask.budget=threshold", "mask.recipe=taught", "mask.mask_ratio=0.5"],
     "no de-masker": ["demask.kind=none", "mask.norm=false", "mask.product=none"],
 }
 
