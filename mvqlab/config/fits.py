@@ -96,7 +96,7 @@ def check_scores_learn(config: Config) -> None:
         )
     if weight and not mask.chooses_by_scores:
         raise MisfitError(
-            f"loss.scorer_weight is of a loss of learned scores, and mask.kind '{mask.kind}' chooses by none",
+            f"loss.scorer_weight trains learned scores, but mask.kind '{mask.kind}' chooses by none",
             "set mask.kind=adaptive, or loss.scorer_weight=0",
         )
 

@@ -116,7 +116,7 @@ class Stage1Config(OptimiserConfig):
 
 
 class TransformerConfig(Section):
-    """Stackformer or the raster baseline (section 3.2 of the paper)."""
+    """Stackformer (section 3.2 of the paper), the raster baseline, or a rival of both."""
 
     model: Annotated[str, or_own("transformer.model", get_args(PairModelKind))] = "stackformer"
     first: Literal["code", "position"] = "code"  # what a pair's first transformer predicts

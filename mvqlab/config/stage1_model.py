@@ -104,7 +104,7 @@ class MaskConfig(Section):
     def _learned_settings_have_scores(self) -> MaskConfig:
         if self.exploration and self.kind not in ("adaptive", "dual_grain"):
             raise MisfitError(
-                "mask.exploration puts noise on learned scores that what is kept is best by, and mask.kind "
+                "mask.exploration adds noise to the learned scores that choose regions, but mask.kind "
                 f"'{self.kind}' has none",
                 "set mask.kind=adaptive, or mask.exploration=0",
             )
@@ -232,13 +232,13 @@ class QuantizerConfig(Section):
             )
         if self.kind == "lfq" and size & (size - 1):
             raise MisfitError(
-                f"quantizer.kind=lfq has two codes, four, eight and so on, not {size}",
+                f"quantizer.kind=lfq needs a codebook_size that is a power of two, not {size}",
                 f"set quantizer.codebook_size={1 << size.bit_length() - 1} or {1 << size.bit_length()}",
             )
         if self.kind == "fsq" and math.prod(self.levels_in_use) != size:
             raise MisfitError(
-                f"quantizer.kind=fsq has as many codes as the product of its levels, which "
-                f"{list(self.levels_in_use) or 'eight levels of 3 to 8'} do not make {size}",
+                f"quantizer.kind=fsq has as many codes as the product of its levels, and {size} is not that "
+                f"of {list(self.levels_in_use) or 'up to eight levels of 3 to 8'}",
                 "set quantizer.levels and quantizer.codebook_size to fit, such as [8, 8, 4] and 256",
             )
         return self

@@ -1,7 +1,8 @@
 """Which places of a sequence attend to which. In every mask of stage 2, True means: may be attended to.
 
     padding_mask (B, T)             True: the place is real; False: it is padding, which nobody attends to
-    attention_mask (B or 1, 1, T, S)   row t, column s: True where the t-th newest place may attend to place s
+    attention_mask (B or 1, 1, T, S)   row t, column s: True where the t-th of the T newest places, the oldest
+                                       of them first, may attend to place s
 
 torch's `scaled_dot_product_attention` reads its `attn_mask` in the same way (its `key_padding_mask`, and that
 of `nn.MultiheadAttention`, are the other way round).

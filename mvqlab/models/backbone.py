@@ -25,15 +25,15 @@ def normalisation(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(gcd(groups, channels), channels, eps=1e-6)
 
 
-class Branch(nn.Module):
-    """A layer that adds what it finds to what it is given."""
+class ResidualBranch(nn.Module):
+    """A layer whose output is its input plus what its branch makes of it."""
 
-    def silence(self) -> None:
-        """Add nothing, until training changes that."""
+    def zero_init(self) -> None:
+        """Start the branch's last weight at zero, so that it adds no more than that layer's bias."""
         raise NotImplementedError
 
 
-class ResidualBlock(Branch):
+class ResidualBlock(ResidualBranch):
     """Two normalised 3x3 convolutions beside a shortcut: (B, c_in, h, w) -> (B, c_out, h, w)."""
 
     def __init__(self, c_in: int, c_out: int, groups: int = 32, dropout: float = 0.0) -> None:
@@ -51,12 +51,12 @@ class ResidualBlock(Branch):
         y = self.conv2(self.dropout(F.silu(self.norm2(y))))
         return self.shortcut(x) + y
 
-    def silence(self) -> None:
-        """Add nothing, as in `Branch`."""
+    def zero_init(self) -> None:
+        """As in `ResidualBranch`."""
         nn.init.zeros_(self.conv2.weight)
 
 
-class SelfAttention(Branch):
+class SelfAttention(ResidualBranch):
     """One-head self-attention over the L = h * w places of a feature map, as a residual layer."""
 
     def __init__(self, channels: int, groups: int = 32) -> None:
@@ -86,8 +86,8 @@ class SelfAttention(Branch):
         places = self.out(attended.squeeze(1))  # (B, 1, L, c) -> (B, L, c)
         return x + places.transpose(1, 2).reshape(x.shape)  # (B, L, c) -> (B, c, L) -> (B, c, h, w)
 
-    def silence(self) -> None:
-        """Add nothing, as in `Branch`."""
+    def zero_init(self) -> None:
+        """As in `ResidualBranch`."""
         nn.init.zeros_(self.out.weight)
 
 
@@ -115,15 +115,15 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # (B, c, 2 h, 2 w)
 
 
-def silence_branches(model: nn.Module) -> None:
-    """Start every residual branch in `model` at zero, so that at first the trunk is linear.
+def zero_init_branches(model: nn.Module) -> None:
+    """Start the last weight of every residual branch at zero, so that at first the trunk is linear.
 
     With torch's default start, branches drown what the trunk carries: a small model then takes thousands
     of steps to find out that images have colours.
     """
     for module in model.modules():
-        if isinstance(module, Branch):
-            module.silence()
+        if isinstance(module, ResidualBranch):
+            module.zero_init()
 
 
 class Middle(nn.Sequential):

@@ -37,9 +37,9 @@ def lowest_kept(scores: Float[Tensor, "B L"], n: int) -> Float[Tensor, ""]:
 class PrefixMask(AdaptiveMask):
     """Nested dropout over regions: in training each image keeps as many of its best as it draws for itself.
 
-    The scores become an order in which regions are worth their codes: whatever comes first decodes without
-    the rest. A ratio drawn for a batch does the same for all of its images alike. Outside training every
-    image keeps `n`. Sources: Rippel et al. 2014; for tokens FlexTok (arXiv 2502.13967) and One-D-Piece
+    So the order of the scores gets a meaning: the first n regions decode without the rest, whatever n is. A
+    range of mask ratios teaches that, too, with one n for all images of a batch. Outside training every image
+    keeps `n`. Sources: Rippel et al. 2014; for tokens FlexTok (arXiv 2502.13967) and One-D-Piece
     (arXiv 2501.10064), whose tokens have no place in the image.
     """
 

@@ -22,7 +22,7 @@ Attended = tuple[
 
 
 class KeyValueCache:
-    """Keys and values of a stack of blocks: one tensor (B, heads, length, head_width) a layer and of each.
+    """Keys and values of a stack of blocks: per layer one tensor of each, (B, heads, length, head_width).
 
     They are allocated once for `length` places. n_read: how many of them are filled. padding_mask
     (B, length): which of them are real and may be attended to; None: all.
@@ -35,7 +35,7 @@ class KeyValueCache:
         like: Float[Tensor, ...],
         padding_mask: Bool[Tensor, "#B length"] | None = None,
     ) -> None:
-        """For `n_layers` layers. shape: (B, heads, length, head_width). like: of the type and device."""
+        """For `n_layers` layers. shape: (B, heads, length, head_width). like: of its type and device."""
         self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
         self.values = [like.new_zeros(shape) for _ in range(n_layers)]
         self.n_read: int | Tensor = 0

@@ -13,7 +13,7 @@ class MaskContext(NamedTuple):
     """What a scorer may look at besides features. A learned one needs nothing of it.
 
     images: in [-1, 1], for scores that are measured on the image itself.
-    importance: True on the objects, for those who know the truth.
+    importance: True on the objects, for the scorers that read it (`mask.kind=truth` and `background`).
     generator: what a random choice is drawn from; torch's global one where none is given.
     """
 

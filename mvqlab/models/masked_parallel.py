@@ -91,12 +91,12 @@ class MaskedParallel(PairModel):
         """
         n_images, device = len(pairs), pairs.codes.device
         if self.training:
-            evenly, noise = torch.rand(n_images, device=device), None
+            evenly, generator = torch.rand(n_images, device=device), None
             shares = torch.cos(evenly * math.pi / 2)  # (B,)
         else:
-            noise = noise_of(self.tokens(pairs))
-            shares = spread_evenly(n_images, noise)
-        codes, positions = self._nats_where_hidden(pairs, conditions, shares, noise)  # (B, L) each
+            generator = generator_seeded_by(self.tokens(pairs))
+            shares = spread_evenly(n_images, generator)
+        codes, positions = self._nats_where_hidden(pairs, conditions, shares, generator)  # (B, L) each
         n_pairs = pairs.lengths.sum()
         of_codes, of_positions = codes.sum() / n_pairs, positions.sum() / n_pairs
         if not self.can_drop:
@@ -108,7 +108,7 @@ class MaskedParallel(PairModel):
 
         What it costs to say of the other places that they are dropped is shared by an image's pairs alike.
         """
-        generator = noise_of(self.tokens(pairs))
+        generator = generator_seeded_by(self.tokens(pairs))
         codes = positions = torch.zeros((), device=pairs.codes.device)
         first = spread_evenly(len(pairs), generator)  # (B,)
         for n in range(N_ESTIMATES):  # each image's shares lie evenly between 0 and 1
@@ -203,8 +203,8 @@ def waves(side: int, width: int) -> Float[Tensor, "L width"]:
     return 0.1 * F.pad(found, (0, width - 4 * n))  # (L, 4 n) -> (L, width)
 
 
-def noise_of(tokens: Int[Tensor, "B L"]) -> torch.Generator:
-    """Noise that is the same for the same `tokens`, and another one for others."""
+def generator_seeded_by(tokens: Int[Tensor, "B L"]) -> torch.Generator:
+    """A generator whose draws are the same for the same `tokens`, and others for others."""
     numbers = torch.arange(1, tokens.numel() + 1, device=tokens.device).view_as(tokens)
     seed = int(((tokens + 1) * numbers).sum() % 2**31)
     return torch.Generator(tokens.device).manual_seed(seed)

@@ -170,7 +170,7 @@ class MaskModule(nn.Module):
         return KeptRegions(weighed, positions, scores, is_among(positions, n_positions), is_padding)
 
     def weigh(self, kept: Float[Tensor, "B N n_z"], scores: Float[Tensor, "B N"]) -> Float[Tensor, "B N n_z"]:
-        """What reaches the quantiser of the regions `kept`, which have these `scores`: here all of it."""
+        """What reaches the quantiser: `kept` as they are. Subclasses may multiply them by their `scores`."""
         return kept
 
 
@@ -193,7 +193,7 @@ class AdaptiveMask(MaskModule):
     def score(
         self, features: Float[Tensor, "B d h w"], context: MaskContext = NO_CONTEXT
     ) -> Float[Tensor, "B L"]:
-        """The score of every region of `features`; without the product, what scores learn is no encoder's."""
+        """The score of every region; without the product, no gradient goes from it to the encoder."""
         return super().score(
             features.detach() if self.settings.product_in_use == "none" else features, context
         )

@@ -14,7 +14,7 @@ from mvqlab.models.budgets import PrefixMask, ThresholdMask
 from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.mask_controls import ProductMask, UpsideDownMask
 from mvqlab.models.masking import AdaptiveMask, MaskModule, n_kept
-from mvqlab.models.scorers import build_scorer, unlearned_scorer
+from mvqlab.models.scorers import build_learned_scorer, unlearned_scorer
 
 LEARNED_MASKS: dict[str, type[AdaptiveMask]] = {"adaptive": AdaptiveMask, "upside_down": UpsideDownMask}
 OF_BUDGETS: dict[str, type[AdaptiveMask]] = {"threshold": ThresholdMask, "prefix": PrefixMask}
@@ -32,15 +32,15 @@ def build_mask(config: MaskConfig, backbone: BackboneConfig, code_dim: int, n_po
     n_in_training = (n_kept(most_dropped, n_positions), n_kept(least_dropped, n_positions))
     d = backbone.feature_dim
     if config.kind == "dual_grain":
-        router, side = build_scorer(config, 2 * d), math.isqrt(n_positions)
+        router, side = build_learned_scorer(config, 2 * d), math.isqrt(n_positions)
         return DualGrainMask(d, code_dim, n, router, n_in_training, config, side=side)
     if is_own_mask(config.kind):
         build = own_builders("mask.kind")[config.kind]
-        return build(d, code_dim, n, build_scorer(config, d), n_in_training, config)
+        return build(d, code_dim, n, build_learned_scorer(config, d), n_in_training, config)
     if config.kind not in LEARNED_MASKS:
         chooses = unlearned_scorer(config.kind)
         if config.product_in_use == "none":
             return MaskModule(d, code_dim, n, chooses, n_in_training, config)
-        return ProductMask(d, code_dim, n, chooses, build_scorer(config, d), n_in_training, config)
+        return ProductMask(d, code_dim, n, chooses, build_learned_scorer(config, d), n_in_training, config)
     mask_class = OF_BUDGETS.get(config.budget, LEARNED_MASKS[config.kind])
-    return mask_class(d, code_dim, n, build_scorer(config, d), n_in_training, config)
+    return mask_class(d, code_dim, n, build_learned_scorer(config, d), n_in_training, config)

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, Config
-from mvqlab.models.backbone import Decoder, Encoder, silence_branches
+from mvqlab.models.backbone import Decoder, Encoder, zero_init_branches
 from mvqlab.models.demasking import build_demask
 from mvqlab.models.dual_grain import CopyCoarse
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
@@ -225,7 +225,7 @@ def build_stage1(config: Config) -> MQVAE | PlainVQ:
     """The stage-1 model that `config.mask.kind` names, freshly initialised from torch's global seed."""
     model = PlainVQ(config) if config.mask.kind == "none" else MQVAE(config)
     if config.backbone.zero_init:
-        silence_branches(model)
+        zero_init_branches(model)
     return model
 
 

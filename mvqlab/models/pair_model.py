@@ -1,4 +1,4 @@
-"""What Stackformer and the raster baseline have in common: one interface to train and to sample."""
+"""What Stackformer, raster order and masked parallel have in common: one interface to train and to sample."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig
 from mvqlab.config.words import Padding
-from mvqlab.models.backbone import Branch, Middle, ResidualBlock, SelfAttention, normalisation
+from mvqlab.models.backbone import Middle, ResidualBlock, ResidualBranch, SelfAttention, normalisation
 
 
-class DepthwiseBlock(Branch):
+class DepthwiseBlock(ResidualBranch):
     """(B, c, h, w) -> (B, c, h, w): look around channel by channel, then mix channels place by place.
 
     ConvNeXt's block (Liu et al. 2022): a depth-wise 7x7 convolution, then two 1x1 ones with 4 c channels
@@ -44,8 +44,8 @@ class DepthwiseBlock(Branch):
         y = self.norm(self.depthwise(x))  # (B, c, h, w)
         return x + self.conv2(self.dropout(F.gelu(self.conv1(y))))  # (B, 4 c, h, w) inside
 
-    def silence(self) -> None:
-        """Add nothing, as in `Branch`."""
+    def zero_init(self) -> None:
+        """As in `ResidualBranch`."""
         nn.init.zeros_(self.conv2.weight)
 
 

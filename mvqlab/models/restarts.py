@@ -19,9 +19,9 @@ from mvqlab.models.ranks import from_first_rank
 
 
 def is_usable(features: Float[Tensor, "M n_z"]) -> Bool[Tensor, " M"]:
-    """True for those of `features` that have a length that is a number.
+    """True for those of `features` whose length is finite.
 
-    NaN and infinities have none, nor have numbers so large that distances to them overflow. One of them in
+    It is not of NaN and infinities, nor of numbers so large that distances to them overflow. One of them in
     a moving average would make its code NaN for good, and no number is less than the distance to NaN.
     """
     return features.square().sum(dim=1).isfinite()

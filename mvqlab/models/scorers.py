@@ -2,10 +2,9 @@
 
 A scorer takes features (B, d, h, w) and a `MaskContext`, and returns scores (B, L), high for what is kept
 first. Those that look at the image itself stand in `image_scorers`. One more is an arm in a file of your own,
-see ablations/ARMS.md. One that comes with mvqlab is a class, a line in `SCORERS` and a word in `MaskKind`
-(mvqlab/config/words.py); if it learns, a choice in `build_scorer` and a word in `ScorerKind`.
-
-Symbols: B images; d channels on a grid of h x w places, L = h * w, numbered row by row.
+see ablations/ARMS.md. One that comes with mvqlab is a class, a line in `UNLEARNED_SCORERS` and a word in
+`MaskKind` (mvqlab/config/words.py); if it learns, a choice in `build_learned_scorer` and a word in
+`ScorerKind`.
 """
 
 from __future__ import annotations
@@ -111,8 +110,8 @@ def region_coverage(importance: Bool[Tensor, "B H W"], side: int) -> Float[Tenso
     return F.adaptive_avg_pool2d(pixels, side).flatten(1)  # (B, 1, H, W) -> (B, 1, h, w) -> (B, L)
 
 
-# The scorers that learn nothing, by `mask.kind`; `adaptive` is the learned one, see `build_scorer`.
-SCORERS: dict[str, type[nn.Module]] = {
+# by `mask.kind`; `adaptive` has a learned one, see `build_learned_scorer`
+UNLEARNED_SCORERS: dict[str, type[nn.Module]] = {
     "random": RandomScorer,
     "truth": TruthScorer,
     "background": BackgroundScorer,
@@ -126,12 +125,12 @@ SCORERS: dict[str, type[nn.Module]] = {
 
 def unlearned_scorer(kind: str) -> nn.Module:
     """The scorer that learns nothing of this `mask.kind`. Raises KeyError if there is none."""
-    build = SCORERS.get(kind) or own_builders("mask.kind")[kind]
+    build = UNLEARNED_SCORERS.get(kind) or own_builders("mask.kind")[kind]
     return build()
 
 
-def build_scorer(config: MaskConfig, feature_dim: int) -> nn.Module:
-    """The scorer that `config.scorer` names."""
+def build_learned_scorer(config: MaskConfig, feature_dim: int) -> nn.Module:
+    """The learned scorer that `config.scorer` names."""
     if config.scorer not in ("mlp", "conv"):
         return own_builders("mask.scorer")[config.scorer](feature_dim)
     return MLPScorer(feature_dim) if config.scorer == "mlp" else ConvScorer(feature_dim, config.scorer_norm)

@@ -72,7 +72,7 @@ class Stackformer(PairModel):
         self.apply(initialise)
 
     def forward(self, pairs: Pairs, conditions: Int[Tensor, "B ..."] | None = None) -> PairLogits:
-        """As in `PairModel`: (B, N) pairs to logits (B, N, K + 1) of codes and (B, N, L + 1) of positions."""
+        """As in `PairModel`: logits (B, N, K + start_codes) of codes and (B, N, L + 1) of positions."""
         pairs = self._readable(pairs)
         first, second = self.predicts
         lower, upper = self.layers(first), self.layers(second)
@@ -83,7 +83,7 @@ class Stackformer(PairModel):
         state = lower.transformer(x, padding_mask=padding_mask)
         x = add_behind_prefix(state, lower.embedding(pairs.of(first)))  # + the true next: (B, N, width)
         states = {first: state, second: upper.transformer(x, padding_mask=padding_mask)}
-        # the prefix predicts nothing: (B, n_prefix + N, width) -> (B, N, width) -> (B, N, K + 1 or L + 1)
+        # the prefix predicts nothing: (B, n_prefix + N, width) -> (B, N, width) -> (B, N, number of logits)
         logits = {part: self.layers(part).head(states[part][:, n_prefix:]) for part in self.predicts}
         return PairLogits(logits["code"], logits["position"])
 

@@ -23,9 +23,9 @@ class Likeliest:
 
 
 def at_temperature(logits: Float[Tensor, "*B n"], temperature: float) -> Float[Tensor, "*B n"]:
-    """`logits` (..., n), likeliest at 0, over a `temperature` > 0; what is forbidden stays so at any.
+    """`logits` (..., n), shifted so that the largest is 0, over `temperature` > 0; forbidden ones stay -inf.
 
-    Measured from the likeliest and in single precision at least, or a low temperature makes infinities of all
+    Shifted, and in single precision at least, or a low temperature makes infinities of all
     (and 0 of minus infinity over infinity: a forbidden choice that is as likely as the others).
     """
     wide = logits.to(at_least_single(logits))

@@ -37,7 +37,7 @@ from mvqlab.training.stage1_step import Judged, stage1_step
 from mvqlab.training.stage2 import build_transformer
 from mvqlab.training.stage2_step import named, stage2_step
 from mvqlab.training.tokens import TokenSet, order_pairs
-from mvqlab.training.warm_up import images_to_start_from, wait
+from mvqlab.training.warm_up import bypass_quantizer, images_to_start_from
 from mvqlab.training.weights import check_finite_model, load_weights
 
 SHAPES = 8  # kept regions that a range of mask ratios is served at, evenly spaced; each is captured
@@ -75,8 +75,8 @@ class _Stage1(DeviceRun):
         mask = self.config.mask
         if mask.budget != "fixed":
             raise ConfigError(
-                f"steps on the device keep as many regions of every image of a batch, and mask.budget is "
-                f"'{mask.budget}': set mask.budget=fixed"
+                "training on the device keeps the same number of regions of every image of a batch, but "
+                f"mask.budget is '{mask.budget}': set mask.budget=fixed"
             )
         if mask.scorer_rate != 1.0 or mask.ramp_steps:
             raise ConfigError(
@@ -113,11 +113,11 @@ class _Stage1(DeviceRun):
         if self.is_begun:
             return
         shapes = self.shapes()
-        wait(self.model)
+        bypass_quantizer(self.model)
         for n in range(self.config.quantizer.start_step):
             self.step(shapes[n % len(shapes)])
             self.n_steps += 1
-        wait(self.model, False)
+        bypass_quantizer(self.model, False)
         middle = shapes[len(shapes) // 2]
         self._keep(middle)
         self.model.initialise_codebook(self._draw(images_to_start_from(self.model, middle)))
@@ -153,7 +153,7 @@ class _Stage1(DeviceRun):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR in dB, the mean over held-out images, at the ratio in use and, for ranges, at 50 and 75 %."""
+        """Mean PSNR of held-out images, dB: `psnr`, or for a range of ratios `psnr_50` and `psnr_75`."""
         model: MQVAE | PlainVQ = self.average.model()
         ratios: list[float | None] = [None]
         if isinstance(model, MQVAE) and len(self.shapes()) > 1:

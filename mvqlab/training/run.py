@@ -51,9 +51,9 @@ class HasState(Protocol):
 
 
 class CountedBatch(NamedTuple, Generic[Item]):
-    """One of the batches that a step is made of, and what it counts: one in `divisor`.
+    """One of the batches that a step is made of, and what its mean loss is divided by.
 
-    in_gradients: over all processes. in_curves: of this process's batches.
+    in_gradients: in the backward pass, over all processes. in_curves: in the curves, of this process.
     """
 
     batch: Item

@@ -54,13 +54,21 @@ def settings_before(folder: Path) -> Config | None:
     return load_settings(folder) if (folder / "config.yaml").exists() else None
 
 
-FREE = {"preset", "evaluation", "sampling", "workers", "cache_tokens", "root", "captions", "skip_bad"}
-
-
-FREE |= {"uncaptioned_share", "recipe"}  # what a recipe fills in is compared setting by setting
-
-
-FREE |= {"log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "steps", "precision"}
+MAY_CHANGE = frozenset(  # sections and settings under which a run may be gone on with
+    {
+        *("preset", "evaluation", "sampling"),  # training does not read them
+        *(
+            "workers",
+            "cache_tokens",
+            "root",
+            "captions",
+            "skip_bad",
+            "uncaptioned_share",
+        ),  # how data are found
+        "recipe",  # what it fills in is compared setting by setting
+        *("steps", "log_every", "validate_every", "checkpoint_every", "tensorboard", "compile", "precision"),
+    }
+)
 
 
 def check_same_run(config: Config, folder: Path, stage: str, settings: Config | None) -> None:
@@ -72,9 +80,9 @@ def check_same_run(config: Config, folder: Path, stage: str, settings: Config | 
     if settings is None:
         return
     if stage == "stage1":
-        settings, config, free = stage1_settings(settings), stage1_settings(config), FREE
+        settings, config, free = stage1_settings(settings), stage1_settings(config), MAY_CHANGE
     else:
-        free = FREE | {"stage1", "loss", "discriminator"}
+        free = MAY_CHANGE | {"stage1", "loss", "discriminator"}
     if changed := _changes(settings, config, free):
         raise CheckpointError(
             f"the run in {folder} was started with other settings; resume it with those, or train in "

@@ -1,8 +1,6 @@
 """Train stage 1: MQ-VAE or the plain VQ model.
 
-    loss = L1 + LPIPS + w * ramp * hinge GAN + quantiser            (METHOD: stage 1, loss)
-
-One forward pass a step serves the generator's and the discriminator's update alike.
+What a step is, and its loss: `training.stage1_step`.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from mvqlab.training.run import CountedBatch, HasState, Run
 from mvqlab.training.run_settings import load_settings
 from mvqlab.training.schedule import RATE_SCALE
 from mvqlab.training.stage1_step import Adversary, Judged, stage1_step
-from mvqlab.training.warm_up import set_mask, wait_or_start
+from mvqlab.training.warm_up import bypass_or_start_quantizer, set_mask
 from mvqlab.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -207,7 +205,7 @@ class Stage1Run(Run[TokenModel, Batch]):
             return joined([next(stream) for _ in range(n_batches)]).to(self.fabric.device)
 
         set_mask(self.bare, step, self.config.mask)
-        wait_or_start(self.bare, step, self.config.quantizer.start_step, draw)
+        bypass_or_start_quantizer(self.bare, step, self.config.quantizer.start_step, draw)
 
     def batches_of_a_step(self, stream: Iterator[Batch]) -> Iterator[CountedBatch[Batch]]:
         n_batches = self.options.accumulate

@@ -1,4 +1,4 @@
-"""Train stage 2: Stackformer or the raster baseline, on the pairs of a trained stage-1 model.
+"""Train stage 2: Stackformer, raster order or masked parallel, on the pairs of a trained stage-1 model.
 
 loss = cross-entropy of the codes + position_weight * cross-entropy of the positions
 """

@@ -21,7 +21,7 @@ def stage2_step(
     """One update of the transformers: forward, loss, backward, clip, step.
 
     All pairs are predicted at once, each from the true ones before it (teacher forcing). A model of any order
-    sees them in another one at every step.
+    sees them in another one at every step; masked parallel predicts hidden places from those that it sees.
 
     batch: pairs, codes (B, N) and positions (B, N); conditions, classes (B,) or captions' tokens (B, T).
     settings: `transformer.condition` and the share of images that are not told theirs,

@@ -1,4 +1,4 @@
-"""The lab's optional warm-ups: encoder and decoder first learn what there is to quantise, and with all of it.
+"""The lab's optional warm-ups: train without quantising first, drop ever more regions, fade noise on scores.
 
 Before `quantizer.start_step` features pass the quantiser as they are; at that step the codebook starts from
 features of training images. Over the first `mask.ramp_steps` the share of regions that is dropped rises from
@@ -17,17 +17,17 @@ from mvqlab.models.mqvae import MQVAE, TokenModel
 FEATURES_A_CODE = 2  # at least, of those that the codebook starts from
 
 
-def wait(model: TokenModel, is_waiting: bool = True) -> None:
+def bypass_quantizer(model: TokenModel, is_bypassed: bool = True) -> None:
     """Let features pass the quantiser as they are in training, or end that."""
-    model.quantizer.is_warming_up = is_waiting
+    model.quantizer.is_warming_up = is_bypassed
 
 
-def wait_or_start(model: TokenModel, step: int, start: int, draw: Callable[[int], Batch]) -> None:
-    """Before training step number `step`: wait, or, where it is `start`, begin to quantise.
+def bypass_or_start_quantizer(model: TokenModel, step: int, start: int, draw: Callable[[int], Batch]) -> None:
+    """Before training step number `step`: no quantising yet, or, where it is `start`, begin it.
 
     draw: gives at least as many training images as it is asked for, on the model's device.
     """
-    wait(model, step < start)
+    bypass_quantizer(model, step < start)
     if step == start:
         ratio = sum(model.config.mask.ratio_range) / 2  # of training, whatever is dropped outside it
         first = draw(images_to_start_from(model, n_kept(ratio, model.n_positions)))

@@ -35,7 +35,7 @@ from mvqlab.grid import slurm
 from mvqlab.grid.spec import read_grid
 from mvqlab.models.mqvae import build_stage1
 from mvqlab.models.quantizers import build_quantizer
-from mvqlab.models.scorers import SCORERS, ConvScorer, MLPScorer
+from mvqlab.models.scorers import UNLEARNED_SCORERS, ConvScorer, MLPScorer
 from mvqlab.models.transformers import build_stage2
 from mvqlab.sampling import sample_images
 from mvqlab.training import CheckpointError, load_stage1, load_stage2, train_stage1, train_stage2
@@ -383,9 +383,9 @@ def test_settings_of_learned_scores_are_refused_as_with_variance(
 # -------------------------------------------------------------------------------------- what the checks find
 
 
-@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize("kind", UNLEARNED_SCORERS)
 def test_scorers_of_mvqlab_keep_what_they_owe(kind: str) -> None:
-    check_scorer(SCORERS[kind](), 16)
+    check_scorer(UNLEARNED_SCORERS[kind](), 16)
 
 
 @pytest.mark.parametrize("scorer", [MLPScorer, ConvScorer])

@@ -23,7 +23,7 @@ from mvqlab.models.image_scorers import (
 from mvqlab.models.mask_context import MaskContext
 
 SIDE, P = 3, 4  # regions across, pixels across a region
-SCORERS = [VarianceScorer, GradientScorer, TransformScorer, NeighbourScorer, EntropyScorer]
+UNLEARNED_SCORERS = [VarianceScorer, GradientScorer, TransformScorer, NeighbourScorer, EntropyScorer]
 
 
 def variance(region: np.ndarray) -> float:
@@ -86,7 +86,7 @@ def test_what_its_neighbours_tell_scores_low_and_what_is_alone_scores_high() -> 
     assert scores.argmax() == 4 and scores[[0, 2, 6, 8]].max() == 0
 
 
-@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("scorer", UNLEARNED_SCORERS)
 def test_brightness_changes_nothing_and_an_even_image_scores_0(scorer: type[ImageScorer]) -> None:
     image = torch.rand(1, 3, SIDE * P, SIDE * P) * 0.5
     dark, bright = (scorer().measure(image + shift, SIDE) for shift in (-0.75, 0.25))
@@ -94,7 +94,7 @@ def test_brightness_changes_nothing_and_an_even_image_scores_0(scorer: type[Imag
     assert torch.allclose(scorer().measure(torch.full_like(image, 0.3), SIDE), torch.zeros(()), atol=1e-6)
 
 
-@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("scorer", UNLEARNED_SCORERS)
 def test_a_scorer_reads_the_images_and_the_grid_alone(scorer: type[ImageScorer]) -> None:
     images = torch.rand(2, 3, SIDE * P, SIDE * P)
     scores = scorer()(torch.randn(2, 5, SIDE, SIDE), MaskContext(images))

@@ -13,7 +13,14 @@ from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import AdaptiveMask, MaskModule, keep_best, n_kept
 from mvqlab.models.masks import LEARNED_MASKS, build_mask
 from mvqlab.models.mqvae import build_stage1
-from mvqlab.models.scorers import SCORERS, ConvScorer, MLPScorer, RandomScorer, TruthScorer, region_coverage
+from mvqlab.models.scorers import (
+    UNLEARNED_SCORERS,
+    ConvScorer,
+    MLPScorer,
+    RandomScorer,
+    TruthScorer,
+    region_coverage,
+)
 
 B, D, H, W, CODE_DIM = 2, 5, 3, 7, 11
 L = H * W
@@ -174,7 +181,7 @@ def test_one_word_swaps_the_mask() -> None:
 
 
 def test_every_kind_of_mask_has_a_scorer() -> None:
-    assert {"none", "dual_grain", *LEARNED_MASKS, *SCORERS} == set(MASK_KINDS)
+    assert {"none", "dual_grain", *LEARNED_MASKS, *UNLEARNED_SCORERS} == set(MASK_KINDS)
     assert set(LEARNED_MASKS) == set(LEARNED_KINDS)
 
 
@@ -188,7 +195,7 @@ class DarkestFirst(torch.nn.Module):
 
 def test_a_scorer_that_looks_at_the_image_is_one_class_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets the images through the whole model, and nothing else has to know of it."""
-    monkeypatch.setitem(SCORERS, "darkest", DarkestFirst)
+    monkeypatch.setitem(UNLEARNED_SCORERS, "darkest", DarkestFirst)
     config = load_config("shapes32", ["mask.mask_ratio=0.75"])
     config = config.model_copy(update={"mask": config.mask.model_copy(update={"kind": "darkest"})})
     model = build_stage1(config).eval()

@@ -189,8 +189,8 @@ def test_levels_are_few_and_even(size: int, levels: tuple[int, ...]) -> None:
     ("given", "words"),
     [
         ({"kind": "lfq", "codebook_size": 100}, "64 or 128"),
-        ({"kind": "fsq", "codebook_size": 31}, "do not make 31"),
-        ({"kind": "fsq", "codebook_size": 64, "levels": [8, 4]}, "do not make 64"),
+        ({"kind": "fsq", "codebook_size": 31}, "31 is not that"),
+        ({"kind": "fsq", "codebook_size": 64, "levels": [8, 4]}, "64 is not that"),
         ({"kind": "ema", "levels": [8, 8]}, "quantizer.kind=fsq"),
         ({"kind": "fsq", "codebook_size": 2, "levels": [2]}, "levels"),
     ],

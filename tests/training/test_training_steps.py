@@ -36,7 +36,7 @@ from mvqlab.training.schedule import learning_rate, set_learning_rate
 from mvqlab.training.stage1 import adam
 from mvqlab.training.stage1_step import Adversary
 from mvqlab.training.updates import FabricUpdates
-from mvqlab.training.warm_up import wait, wait_or_start
+from mvqlab.training.warm_up import bypass_or_start_quantizer, bypass_quantizer
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,9 @@ def test_a_students_loop_trains_what_train_stage1_trains(tmp_path: Path, splits:
     for step in range(3):
         for each in (optimiser, other):
             set_learning_rate(each, learning_rate(step, config.stage1))
-        wait_or_start(model, step, 1, lambda _: next(batches(splits.train, 4, seed=config.seed, start=1)))
+        bypass_or_start_quantizer(
+            model, step, 1, lambda _: next(batches(splits.train, 4, seed=config.seed, start=1))
+        )
         adversary = Adversary(discriminator, other, ramp=1.0) if step >= 1 else None
         stage1_step(judged, optimiser, next(stream), config, adversary)
     assert_same(model, trained)
@@ -170,7 +172,7 @@ def test_gradients_of_two_batches_make_one_update(batch: Batch) -> None:
     """Plain gradient descent on their mean; without a gradient left for the next step."""
     config = tiny("quantizer.start_step=9")
     model = built(config)
-    wait(model)
+    bypass_quantizer(model)
     whole = deepcopy(model)
     halves = [Batch(batch.images[rows], batch.labels[rows], []) for rows in (slice(0, 2), slice(2, 4))]
     both = joined(halves)

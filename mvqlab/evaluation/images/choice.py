@@ -22,7 +22,7 @@ from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import KeptRegions, MaskModule
 from mvqlab.models.mqvae import MQVAE
-from mvqlab.models.scorers import SCORERS
+from mvqlab.models.scorers import unlearned_scorer
 
 # what regions are kept by (B, L), high for what is kept first, from scores (B, L) and what else one may see
 Rank = Callable[[Tensor, MaskContext], Tensor]
@@ -47,7 +47,7 @@ def by_kind(kind: str) -> Rank:
     learned: dict[str, Rank] = {"adaptive": by_score, "upside_down": upside_down}
     if kind in learned:
         return learned[kind]
-    scorer = SCORERS[kind]()
+    scorer = unlearned_scorer(kind)
 
     def rank(scores: Tensor, context: MaskContext = NO_CONTEXT) -> Tensor:
         side = round(scores.shape[1] ** 0.5)

@@ -25,7 +25,7 @@ def distances_to_kept(is_kept: Tensor) -> Tensor:
     Raises ValueError for an image of which nothing is kept.
     """
     if not is_kept.any(dim=1).all():
-        raise ValueError("an image keeps no region: nothing is at any distance from it")
+        raise ValueError("an image keeps no region: there are no distances to kept ones")
     side = round(is_kept.shape[1] ** 0.5)
     reached = is_kept.float().unflatten(1, (1, side, side))  # (n, L) -> (n, 1, h, w)
     steps = torch.zeros_like(reached)

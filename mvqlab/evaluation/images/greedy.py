@@ -59,9 +59,7 @@ def quantised_everywhere(model: MQVAE, images: Tensor, importance: Tensor | None
     Raises ValueError for dual grain, where a region's code depends on whether its block is fine.
     """
     if isinstance(model.mask, DualGrainMask):
-        raise ValueError(
-            "a greedy choice drops one region after another, and mask.kind 'dual_grain' chooses blocks"
-        )
+        raise ValueError("the greedy choice drops single regions, and mask.kind 'dual_grain' chooses blocks")
     everywhere = torch.arange(model.n_positions, device=images.device).expand(len(images), -1)  # (B, L)
     features = model.encoder(images)  # (B, d, h, w)
     scores = model.mask.score(features, MaskContext(images, importance))  # (B, L)

@@ -59,7 +59,7 @@ class EncodedImage:
         self.image, self.pixels = to_uint8(image), image.unsqueeze(0)  # (3, H, W), (1, 3, H, W)
         with torch.no_grad(), one_thread():
             self.features = model.encoder(self.pixels)
-            self.scores = model.mask.scorer(self.features)
+            self.scores = model.mask.score(self.features)
 
     def best(self, n: int, rank: Rank = by_score, seed: int = 0) -> Tensor:
         """Positions (n,) of the regions that `rank` puts first; a random rank is drawn from `seed`."""

@@ -78,7 +78,10 @@ def with_rates(table: pd.DataFrame, n_positions: int) -> pd.DataFrame:
     images have a budget each.
     """
     if (table["n_pairs"] % 1).any():
-        raise ValueError("images have more and fewer pairs: a mean of n_pairs does not say what places cost")
+        raise ValueError(
+            "n_pairs is not whole: images have different numbers of pairs, whose mean does not say what "
+            "places cost"
+        )
     pairs = table["n_pairs"].astype(int)
     of_codes = [code_bits(*row) for row in zip(pairs, table["codebook_perplexity"], strict=True)]
     kinds = table["mask"] if "mask" in table else [""] * len(table)

@@ -19,10 +19,10 @@ from mvqlab.evaluation.images.greedy import greedy_positions, restored_from
 from mvqlab.evaluation.images.reconstruction import collect, mean_psnr
 from mvqlab.models.dual_grain import DualGrainMask
 from mvqlab.models.mqvae import MQVAE
-from mvqlab.models.scorers import SCORERS
+from mvqlab.models.scorers import UNLEARNED_SCORERS
 
 OWN = "adaptive"
-OTHERS = ("upside_down", *SCORERS)
+OTHERS = ("upside_down", *UNLEARNED_SCORERS)
 GREEDY = "greedy"
 TRIALS = 32  # between all regions kept and none: the greedy choice lets go a 32nd of them at a time
 ORACLE_IMAGES = 16  # that the greedy choice is made for, which takes some seconds an image
