@@ -38,8 +38,9 @@ def _power(options: argparse.Namespace) -> int:
     found = power_table(table, name, first, second, options.at, effects, options.tests)
     print(as_markdown(found))
     print(
-        "power: the chance that n seeds show the effect; seeds: that show it with 80 %, seeds_for_none: that "
-        "show with 80 % that there is none. Empty: more than 1,000."
+        "power: the chance that n seeds show a difference as large as the effect; seeds: that show it with "
+        "80 %; holds_from: the true difference of which so many say with 80 % that it is as large as the "
+        "effect; seeds_for_none: that show with 80 % that there is none. Empty: more than 1,000."
     )
     return 0
 

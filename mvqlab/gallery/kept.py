@@ -193,7 +193,7 @@ MADE: dict[str, Made] = {
     f"{OVERFITTING}_curves": Made(
         "table and figure: held-out and training losses along the runs of claim 7",
         GRID,
-        [f"{OVERFITTING}_curves.csv", f"{OVERFITTING}_curves.png"],
+        [f"{OVERFITTING}_curves.csv", f"{OVERFITTING}_rise.csv", f"{OVERFITTING}_curves.png"],
         make_overfitting_curves,
     ),
     **{

@@ -13,16 +13,21 @@ from mvqlab.grid.report import collect
 from mvqlab.plots import overfitting_curves, save_figure
 from mvqlab.results.protocol import arms_without
 from mvqlab.results.reference import reference_table
+from mvqlab.results.summary import compare, summarise
 from mvqlab.results.table_files import write_csv
 
 GRID = "protocol_overfitting"
 HALF = "stage2.half"  # which of the two halves of the images trained
 OF_A_RUN = ["arm", HALF, "seed", "point"]
+MASKED = "Stackformer, 50 %"  # the arm that is compared with all others
 TITLE = "1,000 images seen again and again: held-out loss turns"
 
 
 def make_overfitting_curves(asked: Asked) -> list[Path]:
-    """Write protocol_overfitting_curves.csv, a row a run and measured step, and .png.
+    """Write protocol_overfitting_curves.csv, one row per run and measured step, and .png; and _rise.csv.
+
+    The latter has how far held-out bits rise after their lowest point, of each arm, and the difference of
+    the masked one to it, paired by seed.
 
     Raises KeptError where no run of the grid lies here and none is kept.
     """
@@ -41,7 +46,29 @@ def make_overfitting_curves(asked: Asked) -> list[Path]:
     table = table.sort_values("point", key=lambda points: points.map(order), kind="stable")
     columns = [*OF_A_RUN, *table.columns.difference(OF_A_RUN, sort=False)]
     table = table[columns].round(DIGITS).reset_index(drop=True)
-    return [write_csv(table, path), save_figure(overfitting_curves(table, TITLE), path.with_suffix(".png"))]
+    return [
+        write_csv(table, path),
+        write_csv(rises(table).round(DIGITS), asked.folder / f"{GRID}_rise.csv"),
+        save_figure(overfitting_curves(table, TITLE), path.with_suffix(".png")),
+    ]
+
+
+def rises(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm of the curves `table`: the mean of its `bits_rise`, and what the masked arm has more.
+
+    bits_rise: held-out bits at the end over their lowest, minus 1, the mean of a seed's halves. Columns arm,
+    n, mean, low, high, and more, more_low, more_high, which the masked arm itself lacks.
+    """
+    of_runs = table.groupby(["arm", HALF, "seed"], sort=False)["bits_per_image"].agg(["last", "min"])
+    of_seeds = (of_runs["last"] / of_runs["min"] - 1.0).groupby(["arm", "seed"], sort=False).mean()
+    points = of_seeds.rename("bits_rise").reset_index().assign(status="done")
+    rows = []
+    for row in summarise(points, ["arm"], ["bits_rise"]).to_dict("records"):
+        more = compare(points, "arm", MASKED, row["arm"], [], ["bits_rise"])
+        if row["arm"] != MASKED and len(more):
+            row |= {"more": more["mean"][0], "more_low": more["low"][0], "more_high": more["high"][0]}
+        rows.append(row)
+    return pd.DataFrame(rows).drop(columns="metric")
 
 
 def losses_of(run: Path) -> pd.DataFrame:

@@ -23,7 +23,8 @@ PROTOCOLS = {  # what a page is kept as: its protocol in FOLDER, its title
     "rivals_verdicts": ("rivals.yaml", "What the runs say of other ways to spend codes"),
 }
 LEGEND = (
-    "Difference: first arm minus second, the mean over as many pairs of seeds, with its 95 % interval. "
+    "Difference: first arm minus second, the mean over as many pairs of seeds (in brackets, how many of them "
+    "differ in that direction), with its 95 % interval. "
     "Matters: the smallest that does. p, none: that there is none; p, matters: that it is as large as what "
     "matters, or larger. Both are corrected (Holm) for all comparisons of the claim on the same data. What "
     "has not run yet counts in the correction, and stands below each table."
@@ -67,7 +68,7 @@ def _row(one: Mapping[str, object]) -> dict[str, object]:
     return {
         "comparison": f"{in_words(one)} ({one['first']} against {one['second']})",
         "measure": f"{metric}, {unit}" if unit else metric,
-        "seeds": one["n"],
+        "seeds": f"{one['n']} ({one['agree']})",
         "difference": f"{mean} ({low} to {high})" if low else mean,
         "matters": one["effect"],
         "p, none": f"{one['p_holm']:.2g}" if low else "",

@@ -5,6 +5,10 @@ n - 1 degrees of freedom, and a true effect e moves it by e * sqrt(n) / s.
 
     power_of_difference(effect=0.5, spread=0.4, n=8)      # that a difference of 0.5 is seen with 8 seeds
     seeds_for(0.5, 0.4, tests=7)                          # how many see it with 80 %, as one of 7 hypotheses
+    holds_from(0.5, 0.4, n=8)                             # which difference is then called as large as 0.5
+
+To see a difference is less than to say that it holds, which asks for a mean as large as what matters, too: a
+true difference just as large has that in half of all experiments, however many seeds there are.
 
 Sources: Cohen 1988, chapter 2 (paired t); Schuirmann 1987 (tests against an effect); Holm 1979.
 """
@@ -41,6 +45,43 @@ def power_of_difference(effect: float, spread: float, n: int, significance: floa
     if shift > CERTAIN + critical:  # so far out that scipy's series is no number
         return 1.0
     return float(nct.sf(critical, freedom, shift) + nct.sf(critical, freedom, -shift))
+
+
+def power_to_hold(
+    true: float, effect: float, spread: float, n: int, significance: float = SIGNIFICANCE
+) -> float:
+    """The chance that n pairs show a `true` difference and have a mean of `effect` or more, both above 0.
+
+    So what is claimed *holds*, as `mvqlab.results.protocol` has it. The mean over what the spread of n
+    differences may turn out to be. Raises ValueError for fewer than two pairs.
+    """
+    import numpy as np
+    from scipy.stats import chi2, norm, t
+
+    _check(spread, n)
+    if spread == 0.0:
+        return float(true >= effect)
+    shares = (np.arange(4000) + 0.5) / 4000
+    errors = spread / math.sqrt(n) * np.sqrt(chi2.ppf(shares, n - 1) / (n - 1))  # standard errors, estimated
+    least = np.maximum(effect, t.ppf(1.0 - significance / 2, n - 1) * errors)  # mean that is asked for
+    return float(norm.sf((least - true) / (spread / math.sqrt(n))).mean())
+
+
+def holds_from(
+    effect: float, spread: float, n: int, significance: float = SIGNIFICANCE, power: float = POWER
+) -> float:
+    """The least true difference that n pairs call `effect` or more with a chance of `power`."""
+    from scipy.optimize import brentq
+
+    def surplus(true: float) -> float:
+        return power_to_hold(true, effect, spread, n, significance) - power
+
+    if surplus(effect) >= 0.0:
+        return effect
+    most = effect + spread
+    while surplus(most) < 0.0:
+        most = effect + 2.0 * (most - effect)
+    return float(brentq(surplus, effect, most, xtol=1e-6))
 
 
 def power_of_absence(effect: float, spread: float, n: int, significance: float = SIGNIFICANCE) -> float:
@@ -99,8 +140,9 @@ def power_table(
 
     effects: the smallest effect that matters, by metric, in its unit. A row a group of `at` and metric: the
     columns `at`, then metric, n (pairs that there are), spread (of their differences), effect, power (of
-    those n), seeds (that show the effect with 80 %) and seeds_for_none (that show its absence). Raises
-    SummaryError for a column that there is not, and where no seed has both sides.
+    those n), seeds (that show the effect with 80 %), holds_from (of so many: the true difference that is
+    called as large with 80 %) and seeds_for_none (that show its absence). Raises SummaryError for a column
+    that there is not, and where no seed has both sides.
     """
     import pandas as pd
 
@@ -118,13 +160,14 @@ def power_table(
                 "spread": spread,
                 "effect": effect,
                 "power": power_of_difference(effect, spread, len(values), SIGNIFICANCE / tests),
-                "seeds": seeds_for(effect, spread, tests),
+                "seeds": (seeds := seeds_for(effect, spread, tests)),
+                "holds_from": seeds and holds_from(effect, spread, seeds, SIGNIFICANCE / tests),
                 "seeds_for_none": seeds_for(effect, spread, tests, absence=True),
             }
         )
     if not rows:
         raise SummaryError(f"no two seeds have both {name} {first} and {name} {second}: there is no spread")
-    columns = [*at, "metric", "n", "spread", "effect", "power", "seeds", "seeds_for_none"]
+    columns = [*at, "metric", "n", "spread", "effect", "power", "seeds", "holds_from", "seeds_for_none"]
     return pd.DataFrame(rows, columns=columns).astype({"seeds": "Int64", "seeds_for_none": "Int64"})
 
 

@@ -63,7 +63,7 @@ class Found(NamedTuple):
     """What n paired differences say: their mean, its 95 % interval, and two p values.
 
     p: that the mean is zero (two-sided). p_effect: that it is as large as what matters, or larger, with the
-    sign that is claimed (one-sided).
+    sign that is claimed (one-sided). agree: how many of the n have the mean's sign.
     """
 
     n: int
@@ -72,9 +72,10 @@ class Found(NamedTuple):
     high: float
     p: float
     p_effect: float
+    agree: int
 
 
-NOTHING = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0)
+NOTHING = Found(0, math.nan, math.nan, math.nan, 1.0, 1.0, 0)
 
 
 def read_protocol(path: str | Path) -> list[Hypothesis]:
@@ -140,15 +141,16 @@ def judge_differences(values: list[float], effect: float) -> Found:
 
     found = interval(values)
     n, mean = int(found["n"]), found["mean"]
+    agree = sum(value * mean > 0.0 for value in values)
     if n < 2:
-        return Found(n, mean, math.nan, math.nan, 1.0, 1.0)
+        return Found(n, mean, math.nan, math.nan, 1.0, 1.0, agree)
     error = (found["high"] - mean) / float(t.ppf(0.975, n - 1))
     short_by = effect - mean if effect > 0.0 else mean - effect
     if error == 0.0:
-        return Found(n, mean, mean, mean, float(mean == 0.0), float(short_by <= 0.0))
+        return Found(n, mean, mean, mean, float(mean == 0.0), float(short_by <= 0.0), agree)
     p = 2.0 * float(t.sf(abs(mean) / error, n - 1))
     p_effect = float(t.sf(short_by / error, n - 1))
-    return Found(n, mean, found["low"], found["high"], p, p_effect)
+    return Found(n, mean, found["low"], found["high"], p, p_effect, agree)
 
 
 def verdict_of(hypothesis: Hypothesis, found: Found, p: float, p_effect: float) -> str:
@@ -160,7 +162,7 @@ def verdict_of(hypothesis: Hypothesis, found: Found, p: float, p_effect: float) 
 
 
 def verdicts(protocol: list[Hypothesis], table_of: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
-    """A row a hypothesis: its words, n (seeds), mean, low, high, p, p_effect, the two corrected, verdict.
+    """A row a hypothesis: its words, what `Found` says, the two p values corrected, and the verdict.
 
     table_of: gives the table of a name; one that raises FileNotFoundError has not been run. A hypothesis
     whose tables, arms or column have no finished pair has no seeds and is not decided, and counts in the

@@ -61,7 +61,7 @@ def test_raster_order_has_no_bits_of_positions(tmp_path: Path) -> None:
 def test_halves_are_one_arm_and_runs_elsewhere_stay(
     runs: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, picture = overfitting.make_overfitting_curves(Asked(tmp_path / "out", ""))
+    path, _, picture = overfitting.make_overfitting_curves(Asked(tmp_path / "out", ""))
     before = pd.read_csv(path)
     assert before["arm"].tolist() == ["a", "a"] and before["step"].tolist() == [10, 20]
     assert picture.stat().st_size > 0
@@ -93,3 +93,25 @@ def test_the_mark_is_where_the_mean_of_held_out_images_is_lowest() -> None:
     for axis, scale in zip(overfitting_curves(table).axes, (1, 10), strict=True):
         mark = axis.lines[-1]
         assert (*mark.get_xdata(), *mark.get_ydata()) == (30, 1.25 * scale)
+
+
+def test_a_rise_is_of_the_last_held_out_bits_over_the_lowest() -> None:
+    bits = {
+        overfitting.MASKED: [(10, 4.0), (20, 2.0), (30, 6.0)],
+        "raster": [(10, 4.0), (20, 3.0), (30, 6.0)],
+    }
+        overfitting.MASKED: [(10, 4.0), (20, 2.0), (30, 6.0)],
+        "raster": [(10, 4.0), (20, 3.0), (30, 6.0)],
+    }
+    rows = [
+        (arm, half, seed, step, value * (1 + seed))
+        for arm, along in bits.items()
+        for half in ("first", "second")
+        for seed in (0, 1)
+        for step, value in along
+    ]
+    table = pd.DataFrame(rows, columns=["arm", overfitting.HALF, "seed", "step", "bits_per_image"])
+    found = overfitting.rises(table).set_index("arm")
+    assert found["mean"].to_dict() == pytest.approx({overfitting.MASKED: 2.0, "raster": 1.0})
+    assert found["more"]["raster"] == pytest.approx(1.0) and math.isnan(found["more"][overfitting.MASKED])
+    assert found["n"].tolist() == [2, 2]

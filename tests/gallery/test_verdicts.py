@@ -35,7 +35,7 @@ def test_what_is_kept_so_far_is_judged_and_drawn(tmp_path: Path, monkeypatch: py
         if "(adaptive 50 % against 0 %)" in line
     )
     mean, low, high = (f"{decided[name]:.3g}" for name in ("mean", "low", "high"))
-    assert f"| codebook_effective_rank | 6 | {mean} ({low} to {high}) | 1.5 |" in row and row.endswith(
+    assert f"| codebook_effective_rank | 6 (6) | {mean} ({low} to {high}) | 1.5 |" in row and row.endswith(
         "| **holds** |"
     )
     assert (

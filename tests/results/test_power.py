@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvqlab.results.power import (
+    holds_from,
     holm,
     power_of_absence,
     power_of_difference,
     power_table,
+    power_to_hold,
     seeds_for,
 )
 from mvqlab.results.summary import SummaryError
@@ -42,6 +44,27 @@ def test_power_of_absence_is_how_often_a_test_against_the_effect_passes(margin: 
     half = t.ppf(0.95, n - 1) * drawn.std(axis=1, ddof=1) / np.sqrt(n)
     shown = np.mean(drawn.mean(axis=1) + half < margin)
     assert power_of_absence(margin, 1.0, n) == pytest.approx(shown, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("true", "effect", "n"), [(1.0, 1.0, 6), (1.5, 1.0, 5), (3.0, 0.2, 3), (0.5, 1.0, 9)]
+)
+def test_power_to_hold_is_how_often_a_verdict_says_so(true: float, effect: float, n: int) -> None:
+    drawn = np.random.default_rng(0).normal(true, 1.0, (40_000, n))
+    from scipy.stats import t
+
+    means, errors = drawn.mean(axis=1), drawn.std(axis=1, ddof=1) / np.sqrt(n)
+    held = np.mean((means > t.ppf(0.975, n - 1) * errors) & (means >= effect))
+    assert power_to_hold(true, effect, 1.0, n) == pytest.approx(held, abs=0.01)
+
+
+def test_a_difference_just_as_large_holds_in_half_of_all_experiments_at_most() -> None:
+    for n in (6, 30, 300):
+        assert power_to_hold(1.0, 1.0, 0.44, n) <= 0.5 + 1e-9
+        least = holds_from(1.0, 0.44, n)
+        assert power_to_hold(least, 1.0, 0.44, n) == pytest.approx(0.8, abs=1e-3)
+    assert holds_from(1.0, 0.0, 3) == 1.0 and power_to_hold(0.9, 1.0, 0.0, 3) == 0.0
+    assert holds_from(1.0, 0.44, 300) == pytest.approx(1.0 + 0.8416 * 0.44 / np.sqrt(300), abs=1e-3)
 
 
 def test_holm_against_an_example_worked_by_hand() -> None:
