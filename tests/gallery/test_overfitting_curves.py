@@ -100,9 +100,6 @@ def test_a_rise_is_of_the_last_held_out_bits_over_the_lowest() -> None:
         overfitting.MASKED: [(10, 4.0), (20, 2.0), (30, 6.0)],
         "raster": [(10, 4.0), (20, 3.0), (30, 6.0)],
     }
-        overfitting.MASKED: [(10, 4.0), (20, 2.0), (30, 6.0)],
-        "raster": [(10, 4.0), (20, 3.0), (30, 6.0)],
-    }
     rows = [
         (arm, half, seed, step, value * (1 + seed))
         for arm, along in bits.items()
