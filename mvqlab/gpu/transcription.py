@@ -19,10 +19,10 @@ from mvqlab.models.backbone import SelfAttention
 from mvqlab.models.demasking import DirectionConstrainedAttention
 from mvqlab.models.key_value_cache import KeyValueCache
 from mvqlab.models.mqvae import MQVAE
-from mvqlab.models.transformer import CausalSelfAttention
+from mvqlab.models.transformer import MultiHeadSelfAttention
 
 
-class NaiveCausalSelfAttention(CausalSelfAttention):
+class NaiveCausalSelfAttention(MultiHeadSelfAttention):
     """Attention with its T x T matrix in memory and a triangle filled with -inf."""
 
     def forward(
@@ -52,7 +52,7 @@ class NaiveSelfAttention(SelfAttention):
 
 
 NAIVE = {
-    CausalSelfAttention: NaiveCausalSelfAttention,
+    MultiHeadSelfAttention: NaiveCausalSelfAttention,
     SelfAttention: NaiveSelfAttention,
     DirectionConstrainedAttention: NaiveDirectionConstrainedAttention,
 }

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import MaskConfig
-from mvqlab.models.masking import PUBLISHED, AdaptiveMask
+from mvqlab.models.masking import PUBLISHED, AdaptiveMask, ranks_of
 from mvqlab.models.pairs import positions_where
 
 
@@ -25,7 +25,7 @@ def positions_above(scores: Float[Tensor, "B L"], threshold: float | Float[Tenso
 
 def best_of_each(scores: Float[Tensor, "B L"], n: Int[Tensor, " B"]) -> Int[Tensor, "B N"]:
     """Positions, rising, of the best of `scores`, of each image as many as its `n` says, padded with L."""
-    rank = scores.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the best
+    rank = ranks_of(scores)  # (B, L)
     return positions_where(rank < n.unsqueeze(1))  # (B, L) against (B, 1)
 
 

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mvqlab.config import SamplingConfig, TransformerConfig
+from mvqlab.models.masking import ranks_of
 from mvqlab.models.pair_model import NoOrderError, PairLoss, PairModel, PairNats
 from mvqlab.models.pairs import Pairs
 from mvqlab.models.start import Start
@@ -137,7 +138,7 @@ class MaskedParallel(PairModel):
         n_places = tokens.shape[1]
         n_hidden = (shares * n_places).ceil().clamp(1, n_places)  # (B,)
         noise = torch.rand(tokens.shape, device=tokens.device, generator=generator)
-        is_hidden = noise.argsort(dim=1).argsort(dim=1) < n_hidden.unsqueeze(1)  # ranks (B, L) against (B, 1)
+        is_hidden = ranks_of(noise) < n_hidden.unsqueeze(1)  # (B, L) against (B, 1)
         logits = self.read(tokens.masked_fill(is_hidden, self.hidden), conditions)  # (B, L, n)
         codes, positions = self._nats(logits, tokens)
         weight = is_hidden * (n_places / n_hidden).unsqueeze(1)  # (B, L)

@@ -66,6 +66,11 @@ def n_kept(mask_ratio: float, n_positions: int) -> int:
     return max(1, round((1.0 - mask_ratio) * n_positions))
 
 
+def ranks_of(scores: Float[Tensor, "B L"]) -> Int[Tensor, "B L"]:
+    """The rank of each of `scores` in its row, 0 for the highest."""
+    return scores.argsort(dim=1, descending=True).argsort(dim=1)
+
+
 def keep_best(scores: Float[Tensor, "B L"], n: int) -> tuple[Int[Tensor, "B N"], Bool[Tensor, "B L"]]:
     """Positions of the N = `n` best of `scores`, rising, and `is_kept` (section 3.1)."""
     positions = scores.topk(n, dim=1).indices.sort(dim=1).values  # (B, L) -> (B, N)

@@ -19,8 +19,8 @@ from mvqlab.models.key_value_cache import KeyValueCache
 from mvqlab.models.linear import Linear
 
 
-class CausalSelfAttention(nn.Module):
-    """Multi-head attention in which a place attends to itself and the places before it."""
+class MultiHeadSelfAttention(nn.Module):
+    """Multi-head attention. Who attends to whom the mask says; without one it is causal."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class CausalSelfAttention(nn.Module):
     ) -> Float[Tensor, "B T width"]:
         """States (B, T, width) to states (B, T, width); with a cache those of the T newest places.
 
-        layer: whose keys and values the cache is asked for. attention_mask (B or 1, 1, T, T): None is causal;
-        with a cache it is the cache that says it.
+        layer: whose keys and values the cache is asked for. attention_mask (B or 1, 1, T, T): None is causal,
+        a place attends to itself and those before it; with a cache it is the cache that says it.
         """
         B, T, C = x.shape
         heads = self.query_key_value(x).view(B, T, 3, self.heads, C // self.heads)  # from (B, T, 3 C)
@@ -62,7 +62,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = CausalSelfAttention(width, heads, dropout)
+        self.attention = MultiHeadSelfAttention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
@@ -74,7 +74,7 @@ class Block(nn.Module):
         cache: KeyValueCache | None = None,
         attention_mask: Bool[Tensor, "#B 1 T S"] | None = None,
     ) -> Float[Tensor, "B T width"]:
-        """States (B, T, width) to states (B, T, width); arguments as of `CausalSelfAttention`."""
+        """States (B, T, width) to states (B, T, width); arguments as of `MultiHeadSelfAttention`."""
         x = x + self.dropout(self.attention(self.norm1(x), layer, cache, attention_mask))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
@@ -96,7 +96,7 @@ class Transformer(nn.Module):
         cache: KeyValueCache | None,
         attention_mask: Bool[Tensor, "#B 1 T S"] | None,
     ) -> Float[Tensor, "B T width"]:
-        """States (B, T, width) after block upon block; arguments as of `CausalSelfAttention`."""
+        """States (B, T, width) after block upon block; arguments as of `MultiHeadSelfAttention`."""
         for layer, block in enumerate(self.blocks):
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, 0, None, attention_mask, use_reentrant=False)
@@ -112,6 +112,7 @@ class BidirectionalTransformer(Transformer):
         self, x: Float[Tensor, "B T width"], padding_mask: Bool[Tensor, "#B T"] | None = None
     ) -> Float[Tensor, "B T width"]:
         """Read a whole sequence. padding_mask (B, T): True where a place is real; None: everywhere."""
+        # written out, for without a mask attention is causal
         everyone = torch.ones(1, x.shape[1], dtype=torch.bool, device=x.device)
         columns = everyone if padding_mask is None else padding_mask  # (B or 1, T)
         return self.through_blocks(x, None, columns[:, None, None].expand(-1, -1, x.shape[1], -1))
@@ -148,7 +149,7 @@ class CausalTransformer(Transformer):
     ) -> KeyValueCache:
         """A cache for `n_images` sequences of up to `length` places, of which none is read yet."""
         first: Any = self.blocks[0]
-        attention: CausalSelfAttention = first.attention
+        attention: MultiHeadSelfAttention = first.attention
         head_width = attention.out.in_features // attention.heads
         shape = (n_images, attention.heads, length, head_width)
         return kind(len(self.blocks), shape, attention.query_key_value.weight, padding_mask)

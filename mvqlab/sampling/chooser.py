@@ -18,7 +18,7 @@ from mvqlab.config import SamplingConfig
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
-from mvqlab.sampling.grain import Open, open_in_blocks
+from mvqlab.sampling.grain import OpenPlaces, open_in_blocks
 
 # called with a part and the logits that it is drawn from
 OnLogits = Callable[[Part, Float[Tensor, "B n"]], object]
@@ -106,11 +106,11 @@ class Chooser:
     def places(self) -> Bool[Tensor, "B L"]:
         """Where the next pair may go (B, L)."""
         if self.model.in_blocks:
-            return self.in_blocks(self.model.n_pairs).places
+            return self.open_in_blocks(self.model.n_pairs).places
         n_to_come = 0 if self.model.has_end else self.model.n_pairs - 1 - self.n_drawn
         return allowed_positions(self.is_taken[:, :-1], self.last if self.is_rising else None, n_to_come)
 
-    def in_blocks(self, n_pairs: int) -> Open:
+    def open_in_blocks(self, n_pairs: int) -> OpenPlaces:
         """Where the next of `n_pairs` pairs may go that fill the free blocks."""
         n_fine = (n_pairs - self.n_free_blocks) // 3
         return open_in_blocks(

@@ -233,7 +233,7 @@ class ChooserAroundKept(Chooser):
 
     def _new_places_in_blocks(self) -> tuple[Bool[Tensor, "B L"], Bool[Tensor, " B"]]:
         """The same, where pairs stand for blocks: what is due before the next kept pair comes before it."""
-        places, first_due = self.in_blocks(self.n_new)
+        places, first_due = self.open_in_blocks(self.n_new)
         next_kept = self.next_kept
         is_kept_left = next_kept < self.n_places  # (B,)
         if not self.is_rising:  # kept pairs stand first

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-class Open(NamedTuple):
+class OpenPlaces(NamedTuple):
     """places (B, L): where the next pair may go. first_due (B,): the place that may not be passed over."""
 
     places: Bool[Tensor, "B L"]
@@ -29,7 +29,7 @@ def open_in_blocks(
     last: Int[Tensor, " B"] | None,
     n_fine: int,
     is_free: Bool[Tensor, " L"],
-) -> Open:
+) -> OpenPlaces:
     """Where the pair after those at `is_taken` (B, L) may go, so that `n_fine` free blocks become fine.
 
     last (B,): where the last pair went, if positions must rise. is_free (L,): the blocks that are drawn,
@@ -45,14 +45,14 @@ def open_in_blocks(
     is_open = is_free & ~is_taken  # (L,) and (B, L): (B, L)
     if last is None:
         nothing_due = torch.full((len(is_taken),), n_places, device=is_taken.device)
-        return Open(is_open & (is_corner | is_fine | (n_to_come > 0)), nothing_due)
+        return OpenPlaces(is_open & (is_corner | is_fine | (n_to_come > 0)), nothing_due)
     is_ahead = is_open & (places > last.unsqueeze(1))  # (B, L)
     may_become_fine = is_ahead & is_upper & ~is_left & ~is_fine  # (B, L)
     must = may_become_fine.sum(dim=1, keepdim=True) == n_to_come  # (B, 1): none of them may stay coarse
     is_due = is_ahead & (is_corner | is_fine | (may_become_fine & must))
     first_due = torch.where(is_due, places, n_places).amin(dim=1)  # (B,)
     is_possible = is_corner | is_fine | (may_become_fine & (n_to_come > 0))
-    return Open(is_ahead & is_possible & (places <= first_due.unsqueeze(1)), first_due)
+    return OpenPlaces(is_ahead & is_possible & (places <= first_due.unsqueeze(1)), first_due)
 
 
 def are_whole_blocks(region: Bool[Tensor, " L"]) -> bool:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mvqlab.config import SamplingConfig
 from mvqlab.models.masked_parallel import MaskedParallel
-from mvqlab.models.masking import gumbel_noise
+from mvqlab.models.masking import gumbel_noise, ranks_of
 from mvqlab.models.pairs import NO_CODE, Pairs, positions_where
 from mvqlab.sampling.chooser import check_generator, rows_to_read
 from mvqlab.sampling.exactly import keep_exactly
@@ -132,7 +132,7 @@ def draw_kept(
         return keep_exactly((log_odds / temperature).masked_fill(~is_hidden, FORBIDDEN), to_keep, generator)
     noise = gumbel_noise(log_odds, generator) - gumbel_noise(log_odds, generator)  # logistic, (B, L)
     noisy = (log_odds + temperature * noise).masked_fill(~is_hidden, FORBIDDEN)  # above 0 as odds say
-    ranks = noisy.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the likeliest
+    ranks = ranks_of(noisy)  # (B, L), 0 for the likeliest
     if to_keep is not None:
         return is_hidden & (ranks < to_keep.unsqueeze(1))
     has_code = is_code(model, tokens).any(dim=1, keepdim=True)  # (B, 1)
@@ -148,7 +148,7 @@ def surest(
 ) -> Bool[Tensor, "B L"]:
     """Which hidden places are fixed: the surest, so that `n_after` (B,) of each image stay hidden."""
     sure = (log_p + noise * gumbel_noise(log_p, generator)).masked_fill(~is_hidden, FORBIDDEN)
-    ranks = sure.argsort(dim=1, descending=True).argsort(dim=1)  # (B, L), 0 for the surest
+    ranks = ranks_of(sure)  # (B, L), 0 for the surest
     n_fixed = is_hidden.sum(dim=1) - n_after  # (B,)
     return is_hidden & (ranks < n_fixed.unsqueeze(1))
 
