@@ -1,7 +1,7 @@
 """JPEG and WebP at as few bits as a masked model takes: what codes on regions have to be held against.
 
 A file's header is left out, of which a small image would consist for the most part: of JPEG what comes before
-the scan (tables and sizes, which receiver and sender could agree on), of WebP the container. Colours are
+the scan (sizes, and the standard tables, which receiver and sender have), of WebP the container. Colours are
 stored at half the resolution, as both do by default. The model, in turn, is a decoder of about a million
 weights that has seen such images before, and a codec has seen none.
 """
@@ -36,7 +36,7 @@ def coded(images: Tensor, codec: Codec, quality: int) -> Coded:
     for image in images:
         file = io.BytesIO()
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())  # (3, H, W) -> (H, W, 3)
-        picture.save(file, codec, quality=quality, optimize=True, method=6)  # each reads what it knows
+        picture.save(file, codec, quality=quality, method=6)  # WebP alone reads the latter
         content = file.getvalue()
         header = content.index(START_OF_SCAN) if codec == "jpeg" else WEBP_CONTAINER
         bits.append(8 * (len(content) - header))
