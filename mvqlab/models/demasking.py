@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mvqlab.config import BackboneConfig, DemaskConfig
 from mvqlab.models.backbone import ResidualBlock, SelfAttention
+from mvqlab.models.pairs import is_among
 
 
 def scatter_regions(
@@ -41,10 +42,14 @@ def scatter_regions(
     return placed[:, :-1].contiguous()  # (B, L + 1, c) -> (B, L, c)
 
 
+def on_grid(places: Float[Tensor, "B L c"], side: int) -> Float[Tensor, "B c h w"]:
+    """Vectors of L = h * w places as a map, h = w = `side`."""
+    return places.mT.unflatten(2, (side, side))  # (B, L, c) -> (B, c, L) -> (B, c, h, w)
+
+
 def initial_trust(positions: Int[Tensor, "B N"], n_positions: int, at_dropped: float) -> Float[Tensor, "B L"]:
     """B_0: 1 at the kept `positions`, `at_dropped` elsewhere; a position of L is padding."""
-    trust = torch.full((len(positions), n_positions + 1), at_dropped, device=positions.device)
-    return trust.scatter(1, positions, 1.0)[:, :-1]  # (B, L + 1) -> (B, L)
+    return torch.where(is_among(positions, n_positions), 1.0, at_dropped)
 
 
 def update_trust(trust: Float[Tensor, "*places"]) -> Float[Tensor, "*places"]:
@@ -111,9 +116,7 @@ class DemaskModule(nn.Module):
         self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
     ) -> Float[Tensor, "B d h w"]:
         """Infer the dropped regions from the quantised `regions`, which belong at `positions`."""
-        places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
-        x = places.transpose(1, 2).unflatten(2, (self.side, self.side))  # (B, n_z, L) -> (B, n_z, h, w)
-        x = self.conv_in(self.project(x))  # (B, d, h, w)
+        x = self.enter(regions, positions)  # (B, d, h, w)
         trust = self.first_trust(positions)  # (B, L)
         for residual_block, attention in zip_longest(self.residual_blocks, self.attentions):
             x = residual_block(x)  # (B, d, h, w)
@@ -122,6 +125,13 @@ class DemaskModule(nn.Module):
             if trust is not None and self.mask_update:
                 trust = update_trust(trust)
         return self.residual_block_out(x)
+
+    def enter(
+        self, regions: Float[Tensor, "B N n_z"], positions: Int[Tensor, "B N"]
+    ) -> Float[Tensor, "B d h w"]:
+        """What the first layer reads: `regions` at their `positions`, the mask token elsewhere."""
+        places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
+        return self.conv_in(self.project(on_grid(places, self.side)))
 
     def first_trust(self, positions: Int[Tensor, "B N"]) -> Float[Tensor, "B L"] | None:
         """B_0, what the first layer trusts: see `initial_trust`. None without direction constraint."""
@@ -147,7 +157,7 @@ class NoDemask(nn.Module):
     ) -> Float[Tensor, "B d h w"]:
         """The quantised `regions` at their `positions`, projected."""
         places = scatter_regions(regions, positions, self.mask_token, self.side**2)  # (B, L, n_z)
-        return self.project(places.mT.unflatten(2, (self.side, self.side)))  # (B, n_z, L) -> (B, d, h, w)
+        return self.project(on_grid(places, self.side))  # (B, d, h, w)
 
 
 def build_demask(

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from mvqlab.config import MaskConfig
-from mvqlab.models.demasking import NoDemask, scatter_regions
+from mvqlab.models.demasking import NoDemask, on_grid, scatter_regions
 from mvqlab.models.mask_context import NO_CONTEXT, MaskContext
 from mvqlab.models.masking import PUBLISHED, AdaptiveMask, KeptRegions, keep_best
 from mvqlab.models.pairs import is_among
@@ -201,4 +201,4 @@ class CopyCoarse(NoDemask):
         copies = own[:, upper_left(self.side, own.device)]  # (B, L, n_z)
         has_own = is_among(positions, n_positions).unsqueeze(-1)  # (B, L, 1)
         places = torch.where(has_own, own, copies)  # (B, L, n_z)
-        return self.project(places.mT.unflatten(2, (self.side, self.side)))  # (B, n_z, L) -> (B, d, h, w)
+        return self.project(on_grid(places, self.side))  # (B, d, h, w)

@@ -18,7 +18,6 @@ from mvqlab.models.backbone import SelfAttention
 from mvqlab.models.demasking import (
     DemaskModule,
     DirectionConstrainedAttention,
-    scatter_regions,
     update_trust,
 )
 
@@ -70,13 +69,9 @@ def trace_demask(module: DemaskModule, regions: Tensor, positions: Tensor) -> li
         raise ValueError(
             "this de-mask module has no attention (demask.attention, demask.layers): no layer to trace"
         )
-    n_places = module.side**2
-    places = scatter_regions(regions, positions, module.mask_token, n_places)
-    x = places.transpose(1, 2).unflatten(2, (module.side, module.side))
-    x = module.conv_in(module.project(x))
-    trust = module.first_trust(positions)
+    x, trust = module.enter(regions, positions), module.first_trust(positions)  # (B, d, h, w), (B, L)
     if trust is None:
-        trust = torch.ones(len(positions), n_places, device=positions.device)
+        trust = torch.ones(len(positions), module.side**2, device=positions.device)
     traces = []
     layer: Any  # of a ModuleList, whose hints do not tell of what
     for residual_block, layer in zip(module.residual_blocks, module.attentions, strict=True):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvqlab.models.demasking import on_grid
 from mvqlab.models.mqvae import TokenModel
 from mvqlab.support.finite import check_finite
 
@@ -34,7 +35,7 @@ def guess_from_neighbours(regions: Tensor) -> Tensor:
     """The mean of the up to eight regions around each of `regions` (B, L, n_z) on a square grid."""
     n_places, channels = regions.shape[1:]
     side = round(n_places**0.5)
-    grid = regions.transpose(1, 2).unflatten(2, (side, side))
+    grid = on_grid(regions, side)  # (B, n_z, h, w)
     around = torch.ones(1, 1, 3, 3, device=grid.device, dtype=grid.dtype)
     around[..., 1, 1] = 0.0
     sums = F.conv2d(grid, around.expand(channels, 1, 3, 3), padding=1, groups=channels)
