@@ -7,8 +7,17 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mvqlab.plots.grid_panels import HIGH, reach
-from mvqlab.plots.style import arm_colour, arm_line, arm_marker, finish, headline, panels_of, shared_legend
+from mvqlab.plots.grid_panels import HIGH
+from mvqlab.plots.style import (
+    arm_colour,
+    arm_line,
+    arm_marker,
+    finish,
+    headline,
+    panels_of,
+    reach,
+    shared_legend,
+)
 from mvqlab.results.columns import heading
 
 

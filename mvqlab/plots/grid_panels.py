@@ -23,6 +23,7 @@ from mvqlab.plots.style import (
     legend_beside,
     one_panel,
     panels_of,
+    reach,
     shared_legend,
 )
 from mvqlab.results.columns import heading
@@ -227,12 +228,6 @@ def curve_range(table: pd.DataFrame, value: str, ylabel: str, title: str = "") -
     finish(axis)
     axis.legend(**LEGEND, title="median; band: nine tenths of the runs")
     return figure
-
-
-def reach(summary: pd.DataFrame) -> np.ndarray:
-    """How far (2, n) the intervals of `results.summarise` go down and up from their means; 0 for none."""
-    ends = np.stack([summary["mean"] - summary["low"], summary["high"] - summary["mean"]]).astype(float)
-    return np.nan_to_num(ends, nan=0.0).clip(min=0.0)
 
 
 def ratio_bars(table: pd.DataFrame, title: str = "") -> Figure:

@@ -18,6 +18,7 @@ from mvqlab.plots.style import (
     finish,
     headline,
     panels_of,
+    reach,
     shared_legend,
 )
 
@@ -63,12 +64,12 @@ def _draw_accuracies(axis: Axes, rows: pd.DataFrame) -> None:
     ):
         axis.axhline(rows[column].iloc[0], color=shade, linestyle=style, linewidth=1.3, label=label)
     names = list(dict.fromkeys(rows["guided"]))
-    reach = rows["guidance"].max() - rows["guidance"].min()
+    span = rows["guidance"].max() - rows["guidance"].min()
     for number, name in enumerate(names):
         group = rows[rows["guided"] == name].sort_values("guidance")
         colour = arm_colour(number)
-        ends = [group["accuracy"] - group["accuracy_low"], group["accuracy_high"] - group["accuracy"]]
-        aside = 0.025 * reach * (number - (len(names) - 1) / 2)
+        ends = reach(group, "accuracy", "accuracy_low", "accuracy_high")
+        aside = 0.025 * span * (number - (len(names) - 1) / 2)
         along = group["guidance"] + aside
         look = {"color": colour, "marker": arm_marker(number), "markersize": 5, "capsize": 2.5}
         style = arm_line(number)
@@ -104,13 +105,13 @@ def _filled(words: str) -> str:
 def _draw_shares(axis: Axes, rows: pd.DataFrame) -> None:
     axis.axhline(rows["real_share"].iloc[0], color="black", linewidth=1.2, label="real images")
     names = list(dict.fromkeys(rows["model"]))
-    reach = rows["guidance"].max() - rows["guidance"].min()
+    span = rows["guidance"].max() - rows["guidance"].min()
     for number, name in enumerate(names):
         group = rows[rows["model"] == name].sort_values("guidance")
         colour = arm_colour(number)
         axis.axhline(group["restored_share"].iloc[0], color=colour, linestyle=":", linewidth=1.2)
-        ends = [group["share"] - group["low"], group["high"] - group["share"]]
-        along = group["guidance"] + 0.02 * reach * (number - (len(names) - 1) / 2)
+        ends = reach(group, "share")
+        along = group["guidance"] + 0.02 * span * (number - (len(names) - 1) / 2)
         look = {"color": colour, "markersize": 5, "capsize": 2.5, "marker": arm_marker(number)}
         style = arm_line(number)
         axis.errorbar(along, group["share"], ends, label=as_written(name), linestyle=style, **look)

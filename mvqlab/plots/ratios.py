@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from mvqlab.plots.grid_panels import reach
 from mvqlab.plots.style import (
     LEGEND,
     PANEL,
@@ -21,6 +20,7 @@ from mvqlab.plots.style import (
     drop_repeated_names,
     finish,
     headline,
+    reach,
     shared_legend,
 )
 from mvqlab.results.columns import heading

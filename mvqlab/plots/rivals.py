@@ -18,6 +18,7 @@ from mvqlab.plots.style import (
     finish,
     headline,
     panels_of,
+    reach,
 )
 
 
@@ -63,7 +64,7 @@ def rival_trade_offs(table: pd.DataFrame, title: str = "") -> Figure:
 def _draw_arm(axis: Axes, row: dict[Any, Any], question: Question, number: int) -> Artist:
     """One arm's point, with the intervals of both."""
     cost, gain = question.cost, question.gain
-    ends = [[[row[of] - row[f"{of}_low"]], [row[f"{of}_high"] - row[of]]] for of in (gain, cost)]
+    ends = [reach(pd.DataFrame([row]), of, f"{of}_low", f"{of}_high") for of in (gain, cost)]
     look: dict[str, Any] = {"color": arm_colour(number), "marker": arm_marker(number), "markersize": 7}
     look |= {"linestyle": "", "markerfacecolor": "white" if row["bits_are_bound"] else arm_colour(number)}
     mark, *_ = axis.errorbar([row[cost]], [row[gain]], *ends, elinewidth=0.9, capsize=2.5, **look)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,6 +41,17 @@ def arm_marker(number: int) -> str:
 def arm_line(number: int) -> str:
     """The line of the arm of that number."""
     return LINES[number % len(LINES)]
+
+
+def reach(rows: pd.DataFrame, middle: str = "mean", low: str = "low", high: str = "high") -> np.ndarray:
+    """How far (2, n) intervals go down and up from their `middle`; 0 where there is none."""
+    ends = np.stack([rows[middle] - rows[low], rows[high] - rows[middle]]).astype(float)
+    return np.nan_to_num(ends, nan=0.0).clip(min=0.0)
+
+
+def of_regions(height: int, width: int) -> dict[str, tuple[float, float, float, float]]:
+    """For `imshow`: the coordinates of a grid of regions, of which the upper left one lies at (0, 0)."""
+    return {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}
 
 
 def one_panel(width: float, height: float) -> tuple[Figure, Axes]:

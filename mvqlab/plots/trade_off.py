@@ -27,6 +27,7 @@ from mvqlab.plots.style import (
     legend_beside,
     one_panel,
     panels_of,
+    reach,
 )
 
 
@@ -151,12 +152,9 @@ def rounds(seconds: Mapping[str, Sequence[float]], xlabel: str, title: str = "")
 
 
 def _reach(rows: pd.DataFrame, column: str) -> np.ndarray | None:
-    """Distances (2, n) from the points down and up to the ends of their intervals; 0 where there is none."""
-    if f"{column}_low" not in rows:
-        return None
-    middle = rows[column].to_numpy(float)
-    ends = np.stack([middle - rows[f"{column}_low"], rows[f"{column}_high"] - middle])
-    return np.nan_to_num(ends, nan=0.0).clip(min=0.0)
+    """As `style.reach`, of a column with its ends beside it; None where it has none."""
+    ends = f"{column}_low", f"{column}_high"
+    return reach(rows, column, *ends) if ends[0] in rows else None
 
 
 def _point_to(axis: Axes, corner: str) -> None:

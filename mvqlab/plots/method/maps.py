@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from mvqlab.plots.picture_rows import hide_dropped, name_row, picture_grid
-from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, arm_colour
+from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, arm_colour, of_regions
 from mvqlab.support.finite import check_finite
 
 OBJECT = arm_colour(4)  # of the line around objects, which no drawing is full of
@@ -40,7 +40,7 @@ def map_rows(
     height, width = maps[0].shape[1:]
     n_columns = max(len(row) for row in pictures.values())
     figure, axes = picture_grid(len(pictures), n_columns, title, margin=2.3)
-    place = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}  # one system of coordinates, that of regions
+    place = of_regions(height, width)  # one system of coordinates for pictures and maps
     for panels, (label, row) in zip(axes, pictures.items(), strict=True):
         low, high = (limits or {}).get(label, _limits(row))
         for column, (axis, picture) in enumerate(zip(panels, row, strict=False)):
@@ -78,7 +78,7 @@ def score_map(
     height, width = scores.shape
     figure = Figure(figsize=(10.2, 3.6), layout="constrained")
     panels = figure.subplots(1, 3)
-    place = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}
+    place = of_regions(height, width)
     panels[0].imshow(image, **place)
     panels[0].hlines(np.arange(1, height) - 0.5, -0.5, width - 0.5, color="0.75", linewidth=0.4)
     panels[0].vlines(np.arange(1, width) - 0.5, -0.5, height - 0.5, color="0.75", linewidth=0.4)

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from mvqlab.plots.picture_rows import hide_dropped
-from mvqlab.plots.style import LEGEND, MAP_COLOURS, PANEL, SMALL, arm_colour, finish, headline, panels_of
+from mvqlab.plots.style import (
+    LEGEND,
+    MAP_COLOURS,
+    PANEL,
+    SMALL,
+    arm_colour,
+    finish,
+    headline,
+    of_regions,
+    panels_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +36,7 @@ def pair_orders(
     """An image (H, W, 3) and, for each named order of positions (N,), which pair (from 1) stands where."""
     figure = Figure(figsize=(2.9 * (len(orders) + 1), 3.1), layout="constrained")
     panels = figure.subplots(1, len(orders) + 1)
-    place = {"extent": (-0.5, side - 0.5, side - 0.5, -0.5)}  # the coordinates of regions
+    place = of_regions(side, side)
     panels[0].imshow(image, **place)
     panels[0].set_title("image", fontsize=PANEL)
     for axis, (name, positions) in zip(panels[1:], orders.items(), strict=True):

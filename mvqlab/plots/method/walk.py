@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 from mvqlab.plots.method.maps import fence
 from mvqlab.plots.picture_rows import hide_dropped
-from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, TITLE, headline
+from mvqlab.plots.style import MAP_COLOURS, PANEL, SMALL, TITLE, headline, of_regions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ def code_grid(image: NDArray[np.uint8], codes: ArrayLike, positions: ArrayLike, 
     codes, positions = np.asarray(codes), np.asarray(positions)
     is_kept = np.zeros(side * side, dtype=bool)
     is_kept[positions] = True
-    place = {"extent": (-0.5, side - 0.5, side - 0.5, -0.5)}  # the coordinates of regions
+    place = of_regions(side, side)
     figure = Figure(figsize=(9.4, 4.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.imshow(hide_dropped(image, is_kept.reshape(side, side)), **place)
