@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from mvqlab.gallery.asked import ALL, Asked, KeptError
 from mvqlab.gallery.conditional import make_attributes_over_guidance, make_class_asked_for
+from mvqlab.gallery.corners import NAME as CORNERS
+from mvqlab.gallery.corners import make_corners
 from mvqlab.gallery.costs import make_bits, make_budgets_one_model
 from mvqlab.gallery.judged import (
     make_judged_over_temperature,
@@ -190,6 +192,12 @@ MADE: dict[str, Made] = {
         )
         for grid in YARDSTICKS
     },
+    CORNERS: Made(
+        "tables and figure: norm, product and de-masker, each with and without the others",
+        GRID,
+        [f"{CORNERS}_effects.csv", f"{CORNERS}.csv", f"{CORNERS}.png"],
+        make_corners,
+    ),
     f"{OVERFITTING}_curves": Made(
         "table and figure: held-out and training losses along the runs of claim 7",
         GRID,

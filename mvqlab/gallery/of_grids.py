@@ -42,6 +42,7 @@ NAMES = (
     "order",
     "pilot_simple",
     "protocol_simple",
+    "protocol_simple_controls",
     "protocol_simple_stage2",
     "protocol_fashion",
     "protocol_fashion_stage2",
