@@ -84,6 +84,14 @@ def test_the_examples_keep_what_an_arm_owes(tmp_path: Path, capsys: pytest.Captu
     assert "centre" in MASK_KINDS, "notebooks check their parameter `mask` by it"
 
 
+def test_an_arm_that_forgets_what_it_was_given_is_told_so(tmp_path: Path) -> None:
+    forgets = (
+        TOGETHER.read_text(encoding="utf-8").replace("self.order, ", "_, ").replace("together", "forgets")
+    )
+    with pytest.raises(ArmError, match="its order is raster, where it was given score"):
+        check(write(tmp_path, "forgets.py", forgets.replace("together", "forgets")))
+
+
 # ----------------------------------------------------------------------------- a run, and what becomes of it
 
 

@@ -279,3 +279,25 @@ def test_batches_hide_other_places_and_their_mean_is_the_bound() -> None:
         rows = torch.randperm(len(whole), generator=orders)[:18]
         found.append(float(model.loss(whole[rows]).total) * 2)
     assert sum(found[-200:]) / 200 == pytest.approx(sum(exact) / len(exact), rel=0.03)
+
+
+@torch.no_grad()
+def test_other_pairs_hide_other_places_and_the_same_ones_the_same() -> None:
+    model, hidden = model_of(side=4, n_pairs=3), []
+    of_model = model.read
+
+    def noted(tokens: Tensor, conditions: Tensor | None = None) -> Tensor:
+        hidden.append(tokens == model.hidden)
+        return of_model(tokens, conditions)
+
+    model.read = noted  # type: ignore[method-assign]
+    positions = torch.tensor([[0, 5, 9]]).repeat(8, 1)
+    first, other = (Pairs(torch.full((8, 3), code), positions, 4) for code in (0, 1))
+    for pairs in (first, other, first):
+        model.loss(pairs)
+    assert not torch.equal(hidden[0], hidden[1]) and torch.equal(hidden[0], hidden[2])
+    hidden.clear()
+    for pairs in (first, other, first):
+        model.nats_of_each(pairs)
+    n = masked_parallel.N_ESTIMATES
+    assert not torch.equal(hidden[0], hidden[n]) and torch.equal(hidden[0], hidden[2 * n])

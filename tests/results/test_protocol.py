@@ -272,3 +272,10 @@ def test_claims_go_by_number(claims: str, tmp_path: Path) -> None:
     (tmp_path / "protocol.yaml").write_text(f"{claims}\nhypotheses: [{GOOD}]")
     with pytest.raises(ProtocolError, match="number of a claim"):
         read_claims(tmp_path / "protocol.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "agree"), [([-1.0, -2.0, 0.5], 2), ([1.0, 2.0, -0.5, 0.0], 2), ([3.0], 1), ([0.0, 0.0], 0)]
+)
+def test_seeds_agree_that_differ_in_the_direction_of_the_mean(values: list[float], agree: int) -> None:
+    assert judge_differences(values, 1.0).agree == agree

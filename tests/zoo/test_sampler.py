@@ -126,6 +126,19 @@ def test_a_completion_keeps_its_part_and_the_rules(kind: str, runs: dict[str, di
         assert same(drawn, mvqlab.sample(5, complete=IMAGE, keep=region, **runs[kind]))
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [("code_first", {"parallel_steps": 3}), ("masked_parallel", {"position_top_k": 2})],
+)
+def test_settings_that_the_model_does_not_read_are_refused(
+    kind: str, asked: dict[str, int], runs: dict[str, dict[str, Path]]
+) -> None:
+    with pytest.raises(SampleError, match=next(iter(asked))):
+        mvqlab.sample(1, **asked, **runs[kind])
+    drawn = mvqlab.sample(2, **runs[kind])
+    assert same(drawn, mvqlab.sample(**drawn.asked))  # which names them all, as the model has them
+
+
 def test_what_is_written_draws_the_same_again(runs: dict[str, dict[str, Path]], tmp_path: Path) -> None:
     mask = torch.ones(SIDE, SIDE, dtype=torch.bool)
     mask[1, 2] = mask[3] = False
