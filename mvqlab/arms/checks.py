@@ -246,9 +246,8 @@ def _check_pair_model_arm(arm: Arm) -> None:
     )
     kept = {**told, "has_end": True, "side": SIDE, "n_pairs": N_PAIRS, "codebook_size": 32}
     for name, value in kept.items():
-        _require(
-            getattr(model, name) == value, f"its {name} is {getattr(model, name)}, where it was given {value}"
-        )
+        found = getattr(model, name)
+        _require(found == value, f"its {name} is {found}, where it was given {value}")
 
 
 _CHECKS: dict[str, Callable[[Arm], None]] = {

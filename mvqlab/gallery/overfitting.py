@@ -64,9 +64,10 @@ def rises(table: pd.DataFrame) -> pd.DataFrame:
     points = of_seeds.rename("bits_rise").reset_index().assign(status="done")
     rows = []
     for row in summarise(points, ["arm"], ["bits_rise"]).to_dict("records"):
-        more = compare(points, "arm", MASKED, row["arm"], [], ["bits_rise"])
-        if row["arm"] != MASKED and len(more):
-            row |= {"more": more["mean"][0], "more_low": more["low"][0], "more_high": more["high"][0]}
+        if row["arm"] != MASKED:
+            more = compare(points, "arm", MASKED, row["arm"], [], ["bits_rise"])
+            ends = {"more": "mean", "more_low": "low", "more_high": "high"}
+            row |= {name: more[end].get(0, math.nan) for name, end in ends.items()}
         rows.append(row)
     return pd.DataFrame(rows).drop(columns="metric")
 

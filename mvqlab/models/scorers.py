@@ -5,6 +5,8 @@ first. Those that look at the image itself stand in `image_scorers`. One more is
 see ablations/ARMS.md. One that comes with mvqlab is a class, a line in `UNLEARNED_SCORERS` and a word in
 `MaskKind` (mvqlab/config/words.py); if it learns, a choice in `build_learned_scorer` and a word in
 `ScorerKind`.
+
+Symbols: B images; d channels on a grid of h x w places, L = h * w, numbered row by row.
 """
 
 from __future__ import annotations

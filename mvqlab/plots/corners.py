@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mvqlab.plots.grid_panels import HIGH
 from mvqlab.plots.style import (
     arm_colour,
     arm_line,
@@ -17,6 +16,7 @@ from mvqlab.plots.style import (
     panels_of,
     reach,
     shared_legend,
+    upright,
 )
 from mvqlab.results.columns import heading
 
@@ -40,8 +40,7 @@ def corner_lines(means: pd.DataFrame, parts: Sequence[str], title: str = "") -> 
             label = " and ".join(has) or f"neither {' nor '.join(others)}"
             axis.errorbar(along, rows["mean"], reach(rows), capsize=3, label=label, **look)
         axis.set_xticks([0, 1], [f"without {first}", f"with {first}"])
-        words = heading(metric)
-        axis.set(ylabel=words.replace(", ", ",\n") if len(words) > HIGH else words, xlim=(-0.25, 1.25))
+        axis.set(ylabel=upright(heading(metric)), xlim=(-0.25, 1.25))
         finish(axis, along="y")
     shared_legend(figure, panels[0], "lower center", ncols=4)
     headline(figure, title)

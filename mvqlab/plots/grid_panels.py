@@ -25,11 +25,11 @@ from mvqlab.plots.style import (
     panels_of,
     reach,
     shared_legend,
+    upright,
 )
 from mvqlab.results.columns import heading
 from mvqlab.results.summary import groups_of, key_of, value_as_text
 
-HIGH = 30  # letters that a panel is high
 MANY = 40  # lines, bars or names that a figure still shows one by one
 
 
@@ -118,8 +118,7 @@ def summary_lines(
     for axis, metric in zip(panels, metrics, strict=True):
         _intervals(axis, summary[summary["metric"] == metric], x, hues, None if is_number else names, seeds)
         value, across = as_written(heading(metric)), as_written(heading(x))
-        upright = value.replace(", ", ",\n") if len(value) > HIGH else value
-        axis.set(xlabel=across if is_number else value, ylabel=upright if is_number else "")
+        axis.set(xlabel=across if is_number else value, ylabel=upright(value) if is_number else "")
         finish(axis)
     if not is_number:
         panels[0].invert_yaxis()

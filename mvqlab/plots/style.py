@@ -24,6 +24,7 @@ MARKERS = "os^DvP"
 LINES = ("-", "--", "-.", ":")
 MAP_COLOURS = "cividis"  # of numbers over the grid of regions, or over codes
 DROPPED = (118, 128, 142)  # slate of a dropped region: no ground and no drawing is filled with it
+HIGH = 30  # letters that a panel is high
 TITLE, PANEL, SMALL = 10, 9, 8  # points: of a figure's title, of a panel's, of what explains
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": SMALL}
 
@@ -52,6 +53,11 @@ def reach(rows: pd.DataFrame, middle: str = "mean", low: str = "low", high: str 
 def of_regions(height: int, width: int) -> dict[str, tuple[float, float, float, float]]:
     """For `imshow`: the coordinates of a grid of regions, of which the upper left one lies at (0, 0)."""
     return {"extent": (-0.5, width - 0.5, height - 0.5, -0.5)}
+
+
+def upright(words: str) -> str:
+    """A label that is written upwards, on two lines where it is longer than its panel is high."""
+    return words.replace(", ", ",\n") if len(words) > HIGH else words
 
 
 def one_panel(width: float, height: float) -> tuple[Figure, Axes]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mvqlab.config import SamplingConfig
+from mvqlab.models.dual_grain import n_fine
 from mvqlab.models.pair_model import PairModel
 from mvqlab.models.pairs import Pairs, Part, by_part
 from mvqlab.sampling.filters import FORBIDDEN, allowed_positions, choose, guided
@@ -69,7 +70,7 @@ class Chooser:
         self.choose = choose
         self.is_rising = settings.ordered_positions and model.order == "raster"
         self.is_free = torch.ones(model.side**2, dtype=torch.bool, device=generator.device)  # where one draws
-        self.n_free_blocks = model.side**2 // 4
+        self.n_free = model.side**2  # places, as `is_free` has them
         self.n_places = model.side**2
         device = generator.device
         self.is_taken = torch.zeros(n_images, self.n_places + 1, dtype=torch.bool, device=device)
@@ -112,10 +113,8 @@ class Chooser:
 
     def open_in_blocks(self, n_pairs: int) -> OpenPlaces:
         """Where the next of `n_pairs` pairs may go that fill the free blocks."""
-        n_fine = (n_pairs - self.n_free_blocks) // 3
-        return open_in_blocks(
-            self.is_taken[:, :-1], self.last if self.is_rising else None, n_fine, self.is_free
-        )
+        last = self.last if self.is_rising else None
+        return open_in_blocks(self.is_taken[:, :-1], last, n_fine(n_pairs, self.n_free), self.is_free)
 
     def may_end(self) -> Bool[Tensor, "#B"]:
         """Which images (B,) or (1,) may end here, if they have an end at all: none before its first pair."""

@@ -186,7 +186,7 @@ class ChooserAroundKept(Chooser):
         super().__init__(model, n_images, settings, generator)
         device = generator.device
         self.region = kept.region.to(device)
-        self.is_free, self.n_free_blocks = ~self.region, int((~kept.region).sum()) // 4
+        self.is_free, self.n_free = ~self.region, int((~kept.region).sum())
         # (m + 1,) each: with an entry that stands after all kept pairs, at place L
         self.kept_codes = F.pad(kept.codes.to(device), (0, 1))
         self.kept_positions = F.pad(kept.positions.to(device), (0, 1), value=self.n_places)

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from mvqlab.models.dual_grain import repeated, upper_left
+
 
 class OpenPlaces(NamedTuple):
     """places (B, L): where the next pair may go. first_due (B,): the place that may not be passed over."""
@@ -38,8 +40,8 @@ def open_in_blocks(
     n_places = is_taken.shape[1]
     side = math.isqrt(n_places)
     places = torch.arange(n_places, device=is_taken.device)
-    is_upper, is_left = places // side % 2 == 0, places % side % 2 == 0  # (L,), within their block
-    is_corner = is_upper & is_left
+    corner = upper_left(side, is_taken.device)  # (L,), of each place's block
+    is_corner, is_beside_it = places == corner, places == corner + 1  # (L,)
     is_fine = _of_its_block(is_taken & is_free & ~is_corner, side)  # (B, L)
     n_to_come = n_fine - (is_fine & is_free & is_corner).sum(dim=1, keepdim=True)  # (B, 1), fine blocks
     is_open = is_free & ~is_taken  # (L,) and (B, L): (B, L)
@@ -47,7 +49,7 @@ def open_in_blocks(
         nothing_due = torch.full((len(is_taken),), n_places, device=is_taken.device)
         return OpenPlaces(is_open & (is_corner | is_fine | (n_to_come > 0)), nothing_due)
     is_ahead = is_open & (places > last.unsqueeze(1))  # (B, L)
-    may_become_fine = is_ahead & is_upper & ~is_left & ~is_fine  # (B, L)
+    may_become_fine = is_ahead & is_beside_it & ~is_fine  # (B, L)
     must = may_become_fine.sum(dim=1, keepdim=True) == n_to_come  # (B, 1): none of them may stay coarse
     is_due = is_ahead & (is_corner | is_fine | (may_become_fine & must))
     first_due = torch.where(is_due, places, n_places).amin(dim=1)  # (B,)
@@ -64,4 +66,4 @@ def are_whole_blocks(region: Bool[Tensor, " L"]) -> bool:
 def _of_its_block(is_there: Bool[Tensor, "B L"], side: int) -> Bool[Tensor, "B L"]:
     """At each region, whether `is_there` holds anywhere in its block."""
     blocks = is_there.unflatten(1, (side // 2, 2, side // 2, 2)).any(dim=4).any(dim=2)  # (B, h/2, w/2)
-    return blocks.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).flatten(1)  # (B, L)
+    return repeated(blocks.unsqueeze(1)).flatten(1)  # (B, 1, h/2, w/2) -> (B, 1, h, w) -> (B, L)
